@@ -1,0 +1,287 @@
+"""The one exception tree.
+
+Everything the library raises about the kernel, an object file or a reader descends from
+`EbpfError`; programming mistakes stay ``TypeError`` and ``ValueError``.
+
+    EbpfError
+    ├── SyscallError(OSError)        .cmd .errno       any failed system call; errno is never lost
+    │   ├── KeyNotFoundError(KeyError)                 ENOENT on a map key
+    │   ├── KeyExistsError                             EEXIST with BPF_NOEXIST
+    │   ├── MapFullError                               E2BIG of a hash, ENOSPC of an LPM trie
+    │   ├── KeyOutOfRangeError(KeyError)               E2BIG on an array index
+    │   ├── PrivilegeError(PermissionError)            names the capability, sysctl or lockdown
+    │   ├── VerifierError            .log .source      the verifier refused the program
+    │   └── NetlinkError             .extack
+    ├── NotSupportedError            .feature .since   the kernel lacks it
+    ├── FormatError                  .where            malformed ELF, BTF or assembler text
+    │   └── ElfError · BtfError · AsmError
+    ├── LoadError                    .name             this spec cannot be loaded here
+    │   └── CoreRelocationError · ExternError · MapIncompatibleError · UnreferencedSymbolError
+    ├── IterationAborted
+    ├── ReaderTimeout(TimeoutError)
+    └── ClosedError(ValueError)                        used after close
+
+A message is a chain of short phrases, outermost first, with the object named:
+``load program "count": BPF_PROG_LOAD: EACCES: R2 !read_ok``. Each layer that knows more puts its
+phrase in front with `naming`; the type of the error and its errno never change on the way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno as errno_module
+import os
+from collections.abc import Iterator
+
+__all__ = [
+    "ENOTSUPP",
+    "AsmError",
+    "BtfError",
+    "ClosedError",
+    "CoreRelocationError",
+    "EbpfError",
+    "ElfError",
+    "ExternError",
+    "FormatError",
+    "IterationAborted",
+    "KeyExistsError",
+    "KeyNotFoundError",
+    "KeyOutOfRangeError",
+    "LoadError",
+    "MapFullError",
+    "MapIncompatibleError",
+    "NetlinkError",
+    "NotSupportedError",
+    "PrivilegeError",
+    "ReaderTimeout",
+    "SyscallError",
+    "UnreferencedSymbolError",
+    "VerifierError",
+    "errno_name",
+    "naming",
+]
+
+# Kernel-internal errno (include/linux/errno.h) that leaks from bpf(2): map operations, trampolines
+# kfuncs. Neither libc nor Python knows it.
+ENOTSUPP = 524
+
+
+def errno_name(number: int) -> str:
+    """Return the constant's name for an errno, ``"ENOTSUPP"`` for the kernel's 524 included."""
+    if number == ENOTSUPP:
+        return "ENOTSUPP"
+    return errno_module.errorcode.get(number, f"errno {number}")
+
+
+def errno_text(number: int) -> str:
+    """Return the text for an errno in lower case, ``"operation not supported"`` for 524."""
+    if number == ENOTSUPP:
+        return "operation not supported"
+    text = os.strerror(number)
+    return text[:1].lower() + text[1:]
+
+
+class EbpfError(Exception):
+    """Superclass of every error this library raises; never raised itself.
+
+    Attributes:
+        context: Phrases put in front of the message by outer layers, outermost first.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.context: list[str] = []
+
+    def __str__(self) -> str:
+        return ": ".join([*self.context, self.message])
+
+
+class SyscallError(EbpfError, OSError):
+    """A system call failed.
+
+    Args:
+        cmd: The call, as the kernel names it: ``"BPF_MAP_CREATE"``, ``"perf_event_open"``.
+        errno: The positive error number; 524 (``ENOTSUPP``) included.
+        detail: What it means here, if more is known than the errno's own text.
+
+    Attributes:
+        cmd: As given.
+        errno: As given; ``strerror`` carries the text.
+        detail: As given.
+    """
+
+    def __init__(self, cmd: str, errno: int, detail: str = "") -> None:
+        # OSError fills .errno and .strerror from two arguments.
+        OSError.__init__(self, errno, errno_text(errno))
+        self.cmd = cmd
+        self.detail = detail
+        self.context = []
+
+    def __reduce__(self) -> tuple[type[SyscallError], tuple[str, int, str]]:
+        return (type(self), (self.cmd, self.errno or 0, self.detail))
+
+    # OSError declares these as int | None; ours are always set.
+    @property
+    def message(self) -> str:  # type: ignore[override]
+        """The call, the errno's name and what it means, without the context in front."""
+        number = self.errno or 0
+        return f"{self.cmd}: {errno_name(number)}: {self.detail or errno_text(number)}"
+
+    def __str__(self) -> str:
+        return ": ".join([*self.context, self.message])
+
+
+class KeyNotFoundError(SyscallError, KeyError):
+    """No such key in the map (``ENOENT``)."""
+
+
+class KeyExistsError(SyscallError):
+    """The key exists and ``BPF_NOEXIST`` was given (``EEXIST``)."""
+
+
+class MapFullError(SyscallError):
+    """The map holds ``max_entries`` already (``E2BIG`` of a hash, ``ENOSPC`` of an LPM trie)."""
+
+
+class KeyOutOfRangeError(SyscallError, KeyError):
+    """An array index is not below ``max_entries`` (``E2BIG``)."""
+
+
+class PrivilegeError(SyscallError, PermissionError):
+    """A capability, sysctl or lockdown stands in the way; the message names it."""
+
+
+class VerifierError(SyscallError):
+    """The verifier refused a program.
+
+    Attributes:
+        log: The verifier's log, whole as far as the kernel kept it, one string.
+        source: The last C line the log names, as ``"file.c:31"``, or ``None``.
+        truncated: The kernel had more log than it could hand over.
+    """
+
+    def __init__(
+        self,
+        cmd: str,
+        errno: int,
+        detail: str = "",
+        *,
+        log: str = "",
+        source: str | None = None,
+        truncated: bool = False,
+    ) -> None:
+        super().__init__(cmd, errno, detail)
+        self.log = log
+        self.source = source
+        self.truncated = truncated
+
+
+class NetlinkError(SyscallError):
+    """A netlink request was refused.
+
+    Attributes:
+        extack: The kernel's own explanation, or ``""``.
+    """
+
+    def __init__(self, cmd: str, errno: int, extack: str = "") -> None:
+        super().__init__(cmd, errno, extack)
+        self.extack = extack
+
+
+class NotSupportedError(EbpfError):
+    """The running kernel lacks a feature.
+
+    Attributes:
+        feature: What is missing, as a short noun phrase.
+        since: The first kernel release that has it, such as ``"5.8"``, or ``None`` where it
+            depends on the kernel's configuration or architecture.
+    """
+
+    def __init__(self, feature: str, since: str | None = None, detail: str = "") -> None:
+        text = f"{feature} not supported by this kernel"
+        if since is not None:
+            text += f" (since Linux {since})"
+        if detail:
+            text += f": {detail}"
+        super().__init__(text)
+        self.feature = feature
+        self.since = since
+
+
+class FormatError(EbpfError):
+    """Malformed input.
+
+    Attributes:
+        where: The place, such as ``"section .maps, offset 0x18"``, or ``""``.
+    """
+
+    def __init__(self, message: str, where: str = "") -> None:
+        super().__init__(f"{where}: {message}" if where else message)
+        self.where = where
+
+
+class ElfError(FormatError):
+    """Not an eBPF object file, or a malformed one."""
+
+
+class BtfError(FormatError):
+    """Malformed BTF, or a type that cannot be used as asked."""
+
+
+class AsmError(FormatError):
+    """Malformed instructions or assembler text."""
+
+
+class LoadError(EbpfError):
+    """A spec cannot be loaded here.
+
+    Attributes:
+        name: The map, program, variable or symbol it is about.
+    """
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class CoreRelocationError(LoadError):
+    """A CO-RE relocation cannot be resolved against the kernel's types."""
+
+
+class ExternError(LoadError):
+    """An extern symbol cannot be resolved."""
+
+
+class MapIncompatibleError(LoadError):
+    """An existing map does not fit the spec that is to use it."""
+
+
+class UnreferencedSymbolError(LoadError):
+    """A symbol that was to be rewritten is not used by the program."""
+
+
+class IterationAborted(EbpfError):
+    """A map changed so fast while it was iterated that iteration gave up."""
+
+
+class ReaderTimeout(EbpfError, TimeoutError):
+    """No record came within the time given."""
+
+
+class ClosedError(EbpfError, ValueError):
+    """An object was used after it was closed."""
+
+
+@contextlib.contextmanager
+def naming(phrase: str) -> Iterator[None]:
+    """Put *phrase* in front of the message of any `EbpfError` that leaves the block.
+
+    Args:
+        phrase: What was being done and to which object, such as ``'load program "count"'``.
+    """
+    try:
+        yield
+    except EbpfError as error:
+        error.context.insert(0, phrase)
+        raise
