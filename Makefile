@@ -1,0 +1,54 @@
+# The contributor's vocabulary. Each target sets up what it needs (see .ci/setup) and then works offline.
+#
+#   make demo                 watch this machine's execve calls (root)
+#   make test                 everything that can run here; ARGS="-k name" narrows it
+#   make lint                 format, style and types
+#   make bpf                  compile bpf_src/ into tests/data/
+#   make test-kernel KERNEL=6.1 VMTEST=command    the kernel tests under another kernel
+
+PYTHON = python3
+RUN = .venv/bin/python
+ARGS =
+
+# In order: objects, formats and API need no kernel and come first.
+KERNEL_TESTS = tests/kernel
+KERNEL =
+# A command that runs `$(VMTEST) --kernel VERSION -- command...` as root under that kernel, on this root file system.
+VMTEST =
+
+export PYTHON
+
+help:
+	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
+
+demo:
+	@.ci/setup python
+	@$(RUN) examples/trace_exec.py --demo
+
+test:
+	@.ci/setup python test
+	@.ci/setup tools
+	@$(RUN) -m pytest $(ARGS)
+
+lint:
+	@.ci/setup python lint
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+bpf:
+	@.ci/setup tools
+	@$(MAKE) --no-print-directory -C bpf_src
+
+test-kernel:
+	@.ci/setup python test
+	@[ -n "$(KERNEL)" ] && [ -n "$(VMTEST)" ] || \
+		{ echo "test-kernel: set KERNEL to a version, and VMTEST to a command that takes --kernel VERSION -- COMMAND" \
+		       "and runs it as root under that kernel"; exit 1; }
+	@$(VMTEST) --kernel $(KERNEL) -- env PYEBPF_REQUIRE_KERNEL=1 \
+		$(abspath $(RUN)) -m pytest -p no:cacheprovider $(KERNEL_TESTS) $(ARGS)
+
+clean:
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+
+.PHONY: help demo test lint bpf test-kernel clean
