@@ -1,0 +1,164 @@
+"""The bases of all enums of the kernel: `CEnum` for choices, `CFlag` for bits.
+
+In: a class body with the kernel's numbers, and a decorator with the C name, the prefix its members
+share and since when the newer ones exist. Out: ``IntEnum`` and ``IntFlag`` classes whose members
+print as the kernel spells them, on every Python:
+
+    @c_enum("bpf_map_type", prefix="BPF_MAP_TYPE_", since={"RINGBUF": "5.8"})
+    class MapType(CEnum):
+        HASH = 1
+
+    str(MapType.HASH) == "BPF_MAP_TYPE_HASH"     MapType.RINGBUF.since == "5.8"
+    MapType(99).name == "UNKNOWN_99"             a value of a newer kernel survives
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import IntEnum, IntFlag
+from typing import ClassVar, TypeVar
+
+__all__ = ["CEnum", "CFlag", "c_enum", "c_flags"]
+
+# What a format specification of an integer may end with; any other one formats the name.
+_INTEGER_FORMATS = "bcdnoxX"
+
+_NOTHING: Mapping[str, str] = {}
+
+
+class CEnum(IntEnum):
+    """One of several values; a value the kernel has and we do not becomes ``UNKNOWN_<value>``.
+
+    Attributes:
+        C_NAME: The C enum's name, or ``""`` if it has none or its members are macros.
+        PREFIX: What the C names of the members start with.
+        SINCE: The kernel release a member came with, by its name here; older ones have none.
+        C_NAMES: The C names that are not prefix and name.
+        HEADER: The header it stands in.
+        MACROS: Its members are macros, which BTF does not know.
+    """
+
+    # Ours, not the kernel's: set by the decorator below.
+    C_NAME: ClassVar[str]
+    PREFIX: ClassVar[str]
+    SINCE: ClassVar[Mapping[str, str]]
+    C_NAMES: ClassVar[Mapping[str, str]]
+    HEADER: ClassVar[str]
+    MACROS: ClassVar[bool]
+
+    @classmethod
+    def _missing_(cls, value: object) -> CEnum | None:
+        if not isinstance(value, int):
+            return None
+        # Not entered into the class: values come from outside, and the table must not grow.
+        member = int.__new__(cls, value)
+        member._name_ = f"UNKNOWN_{value}"
+        member._value_ = value
+        return member
+
+    @property
+    def c_name(self) -> str:
+        """The name in C."""
+        return self.C_NAMES.get(self._name_) or self.PREFIX + self._name_
+
+    @property
+    def since(self) -> str | None:
+        """The first kernel release that has it, or ``None`` if it is older than we count."""
+        return self.SINCE.get(self._name_)
+
+    def __str__(self) -> str:
+        return self.c_name
+
+    def __format__(self, spec: str) -> str:
+        return _formatted(self, spec)
+
+
+class CFlag(IntFlag):
+    """Bits that may be combined; bits we do not know are kept.
+
+    The class data is that of `CEnum`.
+    """
+
+    C_NAME: ClassVar[str]
+    PREFIX: ClassVar[str]
+    SINCE: ClassVar[Mapping[str, str]]
+    C_NAMES: ClassVar[Mapping[str, str]]
+    HEADER: ClassVar[str]
+    MACROS: ClassVar[bool]
+
+    @property
+    def c_name(self) -> str:
+        """The names in C, joined by ``|``; unknown bits as a number."""
+        known = type(self).__members__
+        rest = int(self)
+        names = []
+        for name, member in known.items():
+            bits = int(member)
+            if bits == int(self):
+                return self.C_NAMES.get(name) or self.PREFIX + name
+            if bits and rest & bits == bits:
+                names.append(self.C_NAMES.get(name) or self.PREFIX + name)
+                rest &= ~bits
+        if rest or not names:
+            names.append(hex(rest) if rest else "0")
+        return "|".join(names)
+
+    @property
+    def since(self) -> str | None:
+        """The first kernel release that has this one flag, or ``None`` (also for combinations)."""
+        return self.SINCE.get(self._name_ or "")
+
+    def __str__(self) -> str:
+        return self.c_name
+
+    def __format__(self, spec: str) -> str:
+        return _formatted(self, spec)
+
+
+def _formatted(member: CEnum | CFlag, spec: str) -> str:
+    # IntEnum's own answer to format() changed in Python 3.12.
+    if spec and spec[-1] in _INTEGER_FORMATS:
+        return int.__format__(member, spec)
+    return format(member.c_name, spec)
+
+
+_Enum = TypeVar("_Enum", bound="type[CEnum | CFlag]")
+
+
+def c_enum(
+    c_name: str,
+    *,
+    prefix: str = "",
+    since: Mapping[str, str] = _NOTHING,
+    names: Mapping[str, str] = _NOTHING,
+    header: str = "linux/bpf.h",
+    macros: bool = False,
+) -> Callable[[_Enum], _Enum]:
+    """Say which C enum a class stands for.
+
+    Args:
+        c_name: The C enum's name, ``""`` for anonymous enums and for macros.
+        prefix: What the C names of the members start with.
+        since: The kernel release by member, for members that are not in all kernels.
+        names: The C names that are not prefix and member.
+        header: Where it is declared.
+        macros: The members are macros.
+
+    Returns:
+        The class decorator.
+    """
+
+    def declare(cls: _Enum) -> _Enum:
+        cls.C_NAME = c_name
+        cls.PREFIX = prefix
+        cls.SINCE = since
+        cls.C_NAMES = names
+        cls.HEADER = header
+        cls.MACROS = macros
+        return cls
+
+    return declare
+
+
+# The same: the name says at the class what kind of numbers follow.
+c_flags = c_enum
