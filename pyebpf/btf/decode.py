@@ -1,0 +1,332 @@
+r"""The wire format of BTF, read: header and index on arrival, single types when asked for.
+
+    | header                                | types           | strings        | layout      |
+    | u16 magic 0xEB9F (sets the byte order)| u32 name_off    | \0int\0pid\0…  | u8 info_sz  |
+    | u8 version 1, u8 flags, u32 hdr_len   | u32 info        |                | u8 elem_sz  |
+    | u32 type_off type_len str_off str_len | u32 size or type|                | u16 flags   |
+    | [u32 layout_off layout_len]  (2026)   | more, by kind   |                | one per kind|
+
+Offsets count from the end of the header. ``info`` is kind_flag << 31 | kind << 24 | vlen; kind has
+7 and vlen 24 bits in the widest form, and the bits beyond 5 and 16 are zero in the classic one, so
+reading wide reads both. Everything in the type area is a 32-bit word, in any byte order, so the
+area becomes one sequence of native words (a view where the order is the machine's, else a swapped
+copy) and a place in it is an index of words.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from collections.abc import Callable, Sequence
+from mmap import mmap
+from operator import itemgetter
+from typing import Literal, NamedTuple
+
+from pyebpf.btf.types import (
+    Array,
+    Const,
+    Datasec,
+    DeclTag,
+    Enum,
+    Enum64,
+    Enumerator,
+    Float,
+    Func,
+    FuncProto,
+    Fwd,
+    Int,
+    Member,
+    Opaque,
+    Param,
+    Ptr,
+    Restrict,
+    SectionVariable,
+    Struct,
+    Type,
+    Typedef,
+    TypeTag,
+    Union,
+    Var,
+    Volatile,
+)
+from pyebpf.errors import BtfError
+from pyebpf.uapi.btf import BTF_MAGIC, BTF_VERSION, BtfKind
+
+__all__ = ["ByteOrder", "Header", "index", "inflate", "read_header", "read_layout", "type_words"]
+
+ByteOrder = Literal["little", "big"]
+
+_CLASSIC_HEADER = 24
+_LAYOUT_HEADER = 32
+
+# Words after the three every type has: (fixed, per element).
+_EXTRA_WORDS: dict[int, tuple[int, int]] = {
+    BtfKind.INT: (1, 0),
+    BtfKind.PTR: (0, 0),
+    BtfKind.ARRAY: (3, 0),
+    BtfKind.STRUCT: (0, 3),
+    BtfKind.UNION: (0, 3),
+    BtfKind.ENUM: (0, 2),
+    BtfKind.FWD: (0, 0),
+    BtfKind.TYPEDEF: (0, 0),
+    BtfKind.VOLATILE: (0, 0),
+    BtfKind.CONST: (0, 0),
+    BtfKind.RESTRICT: (0, 0),
+    BtfKind.FUNC: (0, 0),  # its vlen is the linkage
+    BtfKind.FUNC_PROTO: (0, 2),
+    BtfKind.VAR: (1, 0),
+    BtfKind.DATASEC: (0, 3),
+    BtfKind.FLOAT: (0, 0),
+    BtfKind.DECL_TAG: (1, 0),
+    BtfKind.TYPE_TAG: (0, 0),
+    BtfKind.ENUM64: (0, 3),
+}
+
+
+class Header(NamedTuple):
+    """Where the areas of a BTF blob are, as absolute byte ranges."""
+
+    byteorder: ByteOrder
+    types: tuple[int, int]
+    strings: tuple[int, int]
+    layout: tuple[int, int]
+
+
+def read_header(data: bytes | mmap) -> Header:
+    """Check the header of *data* and return where its areas are.
+
+    Raises:
+        BtfError: Not BTF, an unknown version, or an area outside the data.
+    """
+    if len(data) < _CLASSIC_HEADER:
+        raise BtfError(f"{len(data)} bytes are too few for a BTF header")
+    byteorder: ByteOrder = "little"
+    if data[:2] == BTF_MAGIC.to_bytes(2, "big"):
+        byteorder = "big"
+    elif data[:2] != BTF_MAGIC.to_bytes(2, "little"):
+        raise BtfError(f"no BTF magic, found 0x{data[:2].hex()}", "offset 0x0")
+    order = "<" if byteorder == "little" else ">"
+    version, length = struct.unpack_from(order + "2xBxI", data)
+    if version != BTF_VERSION:
+        raise BtfError(f"BTF version {version}, expected {BTF_VERSION}", "offset 0x2")
+    if not _CLASSIC_HEADER <= length <= len(data):
+        raise BtfError(f"header length {length}", "offset 0x4")
+    known = _CLASSIC_HEADER
+    type_off, type_len, str_off, str_len = struct.unpack_from(order + "4I", data, 8)
+    layout_off = layout_len = 0
+    if length >= _LAYOUT_HEADER:
+        layout_off, layout_len = struct.unpack_from(order + "2I", data, _CLASSIC_HEADER)
+        known = _LAYOUT_HEADER
+    if any(data[known:length]):
+        raise BtfError("header has fields newer than this library", f"offset 0x{known:x}")
+    ranges = []
+    areas = (("type", type_off, type_len), ("string", str_off, str_len))
+    for name, offset, size in (*areas, ("layout", layout_off, layout_len)):
+        if length + offset + size > len(data):
+            raise BtfError(f"{name} area ends at {length + offset + size} of {len(data)} bytes")
+        ranges.append((length + offset, length + offset + size))
+    if type_len % 4 or layout_len % 4:
+        raise BtfError("length of the type or layout area is not a multiple of 4")
+    return Header(byteorder, *ranges)
+
+
+def type_words(data: bytes | mmap, header: Header) -> memoryview:
+    """Return the type area of *data* as native words; a copy only in foreign byte order."""
+    start, end = header.types
+    view = memoryview(data)[start:end]
+    if header.byteorder == sys.byteorder:
+        return view.cast("I")
+    swapped = array("I", bytes(view))
+    swapped.byteswap()
+    return memoryview(swapped)
+
+
+class _Steps(dict[int, int]):
+    # info -> words the type takes. A kernel has a few hundred different infos among its 130 000
+    # types, so the scan below is one dict hit a type; this class answers only the misses.
+
+    def __init__(self, layout: Sequence[tuple[int, int]]) -> None:
+        super().__init__()
+        self._layout = layout
+
+    def __missing__(self, info: int) -> int:
+        kind, count = info >> 24 & 0x7F, info & 0xFFFFFF
+        if kind in _EXTRA_WORDS:
+            fixed, element = _EXTRA_WORDS[kind]
+        elif kind and kind < len(self._layout):
+            # Another file's idea of a kind we do not know: bytes, for us whole words only.
+            sizes = self._layout[kind]
+            if sizes[0] % 4 or sizes[1] % 4:
+                raise BtfError(f"layout of unknown kind {kind} is not in whole words")
+            fixed, element = sizes[0] // 4, sizes[1] // 4
+        else:
+            raise BtfError(f"unknown kind {kind}")
+        step = self[info] = 3 + fixed + element * count
+        return step
+
+
+def read_layout(data: bytes | mmap, header: Header) -> list[tuple[int, int]]:
+    """Return ``(info_sz, elem_sz)`` by kind from the layout area; empty if there is none."""
+    start, end = header.layout
+    order = "<" if header.byteorder == "little" else ">"
+    return [
+        (info, element) for info, element, _ in struct.iter_unpack(order + "BBH", data[start:end])
+    ]
+
+
+def index(
+    words: memoryview, layout: Sequence[tuple[int, int]], first_id: int
+) -> tuple[array[int], array[int]]:
+    """Return the place in *words* and the name offset of every type, in order of ids.
+
+    The one loop that runs for each of a kernel's types; see `_Steps`.
+
+    Raises:
+        BtfError: A type of unknown kind and size, or one that ends outside the area.
+    """
+    steps = _Steps(layout)
+    places: list[int] = []
+    append = places.append
+    infos = words[1:]
+    place, end = 0, len(words)
+    try:
+        while place < end:
+            append(place)
+            place += steps[infos[place]]
+    except IndexError:
+        place = end + 1
+    except BtfError as error:
+        where = f"type {first_id + len(places) - 1}, offset 0x{place * 4:x}"
+        raise BtfError(error.message, where) from None
+    if place != end:
+        where = f"type {first_id + len(places) - 1}"
+        raise BtfError("ends outside the type area", where)
+    # One C call for all the names: half as long as taking them along in the loop.
+    names = itemgetter(*places)(words) if len(places) > 1 else [words[p] for p in places]
+    return array("I", places), array("I", names)
+
+
+# ---- one type ---------------------------------------------------------------------------------
+# Each function gets the words behind the common three, and those three taken apart.
+
+
+class _Raw(NamedTuple):
+    name: str
+    info: int
+    value: int  # size or type
+    extra: list[int]  # what follows
+    string: Callable[[int], str]
+
+    @property
+    def kflag(self) -> bool:
+        return bool(self.info >> 31)
+
+
+def _int(raw: _Raw) -> Int:
+    extra = raw.extra[0]
+    # Encoding has 4 bits; the kernel refuses more.
+    return Int(raw.name, raw.value, extra >> 24 & 0xF, extra & 0xFF, extra >> 16 & 0xFF)
+
+
+def _array(raw: _Raw) -> Array:
+    return Array(*raw.extra)
+
+
+def _members(raw: _Raw) -> tuple[Member, ...]:
+    extra, string = raw.extra, raw.string
+    if raw.kflag:
+        return tuple(
+            Member(string(extra[i]), extra[i + 1], extra[i + 2] & 0xFFFFFF, extra[i + 2] >> 24)
+            for i in range(0, len(extra), 3)
+        )
+    return tuple(
+        Member(string(extra[i]), extra[i + 1], extra[i + 2], 0) for i in range(0, len(extra), 3)
+    )
+
+
+def _struct(raw: _Raw) -> Struct:
+    return Struct(raw.name, raw.value, _members(raw), raw.kflag)
+
+
+def _union(raw: _Raw) -> Union:
+    return Union(raw.name, raw.value, _members(raw), raw.kflag)
+
+
+def _enum(raw: _Raw) -> Enum:
+    # Only clang 15 and pahole 1.24 (Linux 6.0) began to set kind_flag; before, a negative value
+    # cannot be told from a large one and reads as large, as in libbpf and the kernel.
+    sign = 1 << 31 if raw.kflag else 0
+    values = tuple(
+        Enumerator(raw.string(name), (value ^ sign) - sign)
+        for name, value in zip(raw.extra[::2], raw.extra[1::2], strict=True)
+    )
+    return Enum(raw.name, raw.value, raw.kflag, values)
+
+
+def _enum64(raw: _Raw) -> Enum64:
+    sign = 1 << 63 if raw.kflag else 0
+    values = tuple(
+        Enumerator(raw.string(name), ((high << 32 | low) ^ sign) - sign)
+        for name, low, high in zip(raw.extra[::3], raw.extra[1::3], raw.extra[2::3], strict=True)
+    )
+    return Enum64(raw.name, raw.value, raw.kflag, values)
+
+
+def _func_proto(raw: _Raw) -> FuncProto:
+    pairs = zip(raw.extra[::2], raw.extra[1::2], strict=True)
+    return FuncProto(raw.value, tuple(Param(raw.string(name), type_) for name, type_ in pairs))
+
+
+def _datasec(raw: _Raw) -> Datasec:
+    triples = zip(raw.extra[::3], raw.extra[1::3], raw.extra[2::3], strict=True)
+    return Datasec(raw.name, raw.value, tuple(SectionVariable(*triple) for triple in triples))
+
+
+def _decl_tag(raw: _Raw) -> DeclTag:
+    component = raw.extra[0]
+    signed = component - (1 << 32) if component >> 31 else component
+    return DeclTag(raw.name, raw.value, signed, raw.kflag)
+
+
+_INFLATE: dict[int, Callable[[_Raw], Type]] = {
+    BtfKind.INT: _int,
+    BtfKind.PTR: lambda raw: Ptr(raw.value),
+    BtfKind.ARRAY: _array,
+    BtfKind.STRUCT: _struct,
+    BtfKind.UNION: _union,
+    BtfKind.ENUM: _enum,
+    BtfKind.FWD: lambda raw: Fwd(raw.name, raw.kflag),
+    BtfKind.TYPEDEF: lambda raw: Typedef(raw.name, raw.value),
+    BtfKind.VOLATILE: lambda raw: Volatile(raw.value),
+    BtfKind.CONST: lambda raw: Const(raw.value),
+    BtfKind.RESTRICT: lambda raw: Restrict(raw.value),
+    BtfKind.FUNC: lambda raw: Func(raw.name, raw.value, raw.info & 0xFFFFFF),
+    BtfKind.FUNC_PROTO: _func_proto,
+    BtfKind.VAR: lambda raw: Var(raw.name, raw.value, raw.extra[0]),
+    BtfKind.DATASEC: _datasec,
+    BtfKind.FLOAT: lambda raw: Float(raw.name, raw.value),
+    BtfKind.DECL_TAG: _decl_tag,
+    BtfKind.TYPE_TAG: lambda raw: TypeTag(raw.name, raw.value, raw.kflag),
+    BtfKind.ENUM64: _enum64,
+}
+
+
+def inflate(words: memoryview, start: int, end: int, string: Callable[[int], str]) -> Type:
+    """Make the object for the type that takes *words* from *start* up to *end*.
+
+    Args:
+        words: The type area.
+        start: Its place, from `index`.
+        end: The next type's place.
+        string: Looks a string offset up.
+
+    Raises:
+        BtfError: A name outside the strings.
+    """
+    name_off, info, value, *extra = words[start:end].tolist()
+    kind = info >> 24 & 0x7F
+    make = _INFLATE.get(kind)
+    if make is None:
+        return Opaque(string(name_off), kind, info, value, tuple(extra))
+    return make(_Raw(string(name_off), info, value, extra, string))
