@@ -1,0 +1,60 @@
+"""Compiled eBPF objects of `bpf_src`, and compilers to make them anew.
+
+Goes in: a program's name. Comes out: the path of its committed object (in this machine's byte order
+unless told otherwise), or of a fresh one built by a given clang.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[2]
+SOURCES = ROOT / "bpf_src"
+DATA = ROOT / "tests" / "data"
+
+# Needs BPF_TYPE_MATCHES, which clang knows since 15.
+OLDEST_CLANG = {"core_matches": 15}
+
+
+def names() -> list[str]:
+    """Return the names of all programs in `bpf_src`."""
+    return sorted(path.name.removesuffix(".bpf.c") for path in SOURCES.glob("*.bpf.c"))
+
+
+def built(name: str, byteorder: str = sys.byteorder) -> pathlib.Path:
+    """Return the committed object of a program."""
+    return DATA / f"{name}.{'el' if byteorder == 'little' else 'eb'}.o"
+
+
+def clang_versions() -> list[int]:
+    """Return the major versions of the clangs of this machine that make BPF objects with BTF."""
+    versions = set()
+    for directory in map(pathlib.Path, ("/usr/bin", "/usr/local/bin")):
+        for path in directory.glob("clang-*"):
+            match = re.fullmatch(r"clang-(\d+)", path.name)
+            if match and int(match[1]) >= 14:
+                versions.add(int(match[1]))
+    return sorted(versions)
+
+
+def missing_build_tool() -> str | None:
+    """Return what a rebuild lacks on this machine, or ``None``."""
+    if shutil.which("make") is None:
+        return "make"
+    if not pathlib.Path("/usr/include/bpf/bpf_helpers.h").exists():
+        return "libbpf's headers (Debian: libbpf-dev)"
+    return None if clang_versions() else "clang 14 or newer"
+
+
+def rebuild(directory: pathlib.Path, version: int) -> list[str]:
+    """Compile all programs that this clang can compile into *directory*; return their names."""
+    able = [name for name in names() if OLDEST_CLANG.get(name, 0) <= version]
+    # Stripping only removes DWARF, which no test reads; so a clang without its LLVM tools will do.
+    command = ["make", "-s", "-C", str(SOURCES), f"CLANG=clang-{version}", "STRIP=true"]
+    command += [f"OUT={directory}", f"NAMES={' '.join(able)}"]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return able

@@ -1,0 +1,221 @@
+"""Who may import whom: the table of the architecture, enforced on the source text."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parents[1] / "pyebpf"
+
+# Low to high. A unit may import units of earlier lines, unless `LIMITED` says less.
+ORDER = [
+    ["uapi"],
+    ["errors"],
+    ["asm"],
+    ["btf"],
+    ["sections"],
+    ["spec"],
+    ["elf"],
+    ["sys"],
+    ["host"],
+    ["features"],
+    ["pinning"],
+    ["handle"],
+    ["btf_object"],
+    ["maps"],
+    ["programs"],
+    ["link", "readers", "xsk"],
+    ["loader"],
+    ["daemon", "export"],
+]
+
+LIMITED = {
+    "sections": {"uapi", "errors"},
+    "sys": {"uapi", "errors"},
+    "host": {"sys", "btf", "uapi", "errors"},
+    "features": {"sys", "host", "btf", "asm", "uapi", "errors"},
+    "pinning": {"features", "sys", "host", "btf", "uapi", "errors"},
+    "handle": {"pinning", "features", "sys", "host", "btf", "uapi", "errors"},
+    "btf_object": {"handle", "pinning", "features", "sys", "host", "btf", "uapi", "errors"},
+    "testing": {"asm", "btf", "spec", "sys", "host", "uapi", "errors"},
+}
+
+# These see everything below but not the parser of files: a map or a link has no use for an ELF.
+WITHOUT_ELF = {"maps", "programs", "link", "readers", "xsk"}
+
+# Other people's packages, and who may use them. ctypes is here because system calls belong to sys.
+THIRD_PARTY = {
+    "cffi": {"sys"},
+    "_cffi_backend": {"sys"},
+    "ctypes": {"sys"},
+    "elftools": {"elf", "host"},
+    "numpy": {"maps", "readers", "export", "testing"},
+    "pyarrow": {"export"},
+    "pytest": {"testing"},
+}
+
+# A cheap import must not pay for these: inside functions only.
+HEAVY = {"elftools", "numpy", "pyarrow", "asyncio"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import: in which unit and line, of what, and where it stands."""
+
+    unit: str
+    place: str
+    name: str
+    in_function: bool
+    type_checking: bool
+
+    @property
+    def root(self) -> str:
+        return self.name.split(".")[0]
+
+    @property
+    def target(self) -> str:
+        """The unit of ours that is imported; ``""`` is the package itself."""
+        return self.name.split(".")[1] if "." in self.name else ""
+
+
+def unit_of(path: pathlib.Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports() -> Iterator[Import]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        tree = ast.parse(path.read_text("utf-8"), str(path))
+        place = str(path.relative_to(PACKAGE.parent))
+        yield from visit(tree, unit_of(path), place, in_function=False, type_checking=False)
+
+
+def visit(
+    node: ast.AST, unit: str, place: str, *, in_function: bool, type_checking: bool
+) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        inside = in_function or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+        checking = type_checking or (
+            isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+        )
+        for name in imported_names(child):
+            yield Import(unit, f"{place}:{child.lineno}", name, inside, checking)  # type: ignore[attr-defined]
+        yield from visit(child, unit, place, in_function=inside, type_checking=checking)
+
+
+def imported_names(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    if node.level:
+        return ["." * node.level + (node.module or "")]
+    if node.module == "pyebpf":  # `from pyebpf import link` imports a unit
+        return [f"pyebpf.{alias.name}" for alias in node.names]
+    return [node.module or ""]
+
+
+def allowed(unit: str) -> set[str]:
+    """Return the units a unit may import."""
+    if unit in LIMITED:
+        return LIMITED[unit] | {unit}
+    below = {unit}
+    for line in ORDER:
+        if unit in line:
+            break
+        below.update(line)
+    return below - {"elf"} if unit in WITHOUT_ELF else below
+
+
+IMPORTS = list(imports())
+OURS = [found for found in IMPORTS if found.root == "pyebpf" and found.unit != "__init__"]
+
+
+def test_no_unit_imports_from_a_layer_above_it() -> None:
+    """Every import of ours points down the table."""
+    known = {unit for line in ORDER for unit in line}
+    wrong = [
+        f"{found.place} imports {found.name}"
+        for found in OURS
+        if found.unit != "cli" and found.target in known | {"cli", "testing"}
+        if found.target not in allowed(found.unit)
+    ]
+    assert wrong == []
+
+
+def test_nothing_imports_the_package_itself() -> None:
+    """Only the command line, our first user, goes through the public names."""
+    wrong = [
+        f"{found.place} imports {found.name}"
+        for found in OURS
+        if found.unit != "cli" and found.name == "pyebpf"
+    ]
+    assert wrong == []
+
+
+def test_every_unit_stands_in_the_table() -> None:
+    """A new file or package at the top level is given its layer before it is used."""
+    known = {unit for line in ORDER for unit in line} | {"__init__", "testing", "cli", "__main__"}
+    units = {unit_of(path) for path in PACKAGE.rglob("*.py")}
+    assert units - known == set()
+
+
+def test_cycles_are_not_hidden_from_the_interpreter() -> None:
+    """No import of ours stands under TYPE_CHECKING, nor in a function of a unit below the loader.
+
+    The package's own `__init__` is the exception: the block tells type checkers its lazy names.
+    """
+    wrong = [
+        f"{found.place} imports {found.name}"
+        for found in OURS
+        if found.type_checking or (found.in_function and found.target not in {"host", "testing"})
+    ]
+    assert wrong == []
+
+
+def test_imports_are_absolute() -> None:
+    """A name says where it comes from."""
+    assert [found.place for found in IMPORTS if found.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("package", sorted(THIRD_PARTY))
+def test_only_its_units_use_a_foreign_package(package: str) -> None:
+    """System calls are made in sys alone, and ELF files read by elf and host alone."""
+    wrong = [
+        found.place
+        for found in IMPORTS
+        if found.root == package and found.unit not in THIRD_PARTY[package]
+    ]
+    assert wrong == []
+
+
+def test_no_other_foreign_package_is_used() -> None:
+    """What is neither ours, nor the standard library's, nor in the table is not a dependency."""
+    known = set(sys.stdlib_module_names) | {"pyebpf", *THIRD_PARTY}
+    # Type checkers bring typing_extensions along; at run time it is never imported.
+    used = {found.root for found in IMPORTS if not found.type_checking}
+    used |= {found.root for found in IMPORTS if found.type_checking} - {"typing_extensions"}
+    assert used - known - {""} == set()
+
+
+def test_heavy_packages_are_imported_inside_functions() -> None:
+    """`import pyebpf` must not pay for what few callers use."""
+    wrong = [found.place for found in IMPORTS if found.root in HEAVY and not found.in_function]
+    assert wrong == []
+
+
+def test_no_file_is_too_long() -> None:
+    """Six hundred lines is where a file holds one idea too many."""
+    # The kernel's enums, one after the other, and what a generator wrote are no ideas.
+    generated = {"_libc.py", "_libc.pyi"}
+    long = [
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if path.name not in generated
+        if len(path.read_text("utf-8").splitlines()) > 600
+    ]
+    assert long == []
