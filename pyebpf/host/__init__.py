@@ -1,0 +1,1 @@
+"""What the running system says in /proc, /sys and its binaries; every function takes ``root=``."""

@@ -1,0 +1,3 @@
+from pyebpf.sys.libc import ForeignFunctions
+
+ffi: ForeignFunctions

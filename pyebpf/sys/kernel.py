@@ -1,0 +1,341 @@
+"""The seam to the system: the `Kernel` protocol, the real `LinuxKernel`, and which one is in use.
+
+Everything above asks `current` for a kernel and calls it; a fake one can stand in (`use`). In go
+typed attrs whose pointer fields hold Python buffers, out come plain numbers (raw descriptors: the
+functions of `pyebpf.sys.bpf` wrap them in `FD`) and errors. What a caller can rely on:
+
+*Attrs.* The whole union is sent, zero where nothing was set. A pointer field may hold ``None``, an
+address, any buffer (an empty one goes as null), or another `CStruct`, such as the info struct of
+``BPF_OBJ_GET_INFO_BY_FD``. After the call the plain fields of attr and nested structs are what the
+kernel left there, also when it failed: log_true_size, count, data_size_out. Buffers are written in
+place. Text needs its own NUL.
+
+*Errors*, translated here and, for map elements, in `pyebpf.sys.elements`; nowhere else:
+
+    EPERM, EACCES                  PrivilegeError that says what is missing; the errno is kept.
+                                   But EACCES of PROG_LOAD is the verifier speaking: SyscallError
+    EINVAL and the kernel has no   NotSupportedError("BPF_LINK_CREATE", since "5.7"), by probe
+      such command; ENOSYS
+    E2BIG and a field is set that  SyscallError that names the field and its release
+      lies beyond the kernel's attr
+    everything else                SyscallError with that errno: also ENOENT, 524 (ENOTSUPP), and
+                                   EINVAL, which may mean a field, flag or type is too new
+
+*Signals.* Nothing is retried here. Python's signal handlers run when a call has returned.
+*Threads.* All calls but those of non-waiting elements release the GIL; all may be shared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import mmap
+import os
+import sys
+from collections.abc import Iterator
+from typing import Protocol, TypeAlias
+
+from pyebpf.errors import EbpfError, NotSupportedError, PrivilegeError, SyscallError
+from pyebpf.sys import absence, privileges
+from pyebpf.sys.elements import Elements
+from pyebpf.sys.libc import address_of, error_number, libc
+from pyebpf.sys.numbers import Numbers, numbers
+from pyebpf.uapi.attrs import CommonAttr
+from pyebpf.uapi.bpf import COMMON_ATTRS, Cmd
+from pyebpf.uapi.cstruct import CStruct
+
+__all__ = ["Attr", "Kernel", "LinuxKernel", "current", "use"]
+
+# A typed attr, or its bytes for what has no type yet; bytes that are written by the kernel.
+Attr: TypeAlias = CStruct | bytearray
+
+
+class Kernel(Protocol):
+    """What the library asks of a kernel."""
+
+    @property
+    def root(self) -> str:
+        """The directory that stands for ``/`` when ``/proc`` and ``/sys`` are read."""
+
+    def path(self, *parts: str) -> str:
+        """Return the path of a file under `root`: ``path("sys/fs/bpf", name)``."""
+
+    def bpf(self, cmd: Cmd, attr: Attr, *, common: CommonAttr | None = None) -> int:
+        """Make one ``bpf(2)`` call and return its result, a raw descriptor or a number."""
+
+    def perf_event_open(self, attr: CStruct, pid: int, cpu: int, group_fd: int, flags: int) -> int:
+        """Open a perf event and return its raw descriptor."""
+
+    def ioctl(self, fd: int, request: int, argument: int | bytearray = 0) -> int:
+        """Make one ``ioctl(2)`` call; a bytearray is written in place."""
+
+    def mmap(self, fd: int, length: int, *, writable: bool, offset: int = 0) -> mmap.mmap:
+        """Map *length* bytes of *fd*, shared."""
+
+    def elements(
+        self, fd: int, key_size: int, value_size: int, *, waits: bool, array: bool = False
+    ) -> Elements:
+        """Return the hot calls of one map: see `Elements`."""
+
+    def open(self, path: str, flags: int) -> int:
+        """Open a file, close-on-exec, and return its raw descriptor."""
+
+    def setsockopt(self, fd: int, level: int, name: int, value: bytes) -> None:
+        """Set a socket option."""
+
+
+class LinuxKernel:
+    """The kernel this process runs on; making one costs nothing."""
+
+    __slots__ = ("__weakref__", "_missing", "_numbers")
+
+    def __init__(self) -> None:
+        self._numbers: Numbers | None = None
+        self._missing: dict[int, bool] = {}
+
+    @property
+    def root(self) -> str:
+        """Always ``"/"``."""
+        return "/"
+
+    def path(self, *parts: str) -> str:
+        """Return ``/`` and *parts* joined by ``/``."""
+        return "/" + "/".join(part.strip("/") for part in parts)
+
+    def bpf(self, cmd: Cmd, attr: Attr, *, common: CommonAttr | None = None) -> int:
+        """Make one ``bpf(2)`` call; the module's text says what happens to attrs and errors.
+
+        Args:
+            cmd: The command.
+            attr: Its arguments; out fields are there afterwards.
+            common: A log for commands that have none of their own; the 5-argument form.
+
+        Returns:
+            A descriptor the caller owns, or a number.
+
+        Raises:
+            PrivilegeError: ``EPERM``, ``EACCES``.
+            NotSupportedError: The kernel has no such command, or no 5-argument form.
+            SyscallError: Anything else.
+
+        Since Linux 3.18.
+        """
+        memory = _Memory()
+        buffer = memory.pack(attr)
+        if common is None:
+            result, number = self._call(cmd, buffer)
+        else:
+            second = memory.pack(common)
+            where = (memory.address(second), len(second))
+            result, number = self._call(cmd | COMMON_ATTRS, buffer, where)
+        memory.refresh()
+        if result < 0:
+            raise self._failure(cmd, number, attr, buffer, common)
+        return result
+
+    def perf_event_open(self, attr: CStruct, pid: int, cpu: int, group_fd: int, flags: int) -> int:
+        """Open a perf event.
+
+        Args:
+            attr: A ``PerfEventAttr``; a zero ``size`` is filled in.
+            pid: A thread, -1 for all, 0 for this one.
+            cpu: A CPU, -1 for all.
+            group_fd: -1, or a group leader.
+            flags: ``PERF_FLAG_*``; ``PERF_FLAG_FD_CLOEXEC`` is not added.
+
+        Raises:
+            PrivilegeError: ``EPERM``, ``EACCES``.
+            SyscallError: Anything else; ``ENODEV`` for a CPU that is offline.
+
+        Since Linux 2.6.31.
+        """
+        memory = _Memory()
+        if not getattr(attr, "size", 1):
+            attr.size = type(attr).SIZE
+        words = [memory.address(memory.pack(attr)), pid, cpu, group_fd, flags]
+        result, number = _syscall(self._known().perf_event_open, *words)
+        if result < 0:
+            if number in (errno.EPERM, errno.EACCES):
+                raise PrivilegeError("perf_event_open", number, privileges.explain_perf())
+            raise SyscallError("perf_event_open", number)
+        return result
+
+    def ioctl(self, fd: int, request: int, argument: int | bytearray = 0) -> int:
+        """Make one ``ioctl(2)`` call.
+
+        Args:
+            fd: Of the device or perf event.
+            request: ``PERF_EVENT_IOC_*``.
+            argument: A number, or memory the kernel may read and write.
+
+        Raises:
+            SyscallError: Any failure.
+        """
+        try:
+            return fcntl.ioctl(fd, request, argument)
+        except OSError as error:
+            raise _translated("ioctl", error, f"request {request:#x}") from None
+
+    def mmap(self, fd: int, length: int, *, writable: bool, offset: int = 0) -> mmap.mmap:
+        """Map a ring or an array of the kernel into this process.
+
+        Args:
+            fd: A map or perf event; may be closed afterwards.
+            length: Bytes.
+            writable: Or read-only.
+            offset: Bytes, a multiple of the page size.
+
+        Raises:
+            PrivilegeError: ``EPERM``: the kernel refuses write access, or the memory is more than
+                ``RLIMIT_MEMLOCK`` and ``kernel.perf_event_mlock_kb`` allow.
+            SyscallError: Anything else.
+        """
+        protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+        try:
+            if sys.version_info >= (3, 13):
+                return mmap.mmap(
+                    fd, length, mmap.MAP_SHARED, protection, offset=offset, trackfd=False
+                )
+            return mmap.mmap(fd, length, mmap.MAP_SHARED, protection, offset=offset)
+        except OSError as error:
+            raise _translated("mmap", error, f"{length} bytes at {offset:#x}") from None
+
+    def elements(
+        self, fd: int, key_size: int, value_size: int, *, waits: bool, array: bool = False
+    ) -> Elements:
+        """Return the hot calls of one map; arguments as for `Elements`."""
+        return Elements(fd, key_size, value_size, waits=waits, array=array)
+
+    def open(self, path: str, flags: int) -> int:
+        """Open a file: a cgroup, a network namespace, a directory.
+
+        Args:
+            path: As given, not under `root`.
+            flags: ``os.O_*``; ``O_CLOEXEC`` is added.
+
+        Raises:
+            PrivilegeError: ``EPERM``, ``EACCES``.
+            SyscallError: Anything else.
+        """
+        try:
+            return os.open(path, flags | os.O_CLOEXEC)
+        except OSError as error:
+            raise _translated("open", error, str(path)) from None
+
+    def setsockopt(self, fd: int, level: int, name: int, value: bytes) -> None:
+        """Set a socket option.
+
+        Raises:
+            PrivilegeError: ``EPERM``, ``EACCES``.
+            SyscallError: Anything else.
+        """
+        if libc.setsockopt(fd, level, name, value, len(value)):
+            error = OSError(error_number(), "")
+            raise _translated("setsockopt", error, f"level {level}, option {name}")
+
+    # Out: result and errno. *common* is an address and a size.
+    def _call(
+        self, cmd: int, buffer: bytearray, common: tuple[int, int] = (0, 0)
+    ) -> tuple[int, int]:
+        keeper, address = address_of(buffer)
+        result = _syscall(self._known().bpf, cmd, address, len(buffer), *common)
+        del keeper  # it was needed until here
+        return result
+
+    def _known(self) -> Numbers:
+        if self._numbers is None:
+            self._numbers = numbers()
+        return self._numbers
+
+    def _failure(
+        self, cmd: Cmd, number: int, attr: Attr, buffer: bytearray, common: CommonAttr | None
+    ) -> EbpfError:
+        name = cmd.c_name
+        if number == errno.EPERM or (number == errno.EACCES and cmd is not Cmd.PROG_LOAD):
+            return PrivilegeError(name, number, _privilege(cmd, number, attr))
+        if number == errno.ENOSYS:
+            return NotSupportedError("bpf(2)", "3.18", "CONFIG_BPF_SYSCALL is not set")
+        if number == errno.EINVAL:
+            if common is not None and self._lacks(COMMON_ATTRS):
+                return NotSupportedError("bpf(2) with common attributes", "7.2")
+            if self._lacks(cmd):
+                return NotSupportedError(name, cmd.since)
+        if number == errno.E2BIG:
+            return SyscallError(name, number, absence.unknown_fields(self._call, attr, buffer))
+        return SyscallError(name, number)
+
+    def _lacks(self, cmd: int) -> bool:
+        if cmd not in self._missing:
+            self._missing[cmd] = absence.lacks(self._call, cmd)
+        return self._missing[cmd]
+
+
+# Turns buffers into addresses and keeps them alive: as long as this lives.
+class _Memory:
+    __slots__ = ("_keepers", "_nested")
+
+    def __init__(self) -> None:
+        self._keepers: list[object] = []
+        self._nested: list[tuple[CStruct, bytearray]] = []
+
+    def pack(self, attr: Attr) -> bytearray:
+        if not isinstance(attr, CStruct):
+            return attr
+        buffer = attr.pack(self.address)
+        self._nested.append((attr, buffer))
+        return buffer
+
+    def address(self, buffer: object) -> int:
+        if isinstance(buffer, CStruct):
+            buffer = self.pack(buffer)
+        keeper, address = address_of(buffer)
+        self._keepers.append(keeper)
+        return address
+
+    # Hands what the kernel wrote back to the structs.
+    def refresh(self) -> None:
+        for attr, buffer in self._nested:
+            attr.unpack_into(buffer)
+
+
+# Out: result and errno, 0 if there was no error. Negative numbers become C's unsigned words.
+def _syscall(number: int, *words: int) -> tuple[int, int]:
+    mask = sys.maxsize * 2 + 1
+    a, b, c, d, e = (int(word) & mask for word in words)
+    result = libc.syscall(number, a, b, c, d, e)
+    return result, error_number() if result < 0 else 0
+
+
+def _privilege(cmd: Cmd, number: int, attr: Attr) -> str:
+    if number == errno.EACCES and cmd in (Cmd.OBJ_PIN, Cmd.OBJ_GET):
+        return "the permissions of the pin or of a directory above it"
+    program_type = getattr(attr, "prog_type", None) if cmd is Cmd.PROG_LOAD else None
+    map_type = getattr(attr, "map_type", None) if cmd is Cmd.MAP_CREATE else None
+    return privileges.explain(cmd, program_type=program_type, map_type=map_type)
+
+
+def _translated(call: str, error: OSError, detail: str) -> SyscallError:
+    number = error.errno or 0
+    kind = PrivilegeError if number in (errno.EPERM, errno.EACCES) else SyscallError
+    return kind(call, number, f"{os.strerror(number).lower()} ({detail})")
+
+
+_current: Kernel = LinuxKernel()
+
+
+def current() -> Kernel:
+    """Return the kernel in use: the real one outside of `use`."""
+    return _current
+
+
+@contextlib.contextmanager
+def use(kernel: Kernel) -> Iterator[Kernel]:
+    """Let the whole process, all threads, use *kernel* inside the ``with`` block."""
+    # Not a ContextVar: that does not reach threads which were started before.
+    global _current
+    before, _current = _current, kernel
+    try:
+        yield kernel
+    finally:
+        _current = before
