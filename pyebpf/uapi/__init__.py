@@ -5,11 +5,12 @@ C name without the shared prefix, fields exactly as in the header. Each one know
 since which kernel it exists, and a test compares all of it with the running kernel's BTF and with
 what gcc computes from the headers.
 
-    cenum.py    the bases of the enums     cstruct.py  the base of the structs
+    cenum.py    the bases of the enums     cstruct.py  the base of the structs (cfield.py: fields)
     bpf.py      commands, kinds, flags     attrs.py    union bpf_attr, one class per command
     info.py     bpf_*_info                 records.py  records and map values that programs share
-    helpers.py  helper ids and flags       sockops.py  what socket programs return and are asked
+    helpers.py  numbers of helpers         helper_flags.py  their flags and answers
     btf.py      BTF's numbers              insn.py     opcodes
     elf.py      ELF's numbers              perf.py     perf_event_open(2)
-    net.py      return codes, XDP, AF_XDP  rtnetlink.py  attaching through netlink
+    net.py      return codes, XDP          sockops.py  what socket programs are asked
+    rtnetlink.py  attaching through netlink
 """

@@ -1,14 +1,26 @@
 """What every user of bpf(2) needs from ``linux/bpf.h``: commands, kinds and the flags of commands.
 
-What only programs use is elsewhere: helper ids and flags in ``helpers``, what socket programs
-return and are asked in ``sockops``, numbers of BTF in ``btf``, opcodes in ``insn``. A member's
+What only programs use is elsewhere: helpers in ``helpers`` and ``helper_flags``, what
+programs return in ``net``, numbers of BTF in ``btf``, opcodes in ``insn``. A member's
 ``since`` is the kernel release that introduced it; distributions and stable kernels carry some
 earlier.
 """
 
 from __future__ import annotations
 
-from pyebpf.uapi.cenum import CEnum, CFlag, c_enum, c_flags
+from pyebpf.uapi.cenum import CEnum, c_enum
+from pyebpf.uapi.flags import (
+    AttachFlag,
+    KprobeMultiFlag,
+    MapFlag,
+    NetfilterFlag,
+    OpenFlag,
+    ProgFlag,
+    QueryFlag,
+    TestRunFlag,
+    UpdateFlag,
+    UprobeMultiFlag,
+)
 
 __all__ = [
     "BUILD_ID_SIZE",
@@ -28,7 +40,7 @@ __all__ = [
     "BuildIdStatus",
     "UpdateFlag",
     "MapFlag",
-    "ObjFlag",
+    "OpenFlag",
     "ProgFlag",
     "AttachFlag",
     "QueryFlag",
@@ -482,173 +494,3 @@ class BuildIdStatus(CEnum):
     EMPTY = 0
     VALID = 1
     IP = 2
-
-
-@c_flags(
-    "",
-    prefix="BPF_",
-    since={"LOCK": "5.1", "CPU": "7.0", "ALL_CPUS": "7.0"},
-    names={"LOCK": "BPF_F_LOCK", "CPU": "BPF_F_CPU", "ALL_CPUS": "BPF_F_ALL_CPUS"},
-)
-class UpdateFlag(CFlag):
-    """Flags of map element commands; ``CPU`` wants the CPU's number in the upper 32 bits."""
-
-    ANY = 0
-    NOEXIST = 1 << 0
-    EXIST = 1 << 1
-    LOCK = 1 << 2
-    CPU = 1 << 3
-    ALL_CPUS = 1 << 4
-
-
-@c_flags(
-    "",
-    prefix="BPF_F_",
-    since={
-        "ZERO_SEED": "5.0",
-        "RDONLY_PROG": "5.2",
-        "WRONLY_PROG": "5.2",
-        "CLONE": "5.4",
-        "MMAPABLE": "5.5",
-        "PRESERVE_ELEMS": "5.10",
-        "INNER_MAP": "5.10",
-        "LINK": "6.4",
-        "PATH_FD": "6.5",
-        "VTYPE_BTF_OBJ_FD": "6.9",
-        "TOKEN_FD": "6.9",
-        "SEGV_ON_FAULT": "6.9",
-        "NO_USER_CONV": "6.9",
-        "RB_OVERWRITE": "6.19",
-    },
-)
-class MapFlag(CFlag):
-    """Flags of ``MAP_CREATE``; some also go with other commands (see `ObjFlag`)."""
-
-    NO_PREALLOC = 1 << 0
-    NO_COMMON_LRU = 1 << 1
-    NUMA_NODE = 1 << 2
-    RDONLY = 1 << 3
-    WRONLY = 1 << 4
-    STACK_BUILD_ID = 1 << 5
-    ZERO_SEED = 1 << 6
-    RDONLY_PROG = 1 << 7
-    WRONLY_PROG = 1 << 8
-    CLONE = 1 << 9
-    MMAPABLE = 1 << 10
-    PRESERVE_ELEMS = 1 << 11
-    INNER_MAP = 1 << 12
-    LINK = 1 << 13
-    PATH_FD = 1 << 14
-    VTYPE_BTF_OBJ_FD = 1 << 15
-    TOKEN_FD = 1 << 16
-    SEGV_ON_FAULT = 1 << 17
-    NO_USER_CONV = 1 << 18
-    RB_OVERWRITE = 1 << 19
-
-
-@c_flags("", prefix="BPF_F_", since={"PATH_FD": "6.5", "TOKEN_FD": "6.9"})
-class ObjFlag(CFlag):
-    """Flags of ``OBJ_PIN``, ``OBJ_GET``, the ``*_GET_FD_BY_ID`` commands and ``BTF_LOAD``."""
-
-    RDONLY = 1 << 3
-    WRONLY = 1 << 4
-    PATH_FD = 1 << 14
-    TOKEN_FD = 1 << 16
-
-
-@c_flags(
-    "",
-    prefix="BPF_F_",
-    since={
-        "ANY_ALIGNMENT": "5.0",
-        "TEST_RND_HI32": "5.3",
-        "TEST_STATE_FREQ": "5.4",
-        "SLEEPABLE": "5.10",
-        "XDP_HAS_FRAGS": "5.18",
-        "XDP_DEV_BOUND_ONLY": "6.3",
-        "TEST_REG_INVARIANTS": "6.8",
-        "TOKEN_FD": "6.9",
-    },
-    macros=True,
-)
-class ProgFlag(CFlag):
-    """Flags of ``PROG_LOAD``."""
-
-    STRICT_ALIGNMENT = 1 << 0
-    ANY_ALIGNMENT = 1 << 1
-    TEST_RND_HI32 = 1 << 2
-    TEST_STATE_FREQ = 1 << 3
-    SLEEPABLE = 1 << 4
-    XDP_HAS_FRAGS = 1 << 5
-    XDP_DEV_BOUND_ONLY = 1 << 6
-    TEST_REG_INVARIANTS = 1 << 7
-    TOKEN_FD = 1 << 16
-
-
-@c_flags(
-    "",
-    prefix="BPF_F_",
-    since={
-        "REPLACE": "5.6",
-        "BEFORE": "6.6",
-        "AFTER": "6.6",
-        "ID": "6.6",
-        "PREORDER": "6.15",
-        "LINK": "6.4",
-    },
-    macros=True,
-)
-class AttachFlag(CFlag):
-    """Flags of ``PROG_ATTACH``, and of the links that are ordered among others."""
-
-    ALLOW_OVERRIDE = 1 << 0
-    ALLOW_MULTI = 1 << 1
-    REPLACE = 1 << 2
-    BEFORE = 1 << 3
-    AFTER = 1 << 4
-    ID = 1 << 5
-    PREORDER = 1 << 6
-    LINK = 1 << 13
-
-
-@c_flags("", prefix="BPF_F_", macros=True)
-class QueryFlag(CFlag):
-    """Flags of ``PROG_QUERY``."""
-
-    QUERY_EFFECTIVE = 1 << 0
-
-
-@c_flags(
-    "",
-    prefix="BPF_F_TEST_",
-    since={"RUN_ON_CPU": "5.10", "XDP_LIVE_FRAMES": "5.18", "SKB_CHECKSUM_COMPLETE": "6.11"},
-    macros=True,
-)
-class TestRunFlag(CFlag):
-    """Flags of ``PROG_TEST_RUN``."""
-
-    RUN_ON_CPU = 1 << 0
-    XDP_LIVE_FRAMES = 1 << 1
-    SKB_CHECKSUM_COMPLETE = 1 << 2
-
-
-@c_flags("", prefix="BPF_F_KPROBE_MULTI_", since={"RETURN": "5.18"})
-class KprobeMultiFlag(CFlag):
-    """Flags of a kprobe_multi link."""
-
-    RETURN = 1 << 0
-
-
-@c_flags("", prefix="BPF_F_UPROBE_MULTI_", since={"RETURN": "6.6", "PATH_FD": "7.2"})
-class UprobeMultiFlag(CFlag):
-    """Flags of an uprobe_multi link."""
-
-    RETURN = 1 << 0
-    PATH_FD = 1 << 1
-
-
-@c_flags("", prefix="BPF_F_NETFILTER_", since={"IP_DEFRAG": "6.6"}, macros=True)
-class NetfilterFlag(CFlag):
-    """Flags of a netfilter link."""
-
-    IP_DEFRAG = 1 << 0

@@ -24,6 +24,25 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
+from pyebpf.uapi.cfield import (
+    CODES,
+    Address,
+    Field,
+    Pointer,
+    array,
+    bits,
+    chars,
+    octets,
+    padding,
+    pointer,
+    s32,
+    s64,
+    u8,
+    u16,
+    u32,
+    u64,
+)
+
 if TYPE_CHECKING:
     # Not installed and not needed: it lets a type checker see the keywords of the constructors.
     from typing_extensions import dataclass_transform
@@ -53,177 +72,7 @@ __all__ = [
     "u64",
 ]
 
-# What a pointer field may hold: nothing, an address, or a buffer (bytes, ctypes array, mmap, ...).
-Pointer = object  # None | int | bytes | bytearray | memoryview | ctypes array
-# How a buffer becomes an address.
-Address = Callable[[object], int]
-
-_CODES = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "s32": "i", "s64": "q", "pointer": "Q"}
-_SIZES = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "s32": 4, "s64": 8, "pointer": 8}
 _BIG = sys.byteorder == "big"
-
-
-class Field:
-    """One member of a C struct; as a class attribute it also is the declaration.
-
-    Attributes:
-        name: The attribute's name.
-        kind: ``"u8"`` to ``"s64"``, ``"pointer"``, ``"chars"`` (text, cut at NUL), ``"octets"``
-            (bytes of fixed length), ``"array"``, ``"bits"`` or ``"padding"``.
-        offset: Bytes from the start of the whole struct (or union); of the unit that holds it for
-            a bit-field.
-        size: Bytes.
-        since: The kernel release it came with, or ``None``.
-        path: How C reaches it in its struct: ``"link_create.tracing.cookie"``.
-        bit_offset: Bits from the start of the unit as C counts them, for bit-fields.
-        bit_size: Bits, 0 if it is no bit-field.
-    """
-
-    __slots__ = (
-        "at",
-        "bit_offset",
-        "bit_size",
-        "c_name",
-        "count",
-        "default",
-        "element",
-        "kind",
-        "name",
-        "offset",
-        "path",
-        "since",
-        "size",
-    )
-
-    def __init__(
-        self,
-        kind: str,
-        size: int,
-        default: object,
-        at: int | None,
-        since: str | None,
-        c_name: str | None,
-        count: int = 1,
-        element: str = "",
-        bit_size: int = 0,
-    ) -> None:
-        self.kind = kind
-        self.size = size
-        self.default = default
-        self.at = at
-        self.since = since
-        self.c_name = c_name
-        self.count = count
-        self.element = element
-        self.bit_size = bit_size
-        self.bit_offset = 0
-        self.offset = -1
-        self.path = ""
-        self.name = ""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    # Reached only while the object has no value of its own under this name.
-    def __get__(self, instance: CStruct | None, owner: type[CStruct]) -> object:
-        if instance is None:
-            return self
-        return instance.__dict__.get(owner._TABLE.storage[self.name], self.default)
-
-    def __repr__(self) -> str:
-        return f"<Field {self.path or self.name} {self.kind} at {self.offset}>"
-
-    @property
-    def alignment(self) -> int:
-        """Bytes, as C aligns it."""
-        if self.kind == "array":
-            return _SIZES[self.element]
-        return 1 if self.kind in ("chars", "octets", "padding") else self.size
-
-
-def _number(kind: str, at: int | None, since: str | None, name: str | None) -> int:
-    # The annotation is what a type checker shall see in objects; the class holds the declaration.
-    return cast("int", Field(kind, _SIZES[kind], 0, at, since, name))
-
-
-def u8(*, at: int | None = None, since: str | None = None, name: str | None = None) -> int:
-    """Declare a ``__u8``.
-
-    Args:
-        at: Offset in the whole struct, where the order of the fields does not say it.
-        since: The kernel release the field came with.
-        name: The C name, if the attribute must be named differently.
-    """
-    return _number("u8", at, since, name)
-
-
-def u16(*, at: int | None = None, since: str | None = None, name: str | None = None) -> int:
-    """Declare a ``__u16``; arguments as for `u8`."""
-    return _number("u16", at, since, name)
-
-
-def u32(*, at: int | None = None, since: str | None = None, name: str | None = None) -> int:
-    """Declare a ``__u32``; arguments as for `u8`."""
-    return _number("u32", at, since, name)
-
-
-def u64(*, at: int | None = None, since: str | None = None, name: str | None = None) -> int:
-    """Declare a ``__u64``; arguments as for `u8`."""
-    return _number("u64", at, since, name)
-
-
-def s32(*, at: int | None = None, since: str | None = None, name: str | None = None) -> int:
-    """Declare a ``__s32``; arguments as for `u8`."""
-    return _number("s32", at, since, name)
-
-
-def s64(*, at: int | None = None, since: str | None = None, name: str | None = None) -> int:
-    """Declare a ``__s64``; arguments as for `u8`."""
-    return _number("s64", at, since, name)
-
-
-def chars(
-    count: int, *, at: int | None = None, since: str | None = None, name: str | None = None
-) -> bytes:
-    """Declare a ``char[count]`` that holds text, cut at the first NUL when read."""
-    return cast("bytes", Field("chars", count, b"", at, since, name, count))
-
-
-def octets(
-    count: int, *, at: int | None = None, since: str | None = None, name: str | None = None
-) -> bytes:
-    """Declare a ``__u8[count]`` that holds exactly *count* bytes."""
-    return cast("bytes", Field("octets", count, bytes(count), at, since, name, count))
-
-
-def pointer(*, at: int | None = None, since: str | None = None, name: str | None = None) -> Pointer:
-    """Declare an ``__aligned_u64`` that holds an address; arguments as for `u8`."""
-    return cast("Pointer", Field("pointer", 8, None, at, since, name))
-
-
-def array(
-    kind: str,
-    count: int,
-    *,
-    at: int | None = None,
-    since: str | None = None,
-    name: str | None = None,
-) -> Sequence[int]:
-    """Declare an array of *count* integers of *kind* (``"u32"``); other arguments as for `u8`."""
-    size = _SIZES[kind] * count
-    return cast("Sequence[int]", Field("array", size, (0,) * count, at, since, name, count, kind))
-
-
-def bits(
-    width: int, *, unit: str = "u64", since: str | None = None, name: str | None = None
-) -> int:
-    """Declare a bit-field of *width* bits; successive ones share a *unit* while they fit."""
-    return cast("int", Field("bits", _SIZES[unit], 0, None, since, name, bit_size=width))
-
-
-def padding(count: int, *, at: int | None = None) -> None:
-    """Declare *count* bytes that are zero and have no name."""
-    return cast("None", Field("padding", count, None, at, None, None))
 
 
 class _Table:
@@ -269,7 +118,7 @@ class _Table:
             if field.offset < end:
                 raise TypeError(f"{field.path} overlaps the field before it")
             parts.append(f"{field.offset - end}x" if field.offset > end else "")
-            parts.append(_CODES.get(field.kind) or _code(field))
+            parts.append(CODES.get(field.kind) or _code(field))
             self._enter(field)
             first = field
             end = field.offset + field.size
@@ -525,7 +374,7 @@ def _encode(target: CStruct, field: Field, value: object) -> bytes:
         if len(numbers) != field.count:
             raise ValueError(f"{where} takes {field.count} numbers, not {len(numbers)}")
         try:
-            return struct.pack(f"={field.count}{_CODES[field.element]}", *numbers)
+            return struct.pack(f"={field.count}{CODES[field.element]}", *numbers)
         except struct.error as error:
             raise ValueError(f"{where}: {error}") from None
     if not isinstance(value, (bytes, bytearray)):
@@ -537,7 +386,7 @@ def _encode(target: CStruct, field: Field, value: object) -> bytes:
 
 def _decode(field: Field, value: bytes) -> object:
     if field.kind == "array":
-        return struct.unpack(f"={field.count}{_CODES[field.element]}", value)
+        return struct.unpack(f"={field.count}{CODES[field.element]}", value)
     return value.partition(b"\0")[0] if field.kind == "chars" else value
 
 
@@ -557,13 +406,13 @@ def _join_bits(target: CStruct, members: list[tuple[str, int, int]]) -> int:
 def _misfit(target: CStruct, values: list[object]) -> Exception:
     for (name, _), value in zip(target._TABLE.slots, values, strict=True):
         kind = next((field.kind for field in target.FIELDS if field.name == name), "")
-        if kind not in _CODES:
+        if kind not in CODES:
             continue
         where = f"{type(target).__name__}.{name}"
         if not isinstance(value, int):
             return TypeError(f"{where} takes an integer, not {type(value).__name__}")
         try:
-            struct.pack("=" + _CODES[kind], value)
+            struct.pack("=" + CODES[kind], value)
         except struct.error:
             return ValueError(f"{where}: {value} does not fit {kind}")
     return ValueError(f"{type(target).__name__} cannot be packed: {values!r}")
