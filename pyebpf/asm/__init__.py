@@ -1,0 +1,1 @@
+"""Instructions as objects: decode and encode. Pure; see `pyebpf.asm.instruction`."""

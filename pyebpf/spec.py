@@ -1,0 +1,324 @@
+"""What an object file says, as plain data: a `CollectionSpec` of maps, programs and variables.
+
+Comes in from ``elf`` (or from a user who fills it by hand), may be edited freely, goes out to
+``loader``. Nothing here asks the running system: the same file gives the same spec everywhere.
+
+Code stays bytes: a program's code is its raw instructions plus tables keyed by *slot* (an index of
+8-byte units; a 64-bit immediate load takes two). References are by name, never by fd:
+
+    code         |entry function .......|callee|callee ..|     calls between them already resolved
+    references   {slot: Reference}                             maps and variables, filled in at load
+    relocations  (CoreRelocation, ...)                         fields and types, resolved at load
+    func_info    struct bpf_func_info[], insn_off in slots     line_info likewise
+"""
+
+from __future__ import annotations
+
+import copy
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pyebpf.asm.instruction import Instruction, decode_all
+from pyebpf.btf.btf import Btf
+from pyebpf.btf.values import Codec, codec
+from pyebpf.errors import BtfError
+from pyebpf.uapi.bpf import AttachType, MapType, ProgType
+
+__all__ = [
+    "CollectionSpec",
+    "CoreRelocation",
+    "MapSpec",
+    "Pinning",
+    "ProgramSpec",
+    "Reference",
+    "ReferenceKind",
+    "VariableSpec",
+]
+
+ByteOrder = Literal["little", "big"]
+
+
+class Pinning(enum.IntEnum):
+    """How a map definition asks to be pinned: ``enum libbpf_pin_type``."""
+
+    NONE = 0
+    BY_NAME = 1
+
+
+class ReferenceKind(enum.Enum):
+    """What a named reference in a program's code stands for."""
+
+    MAP = "map"  # ldimm64 of a map's fd
+    MAP_VALUE = "map value"  # ldimm64 of an address inside a data section's map
+    KCONFIG = "kconfig"  # extern variable of .kconfig
+    KSYM = "ksym"  # extern variable or function address of .ksyms
+    KFUNC = "kfunc"  # call of a kernel function
+    UNDEFINED = "undefined"  # a symbol nothing defines
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A use of a symbol by one instruction.
+
+    Attributes:
+        kind: What the symbol stands for.
+        symbol: The map's name (``MAP``, ``MAP_VALUE``), otherwise the extern's name.
+        offset: Bytes behind the start: of the map's value (``MAP_VALUE``), of the variable.
+        weak: The symbol may be missing.
+    """
+
+    kind: ReferenceKind
+    symbol: str
+    offset: int = 0
+    weak: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CoreRelocation:
+    """One ``struct bpf_core_relo``, its place counted in slots of the program's code.
+
+    Attributes:
+        slot: The instruction to patch.
+        type_id: The local root type, in the object's BTF.
+        access: The access string, such as ``"0:1:2"``.
+        kind: ``enum bpf_core_relo_kind`` (0 to 12).
+    """
+
+    slot: int
+    type_id: int
+    access: str
+    kind: int
+
+
+@dataclass(slots=True, kw_only=True)
+class MapSpec:
+    """One map, as it will be created.
+
+    Attributes:
+        name: Its name in the object; the kernel's copy is cut to 15 bytes.
+        type: ``enum bpf_map_type``.
+        key_size: Bytes of a key.
+        value_size: Bytes of a value (of one CPU's, for per-CPU kinds).
+        max_entries: Capacity; bytes of a ring buffer. 0 lets the loader choose where the kind
+            allows it.
+        flags: ``BPF_F_*`` creation flags.
+        map_extra: Kind-specific (Linux 5.16).
+        numa_node: Node to allocate on, or ``None``.
+        pinning: Whether a load with a pin directory pins (or reuses) it by name.
+        pin_path: The pin a legacy definition asks for by its own path (goebpf), or ``""``.
+        key_type_id: The key's type in the object's BTF, 0 if only its size is known.
+        value_type_id: The value's type likewise.
+        btf: The object's BTF, or ``None``.
+        contents: Initial bytes of a data section's only value, or ``None`` for other maps.
+        frozen: Freeze it against changes by system calls after filling (``.rodata``).
+        inner: What a map-in-map holds, or ``None``.
+        entries: Static contents: (key, name of a map or program), resolved at load. Of a data
+            section or struct_ops, the offset of a pointer in its contents and what it points to.
+        extra: Surplus bytes of a legacy definition; must be zero to load.
+        tags: Its ``btf_decl_tag`` attributes.
+        autocreate: False leaves it out of the load; programs that use it cannot load.
+        section: The ELF section that defined it.
+    """
+
+    name: str
+    type: MapType
+    key_size: int = 0
+    value_size: int = 0
+    max_entries: int = 0
+    flags: int = 0
+    map_extra: int = 0
+    numa_node: int | None = None
+    pinning: Pinning = Pinning.NONE
+    pin_path: str = ""
+    key_type_id: int = 0
+    value_type_id: int = 0
+    btf: Btf | None = field(default=None, repr=False, compare=False)
+    contents: bytearray | None = field(default=None, repr=False)
+    frozen: bool = False
+    inner: MapSpec | None = None
+    entries: tuple[tuple[int, str], ...] = ()
+    extra: bytes = b""
+    tags: tuple[str, ...] = ()
+    autocreate: bool = True
+    section: str = ""
+
+    def copy(self) -> MapSpec:
+        """Return an independent copy; the immutable BTF is shared."""
+        clone = copy.copy(self)
+        if self.contents is not None:
+            clone.contents = bytearray(self.contents)
+        if self.inner is not None:
+            clone.inner = self.inner.copy()
+        return clone
+
+
+@dataclass(slots=True, kw_only=True)
+class ProgramSpec:
+    """One program: an entry function with everything it calls appended.
+
+    Attributes:
+        name: The entry function's symbol.
+        type: ``enum bpf_prog_type``; ``UNSPEC`` if the section's name is not known, then it is
+            refused at load unless set.
+        code: Raw instructions, 8 bytes a slot, in *byteorder*.
+        attach_type: ``expected_attach_type``, or ``None`` where the kind has none.
+        attach_type_optional: Older kernels that cannot take it are given 0 instead.
+        attach_to: What the section name says to attach to (``"sched/sched_switch"``), or ``""``.
+        section: The ELF section, without a leading ``?``.
+        flags: ``BPF_F_*`` program flags.
+        license: The object's licence.
+        kernel_version: ``LINUX_VERSION_CODE`` from a ``version`` section, or 0.
+        byteorder: Of the code and its tables.
+        autoload: False leaves it out of the load (``SEC("?...")``).
+        references: Named references by slot.
+        relocations: CO-RE relocations, by slot.
+        functions: ``(slot, name)`` of each function in the code, the entry first.
+        func_info: ``struct bpf_func_info`` records (8 bytes: slot, type id), or empty.
+        line_info: ``struct bpf_line_info`` records (16 bytes: slot, file, line text, line and
+            column), or empty.
+        btf: The object's BTF, or ``None``.
+    """
+
+    name: str
+    type: ProgType
+    code: bytes = field(default=b"", repr=False)
+    attach_type: AttachType | None = None
+    attach_type_optional: bool = False
+    attach_to: str = ""
+    section: str = ""
+    flags: int = 0
+    license: str = ""
+    kernel_version: int = 0
+    byteorder: ByteOrder = "little"
+    autoload: bool = True
+    references: dict[int, Reference] = field(default_factory=dict, repr=False)
+    relocations: tuple[CoreRelocation, ...] = field(default=(), repr=False)
+    functions: tuple[tuple[int, str], ...] = field(default=(), repr=False)
+    func_info: bytes = field(default=b"", repr=False)
+    line_info: bytes = field(default=b"", repr=False)
+    btf: Btf | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def instructions(self) -> tuple[Instruction, ...]:
+        """The code as `Instruction` objects, made on each call.
+
+        Raises:
+            AsmError: The code is malformed.
+        """
+        symbols = {slot: reference.symbol for slot, reference in self.references.items()}
+        return decode_all(self.code, self.byteorder, symbols=symbols)
+
+    def copy(self) -> ProgramSpec:
+        """Return an independent copy; the immutable BTF is shared."""
+        clone = copy.copy(self)
+        clone.references = dict(self.references)
+        return clone
+
+
+@dataclass(slots=True, kw_only=True)
+class VariableSpec:
+    """A global variable: a typed window into the contents of its section's map.
+
+    Attributes:
+        name: The C name.
+        map: The map of the section it lives in.
+        offset: Bytes from the start of the section.
+        size: Bytes.
+        type_id: Its type in the object's BTF (the variable's type, not the ``VAR``), or 0.
+        tags: Its ``btf_decl_tag`` attributes.
+    """
+
+    name: str
+    map: MapSpec = field(repr=False)
+    offset: int
+    size: int
+    type_id: int = 0
+    tags: tuple[str, ...] = ()
+
+    @property
+    def raw(self) -> bytes:
+        """The initial value as bytes.
+
+        Raises:
+            ValueError: The map has no contents there, or what is set has another size.
+        """
+        return bytes(self._contents()[self.offset : self.offset + self.size])
+
+    @raw.setter
+    def raw(self, value: bytes | bytearray | memoryview) -> None:
+        value = bytes(value)
+        if len(value) != self.size:
+            raise ValueError(f'variable "{self.name}" takes {self.size} bytes, not {len(value)}')
+        self._contents()[self.offset : self.offset + self.size] = value
+
+    @property
+    def value(self) -> object:
+        """The initial value, typed by BTF: int, bool, enum, str, tuple or record.
+
+        Raises:
+            BtfError: It has no type in BTF, or one without values.
+        """
+        return self._codec().decode(self.raw)
+
+    @value.setter
+    def value(self, value: object) -> None:
+        self.raw = self._codec().encode(value)
+
+    def _contents(self) -> bytearray:
+        contents = self.map.contents
+        if contents is None or self.offset + self.size > len(contents):
+            raise ValueError(
+                f'variable "{self.name}" lies outside the contents of map "{self.map.name}"'
+            )
+        return contents
+
+    def _codec(self) -> Codec:
+        if self.map.btf is None or not self.type_id:
+            raise BtfError(f'variable "{self.name}" has no type; use .raw')
+        return codec(self.map.btf, self.type_id)
+
+
+@dataclass(slots=True, kw_only=True)
+class CollectionSpec:
+    """Everything one object file defines.
+
+    Specs compare equal by what they say; their BTF objects are left out of the comparison.
+
+    Attributes:
+        maps: By name; data sections appear under their section's name (``".rodata"``).
+        programs: By name, entry functions only.
+        variables: Global variables of the data sections, by name.
+        btf: The object's BTF, or ``None``.
+        license: Text of the ``license`` section.
+        kernel_version: Of the ``version`` section, or 0.
+        byteorder: Of the file.
+        name: The file's name without directories and suffixes, for messages and map names.
+    """
+
+    maps: dict[str, MapSpec] = field(default_factory=dict)
+    programs: dict[str, ProgramSpec] = field(default_factory=dict)
+    variables: Mapping[str, VariableSpec] = field(default_factory=dict)
+    btf: Btf | None = field(default=None, repr=False, compare=False)
+    license: str = ""
+    kernel_version: int = 0
+    byteorder: ByteOrder = "little"
+    name: str = ""
+
+    def copy(self) -> CollectionSpec:
+        """Return an independent copy; the immutable BTF is shared."""
+        clone = copy.copy(self)
+        clone.maps = {name: spec.copy() for name, spec in self.maps.items()}
+        clone.programs = {name: spec.copy() for name, spec in self.programs.items()}
+        # Variables are windows into maps: into the copies now, by whatever name they go.
+        copies = {id(spec): clone.maps[name] for name, spec in self.maps.items()}
+        variables = {}
+        for name, variable in self.variables.items():
+            moved = copy.copy(variable)
+            if id(variable.map) not in copies:
+                copies[id(variable.map)] = variable.map.copy()
+            moved.map = copies[id(variable.map)]
+            variables[name] = moved
+        clone.variables = variables
+        return clone
