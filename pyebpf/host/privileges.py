@@ -1,4 +1,4 @@
-"""Why the kernel refused, for the layers above ``sys``: see `pyebpf.sys.privileges`, which reads it.
+"""Why the kernel refused: `pyebpf.sys.privileges`, under the name the layers above look for.
 
 The reading stands in ``sys`` because the errors raised there carry it already.
 """

@@ -39,6 +39,7 @@ from typing import Protocol, TypeAlias
 from pyebpf.errors import EbpfError, NotSupportedError, PrivilegeError, SyscallError
 from pyebpf.sys import absence, privileges
 from pyebpf.sys.elements import Elements
+from pyebpf.sys.failures import failure
 from pyebpf.sys.libc import address_of, error_number, libc
 from pyebpf.sys.numbers import Numbers, numbers
 from pyebpf.uapi.attrs import CommonAttr
@@ -175,7 +176,7 @@ class LinuxKernel:
         try:
             return fcntl.ioctl(fd, request, argument)
         except OSError as error:
-            raise _translated("ioctl", error, f"request {request:#x}") from None
+            raise failure("ioctl", error.errno, f"request {request:#x}") from None
 
     def mmap(self, fd: int, length: int, *, writable: bool, offset: int = 0) -> mmap.mmap:
         """Map a ring or an array of the kernel into this process.
@@ -199,7 +200,7 @@ class LinuxKernel:
                 )
             return mmap.mmap(fd, length, mmap.MAP_SHARED, protection, offset=offset)
         except OSError as error:
-            raise _translated("mmap", error, f"{length} bytes at {offset:#x}") from None
+            raise failure("mmap", error.errno, f"{length} bytes at {offset:#x}") from None
 
     def elements(
         self, fd: int, key_size: int, value_size: int, *, waits: bool, array: bool = False
@@ -221,7 +222,7 @@ class LinuxKernel:
         try:
             return os.open(path, flags | os.O_CLOEXEC)
         except OSError as error:
-            raise _translated("open", error, str(path)) from None
+            raise failure("open", error.errno, str(path)) from None
 
     def setsockopt(self, fd: int, level: int, name: int, value: bytes) -> None:
         """Set a socket option.
@@ -231,8 +232,7 @@ class LinuxKernel:
             SyscallError: Anything else.
         """
         if libc.setsockopt(fd, level, name, value, len(value)):
-            error = OSError(error_number(), "")
-            raise _translated("setsockopt", error, f"level {level}, option {name}")
+            raise failure("setsockopt", error_number(), f"level {level}, option {name}")
 
     # Out: result and errno. *common* is an address and a size.
     def _call(
@@ -313,12 +313,6 @@ def _privilege(cmd: Cmd, number: int, attr: Attr) -> str:
     program_type = getattr(attr, "prog_type", None) if cmd is Cmd.PROG_LOAD else None
     map_type = getattr(attr, "map_type", None) if cmd is Cmd.MAP_CREATE else None
     return privileges.explain(cmd, program_type=program_type, map_type=map_type)
-
-
-def _translated(call: str, error: OSError, detail: str) -> SyscallError:
-    number = error.errno or 0
-    kind = PrivilegeError if number in (errno.EPERM, errno.EACCES) else SyscallError
-    return kind(call, number, f"{os.strerror(number).lower()} ({detail})")
 
 
 _current: Kernel = LinuxKernel()

@@ -1,0 +1,75 @@
+"""Which CPUs there are: possible ones (per-CPU maps have a value for each) and online ones.
+
+In: ``/sys/devices/system/cpu/possible`` and ``online``, lists such as ``0-3,8-11``. Out: numbers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyebpf.errors import FormatError, SyscallError
+from pyebpf.sys import kernel
+
+__all__ = ["online", "parse", "possible", "possible_numbers", "slots"]
+
+_DIRECTORY = "sys/devices/system/cpu"
+# More than any kernel is built for (CONFIG_NR_CPUS), so that a broken file cannot ask for much.
+_LIMIT = 1 << 16
+
+
+def possible(root: str | None = None) -> int:
+    """Return how many CPUs may ever come online: the number of values in a per-CPU map.
+
+    Raises:
+        SyscallError: The file cannot be read.
+        FormatError: It makes no sense.
+    """
+    return len(possible_numbers(root))
+
+
+def possible_numbers(root: str | None = None) -> tuple[int, ...]:
+    """Return the numbers of the possible CPUs, in the order of a per-CPU map's values.
+
+    Usually they count from 0, but numbers may be missing: the kernel stores no value for those.
+    """
+    return _read("possible", root)
+
+
+def slots(root: str | None = None) -> int:
+    """Return the highest possible CPU number plus 1: the size of an array indexed by CPU number."""
+    return possible_numbers(root)[-1] + 1
+
+
+def online(root: str | None = None) -> tuple[int, ...]:
+    """Return the numbers of the CPUs that run now; others come and go."""
+    return _read("online", root)
+
+
+def parse(text: str) -> tuple[int, ...]:
+    """Return the numbers in a kernel CPU list such as ``0-3,8``.
+
+    Raises:
+        FormatError: It is no such list, is empty, or goes beyond 65535.
+    """
+    numbers: set[int] = set()
+    for part in text.strip().split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise FormatError(f"not a CPU list: {text.strip()[:40]!r}")
+        low, high = int(first), int(last or first)
+        if not low <= high < _LIMIT:
+            raise FormatError(f"not a CPU range: {part[:40]!r}")
+        numbers.update(range(low, high + 1))
+    return tuple(sorted(numbers))
+
+
+def _read(name: str, root: str | None) -> tuple[int, ...]:
+    path = Path(root or kernel.current().root, _DIRECTORY, name)
+    try:
+        text = path.read_text(encoding="ascii", errors="replace")
+    except OSError as error:
+        raise SyscallError("open", error.errno or 0, str(path)) from None
+    try:
+        return parse(text)
+    except FormatError as error:
+        raise FormatError(error.message, str(path)) from None

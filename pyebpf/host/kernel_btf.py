@@ -1,0 +1,161 @@
+"""The running kernel's own types, for CO-RE: found, mapped and kept for the next load.
+
+In: ``/sys/kernel/btf/vmlinux``, or where distributions keep it for kernels that do not show it; a
+path the user names. Each is raw BTF or an ELF file with a ``.BTF`` section. Out: a `Btf`, indexed
+when types are asked for. One is kept per file, for as long as the file stays the same, because the
+index of a kernel takes about 15 ms and 3 MB; `flush` gives that back.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+
+from pyebpf.btf.btf import Btf
+from pyebpf.errors import BtfError, NotSupportedError, SyscallError
+from pyebpf.host import version
+from pyebpf.sys import kernel
+
+__all__ = ["flush", "kernel_btf", "read_btf"]
+
+# In the order of libbpf and the distributions it knows; {release} is uname's.
+_PLACES = (
+    "sys/kernel/btf/vmlinux",
+    "boot/vmlinux-{release}",
+    "lib/modules/{release}/vmlinux-{release}",
+    "lib/modules/{release}/build/vmlinux",
+    "usr/lib/modules/{release}/kernel/vmlinux",
+    "usr/lib/debug/boot/vmlinux-{release}",
+    "usr/lib/debug/boot/vmlinux-{release}.debug",
+    "usr/lib/debug/lib/modules/{release}/vmlinux",
+)
+_ELF_MAGIC = b"\x7fELF"
+# Kernels have 4 to 10 MB of BTF; more than this is something else.
+_MAX_SIZE = 1 << 28
+
+_Identity = tuple[int, int, int, int]
+_kept: dict[str, tuple[_Identity, Btf]] = {}
+
+
+def kernel_btf(root: str | None = None) -> Btf:
+    """Return the types of the running kernel; the same object while the file is the same.
+
+    Args:
+        root: The directory that stands for ``/``.
+
+    Raises:
+        NotSupportedError: The kernel was built without ``CONFIG_DEBUG_INFO_BTF`` and none of the
+            other places has its types.
+        BtfError: The file is malformed.
+
+    Since Linux 5.4 (``/sys/kernel/btf``).
+    """
+    top = Path(root or kernel.current().root)
+    release = version.running(root)
+    for place in _PLACES:
+        path = top / place.format(release=release)
+        try:
+            return _remembered(path)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        except _NoBtfSection:
+            continue
+        except OSError as error:
+            raise SyscallError("open", error.errno or 0, str(path)) from None
+    raise NotSupportedError(
+        "kernel BTF", "5.4", f"no {top / _PLACES[0]} (CONFIG_DEBUG_INFO_BTF), nor a vmlinux file"
+    )
+
+
+def read_btf(path: str | os.PathLike[str]) -> Btf:
+    """Return the types in a file: raw BTF, such as BTFHub's, or an ELF file with ``.BTF``.
+
+    Raises:
+        BtfError: Malformed, or an ELF file without BTF.
+        SyscallError: The file cannot be read.
+    """
+    try:
+        return _read(Path(path))
+    except OSError as error:
+        raise SyscallError("open", error.errno or 0, os.fspath(path)) from None
+
+
+def flush() -> None:
+    """Forget the kernel's types; they are read again when needed. Those in use stay usable."""
+    _kept.clear()
+
+
+class _NoBtfSection(BtfError):
+    """An ELF file without ``.BTF``."""
+
+
+def _remembered(path: Path) -> Btf:
+    found = path.stat()
+    identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    kept = _kept.get(str(path))
+    if kept is not None and kept[0] == identity:
+        return kept[1]
+    btf = _read(path)
+    _kept[str(path)] = (identity, btf)
+    return btf
+
+
+def _read(path: Path) -> Btf:
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        start = file.read(4)
+        if start == _ELF_MAGIC:
+            offset, size = _btf_section(path)
+            _check_size(path, size)
+            file.seek(offset)
+            data: bytes | mmap.mmap = file.read(size)
+        else:
+            _check_size(path, size)
+            data = _mapped(file.fileno(), size)
+            if not isinstance(data, mmap.mmap):
+                file.seek(0)
+                data = file.read(_MAX_SIZE)
+    try:
+        return Btf.decode(data)
+    except BtfError as error:
+        error.context.insert(0, str(path))
+        raise
+
+
+# Costs nothing until pages are looked at. sysfs files can be mapped since Linux 6.16, and 6.18 does
+# it for this one; before, ENODEV. Nothing else can be read through a mapping of a file that
+# somebody shortens (SIGBUS), so ordinary files are read.
+def _mapped(fd: int, size: int) -> bytes | mmap.mmap:
+    if not size or os.fstat(fd).st_dev != _device("/sys"):
+        return b""
+    try:
+        return mmap.mmap(fd, size, mmap.MAP_PRIVATE, mmap.PROT_READ)
+    except (OSError, ValueError):
+        return b""
+
+
+def _device(path: str) -> int:
+    try:
+        return os.stat(path).st_dev  # noqa: PTH116 -- nothing is gained by a Path
+    except OSError:
+        return -1
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > _MAX_SIZE:
+        raise BtfError(f"{size} bytes are too many for BTF", str(path))
+
+
+# Offset and size in the file.
+def _btf_section(path: Path) -> tuple[int, int]:
+    from elftools.elf.elffile import ELFFile
+
+    with path.open("rb") as file:
+        try:
+            section = ELFFile(file).get_section_by_name(".BTF")
+            if section is not None:
+                return int(section["sh_offset"]), int(section["sh_size"])
+        except Exception as error:  # noqa: BLE001 -- pyelftools lets anything out of a broken file
+            raise BtfError(f"not a readable ELF file: {error}", str(path)) from None
+    raise _NoBtfSection("no .BTF section", str(path))
