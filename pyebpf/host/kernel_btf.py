@@ -156,6 +156,6 @@ def _btf_section(path: Path) -> tuple[int, int]:
             section = ELFFile(file).get_section_by_name(".BTF")
             if section is not None:
                 return int(section["sh_offset"]), int(section["sh_size"])
-        except Exception as error:  # noqa: BLE001 -- pyelftools lets anything out of a broken file
+        except Exception as error:  # pyelftools lets anything out of a broken file
             raise BtfError(f"not a readable ELF file: {error}", str(path)) from None
     raise _NoBtfSection("no .BTF section", str(path))
