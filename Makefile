@@ -4,16 +4,14 @@
 #   make test                 everything that can run here; ARGS="-k name" narrows it
 #   make lint                 format, style and types
 #   make bpf                  compile bpf_src/ into tests/data/
-#   make test-kernel KERNEL=6.1 VMTEST=command    the kernel tests under another kernel
+#   make test-kernel KERNEL="5.10 6.1" VMTEST=command    the kernel tests under other kernels
 
 PYTHON = python3
 RUN = .venv/bin/python
 ARGS =
 
-# In order: objects, formats and API need no kernel and come first.
-KERNEL_TESTS = tests/kernel
+# See tests/vm/run.
 KERNEL =
-# A command that runs `$(VMTEST) --kernel VERSION -- command...` as root under that kernel, on this root file system.
 VMTEST =
 
 export PYTHON
@@ -43,10 +41,9 @@ bpf:
 test-kernel:
 	@.ci/setup python test
 	@[ -n "$(KERNEL)" ] && [ -n "$(VMTEST)" ] || \
-		{ echo "test-kernel: set KERNEL to a version, and VMTEST to a command that takes --kernel VERSION -- COMMAND" \
-		       "and runs it as root under that kernel"; exit 1; }
-	@$(VMTEST) --kernel $(KERNEL) -- env PYEBPF_REQUIRE_KERNEL=1 \
-		$(abspath $(RUN)) -m pytest -p no:cacheprovider $(KERNEL_TESTS) $(ARGS)
+		{ echo "test-kernel: set KERNEL to versions, and VMTEST to a command that takes --kernel VERSION" \
+		       "-- COMMAND and runs it as root under that kernel"; exit 1; }
+	@tests/vm/run "$(VMTEST)" $(KERNEL) -- $(ARGS)
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
