@@ -193,7 +193,9 @@ def _cgroup() -> tuple[Section, ...]:
     ]
     for address in addresses:
         name, attach_type = address.split()
-        rows.append(Section(f"cgroup/{name}", _P.CGROUP_SOCK_ADDR, _A[f"CGROUP_{attach_type}"]))
+        rows.append(
+            Section(f"cgroup/{name}", _P.CGROUP_SOCK_ADDR, AttachType[f"CGROUP_{attach_type}"])
+        )
     return (
         *rows,
         Section("cgroup/sysctl", _P.CGROUP_SYSCTL, _A.CGROUP_SYSCTL),

@@ -1,0 +1,250 @@
+"""`load_spec`: an object file becomes a `CollectionSpec`.
+
+The order of work: container, BTF, functions, maps, references, data, programs. Nothing here asks
+the running system, so the same bytes give the same spec everywhere; trouble is an `ElfError` or
+`BtfError` that names the section and the offset.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import BinaryIO
+
+from pyebpf.btf.btf import Btf
+from pyebpf.btf.ext import decode_ext
+from pyebpf.btf.sections import fix_elf_btf
+from pyebpf.elf.data import data_maps, data_sections, variables
+from pyebpf.elf.debug_info import DebugInfo
+from pyebpf.elf.externs import Externs
+from pyebpf.elf.flatten import Linker
+from pyebpf.elf.functions import CodeSections, Function
+from pyebpf.elf.legacy_maps import LegacyFormat, legacy_maps
+from pyebpf.elf.maps import SECTION as MAPS_SECTION
+from pyebpf.elf.maps import Declared, declared_maps, fill_contents, tags_of
+from pyebpf.elf.reader import Elf, Section, Symbol
+from pyebpf.elf.relocs import Resolver
+from pyebpf.elf.struct_ops import struct_ops_maps, struct_ops_sections
+from pyebpf.errors import ElfError, naming
+from pyebpf.sections import SectionMatch, match
+from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec
+from pyebpf.uapi.elf import SHT_PROGBITS, STB_LOCAL
+
+__all__ = ["load_spec"]
+
+
+def load_spec(
+    source: str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO,
+    *,
+    legacy_maps: LegacyFormat = "auto",
+) -> CollectionSpec:
+    """Read an object file made by ``clang -target bpf``.
+
+    Args:
+        source: A path, the file's bytes, or a file opened for reading bytes.
+        legacy_maps: The struct that sections ``maps`` hold, if its size would mislead.
+
+    Returns:
+        What the file defines, as plain data; needs no root and no kernel.
+
+    Raises:
+        ElfError: Not an eBPF object, or a malformed one.
+        BtfError: Its BTF is malformed.
+        OSError: The file cannot be read.
+    """
+    data, name = _read(source)
+    if not name:
+        return _Collector(data, legacy_maps).collect(name)
+    with naming(f'object "{name}"'):
+        return _Collector(data, legacy_maps).collect(name)
+
+
+def _read(
+    source: str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO,
+) -> tuple[bytes, str]:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source), ""
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        return path.read_bytes(), _stem(path.name)
+    name = getattr(source, "name", "")
+    return source.read(), _stem(Path(name).name) if isinstance(name, str) else ""
+
+
+# "trace_exec" of "trace_exec.bpf.o"; a leading dot belongs to the name.
+def _stem(name: str) -> str:
+    return name[:1] + name[1:].partition(".")[0]
+
+
+class _Collector:
+    def __init__(self, data: bytes, form: LegacyFormat) -> None:
+        self._elf = Elf(data)
+        self._form: LegacyFormat = form
+        self._btf = self._read_btf()
+        self._tags = tags_of(self._btf) if self._btf is not None else {}
+        self._code = CodeSections(self._elf)
+        self._places: dict[int, dict[int, MapSpec]] = {}
+        self._declared: list[tuple[Section, dict[int, Declared]]] = []
+
+    def collect(self, name: str) -> CollectionSpec:
+        spec = CollectionSpec(
+            btf=self._btf,
+            license=self._license(),
+            kernel_version=self._kernel_version(),
+            byteorder=self._elf.byteorder,
+            name=name,
+        )
+        self._read_maps()
+        used = self._resolve()
+        data = data_maps(self._elf, data_sections(self._elf).values(), used, self._btf)
+        spec.maps = self._named([*self._places.values(), data])
+        spec.variables = variables(self._elf, data, self._btf, self._tags)
+        spec.programs = self._programs(spec)
+        return spec
+
+    def _read_btf(self) -> Btf | None:
+        section = self._elf.section(".BTF")
+        if section is None:
+            return None
+        with naming(f"section {section.name}"):
+            btf = Btf.decode(bytes(section.data()))
+            if btf.byteorder != self._elf.byteorder:
+                raise section.error(
+                    f"{btf.byteorder}-endian BTF in a {self._elf.byteorder}-endian file"
+                )
+            return fix_elf_btf(btf, *self._places_of_symbols())
+
+    # What the compiler leaves open in BTF: sizes of sections, places of symbols in them, and names
+    # of the functions that are hidden.
+    def _places_of_symbols(self) -> tuple[dict[str, int], dict[str, dict[str, int]], set[str]]:
+        sizes: dict[str, int] = {}
+        offsets: dict[str, dict[str, int]] = {}
+        hidden: set[str] = set()
+        for section in self._elf.sections[1:]:
+            symbols = self._elf.symbols_in(section)
+            if section.executable:
+                hidden.update(symbol.name for symbol in symbols if symbol.hidden)
+            elif section.name not in sizes:
+                sizes[section.name] = section.size
+                offsets[section.name] = _offsets(symbols)
+        return sizes, offsets, hidden
+
+    def _license(self) -> str:
+        section = self._special("license")
+        if section is None:
+            return ""
+        try:
+            return bytes(section.data()).split(b"\0", 1)[0].decode()
+        except UnicodeDecodeError:
+            raise section.error("licence is not UTF-8", 0) from None
+
+    def _kernel_version(self) -> int:
+        section = self._special("version")
+        if section is None:
+            return 0
+        data = section.data()
+        if len(data) < 4:
+            raise section.error(f"a version takes 4 bytes, not {len(data)}", 0)
+        return int.from_bytes(data[:4], self._elf.byteorder)
+
+    def _special(self, prefix: str) -> Section | None:
+        for section in self._elf.sections:
+            if section.name.startswith(prefix) and _holds_data(section):
+                return section
+        return None
+
+    def _read_maps(self) -> None:
+        for section in self._elf.sections:
+            if not _holds_data(section):
+                continue
+            if section.name == MAPS_SECTION:
+                declared = declared_maps(self._elf, section, self._btf, self._tags)
+                fill_contents(self._elf, section, declared, self._code)
+                self._places[section.index] = {
+                    offset: entry.spec for offset, entry in declared.items()
+                }
+            elif section.name.startswith("maps"):
+                self._places[section.index] = legacy_maps(self._elf, section, self._form)
+        for index, section in struct_ops_sections(self._elf).items():
+            self._places[index] = struct_ops_maps(
+                self._elf, section, self._btf, self._code, self._tags
+            )
+
+    def _resolve(self) -> set[int]:
+        names = {
+            index: {offset: spec.name for offset, spec in maps.items()}
+            for index, maps in self._places.items()
+        }
+        data = {index: section.name for index, section in data_sections(self._elf).items()}
+        resolver = Resolver(
+            self._elf, self._code, maps=names, data=data, externs=Externs(self._btf)
+        )
+        resolver.run()
+        return resolver.used
+
+    def _named(self, groups: list[dict[int, MapSpec]]) -> dict[str, MapSpec]:
+        found: dict[str, MapSpec] = {}
+        for group in groups:
+            for spec in group.values():
+                if spec.name in found:
+                    raise ElfError(f'a second map "{spec.name}"', where=f"section {spec.section}")
+                found[spec.name] = spec
+        return found
+
+    def _programs(self, spec: CollectionSpec) -> dict[str, ProgramSpec]:
+        linker = Linker(self._elf.byteorder)
+        section = self._elf.section(".BTF.ext")
+        ext = None
+        if section is not None and self._btf is not None:
+            with naming("section .BTF.ext"):
+                ext = decode_ext(bytes(section.data()), self._btf)
+        info = DebugInfo(ext, self._code, self._elf.byteorder)
+        return {
+            name: _program(name, function, spec, linker, info)
+            for name, function in self._code.entries().items()
+        }
+
+
+def _holds_data(section: Section) -> bool:
+    return section.type == SHT_PROGBITS and section.size > 0 and not section.executable
+
+
+def _program(
+    name: str, function: Function, spec: CollectionSpec, linker: Linker, info: DebugInfo
+) -> ProgramSpec:
+    section = function.home.section.name
+    found: SectionMatch = match(section)
+    linked = linker.link(function)
+    func_info = info.func_info(linked.layout)
+    return ProgramSpec(
+        name=name,
+        type=found.type,
+        code=linked.code,
+        attach_type=found.attach_type,
+        attach_type_optional=found.attach_type_optional,
+        attach_to=found.attach_to,
+        section=section.removeprefix("?"),
+        flags=found.flags,
+        license=spec.license,
+        kernel_version=spec.kernel_version,
+        byteorder=spec.byteorder,
+        autoload=found.autoload,
+        references=linked.references,
+        relocations=info.relocations(linked.layout),
+        functions=tuple((start, part.name) for start, part in linked.layout),
+        func_info=func_info,
+        # The kernel ties lines to functions, so they go together.
+        line_info=info.line_info(linked.layout) if func_info else b"",
+        btf=spec.btf,
+    )
+
+
+# Static variables of different functions may share a name; then the compiler's offset has to do.
+def _offsets(symbols: list[Symbol]) -> dict[str, int]:
+    names = Counter(symbol.name for symbol in symbols)
+    return {
+        symbol.name: symbol.value
+        for symbol in symbols
+        if symbol.binding != STB_LOCAL or names[symbol.name] == 1
+    }

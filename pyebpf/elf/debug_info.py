@@ -1,0 +1,134 @@
+"""What ``.BTF.ext`` says about instructions, moved along with the functions it is about.
+
+Tables by ELF section come in, with offsets in bytes; tables of one linked program go out, counted
+in slots of its code, as ``BPF_PROG_LOAD`` takes them:
+
+    func_info    insn_off u32 | type_id u32
+    line_info    insn_off u32 | file_name_off u32 | line_off u32 | line << 10 | column u32
+    CO-RE        `CoreRelocation` objects
+
+The kernel takes all or nothing: one function without its entries, and the program has no table.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pyebpf.asm.opcode import SLOT_SIZE
+from pyebpf.btf.ext import Ext
+from pyebpf.elf.functions import CodeSection, CodeSections, Function
+from pyebpf.spec import ByteOrder, CoreRelocation
+
+__all__ = ["DebugInfo"]
+
+_Layout = Iterable[tuple[int, Function]]
+_Record = tuple[Any, ...]  # the offset in the section first
+
+
+class DebugInfo:
+    """The tables of a whole file.
+
+    Args:
+        ext: Decoded ``.BTF.ext``, or ``None``: then every program has empty tables.
+        code: The functions of the file.
+        byteorder: Of the tables to make.
+
+    Raises:
+        ElfError: An entry is outside its section, or it is unclear which section is meant.
+    """
+
+    __slots__ = ("_lines", "_order", "_relocations", "_types")
+
+    def __init__(self, ext: Ext | None, code: CodeSections, byteorder: ByteOrder) -> None:
+        self._order = "<" if byteorder == "little" else ">"
+        self._types: dict[CodeSection, dict[int, int]] = {}
+        self._lines: dict[CodeSection, _Table] = {}
+        self._relocations: dict[CodeSection, _Table] = {}
+        if ext is None:
+            return
+        homes: dict[str, CodeSection] = {}
+        for home in code:
+            name = home.section.name
+            if name in homes and any(name in table for table in _tables(ext)):
+                raise home.section.error(
+                    "a second section of this name, and .BTF.ext describes one"
+                )
+            homes[name] = home
+        for name, home in homes.items():
+            self._types[home] = dict(_checked(home, ext.func_info.get(name, ()), "func_info"))
+            self._lines[home] = _Table(_checked(home, ext.line_info.get(name, ()), "line_info"))
+            self._relocations[home] = _Table(
+                _checked(home, ext.core_relocations.get(name, ()), "CO-RE")
+            )
+
+    def func_info(self, layout: _Layout) -> bytes:
+        """Return ``struct bpf_func_info`` records for a linked program, or nothing."""
+        numbers: list[int] = []
+        for start, function in layout:
+            type_id = self._types.get(function.home, {}).get(function.start)
+            if type_id is None:
+                return b""
+            numbers += (start, type_id)
+        return struct.pack(f"{self._order}{len(numbers)}I", *numbers)
+
+    def line_info(self, layout: _Layout) -> bytes:
+        """Return ``struct bpf_line_info`` records for a linked program, or nothing."""
+        numbers: list[int] = []
+        for start, function in layout:
+            table = self._lines.get(function.home)
+            records = table.within(function) if table is not None else ()
+            if not records or records[0][0] != function.start:
+                return b""
+            moved = start - function.start // SLOT_SIZE
+            for offset, file, line, column in records:
+                numbers += (offset // SLOT_SIZE + moved, file, line, column)
+        return struct.pack(f"{self._order}{len(numbers)}I", *numbers)
+
+    def relocations(self, layout: _Layout) -> tuple[CoreRelocation, ...]:
+        """Return the CO-RE relocations of a linked program, by slot."""
+        found = []
+        for start, function in layout:
+            table = self._relocations.get(function.home)
+            moved = start - function.start // SLOT_SIZE
+            for offset, type_id, access, kind in table.within(function) if table else ():
+                found.append(CoreRelocation(offset // SLOT_SIZE + moved, type_id, access, kind))
+        return tuple(found)
+
+
+class _Table:
+    # Records of one section, ascending by offset.
+
+    __slots__ = ("_offsets", "_records")
+
+    def __init__(self, records: Sequence[_Record]) -> None:
+        self._records = records
+        self._offsets = [record[0] for record in records]
+
+    def within(self, function: Function) -> Sequence[_Record]:
+        first = bisect_left(self._offsets, function.start)
+        return self._records[first : bisect_left(self._offsets, function.end)]
+
+
+def _tables(ext: Ext) -> tuple[Mapping[str, Sequence[_Record]], ...]:
+    return ext.func_info, ext.line_info, ext.core_relocations
+
+
+# Sorted by offset, and each offset once: the kernel refuses what is not.
+def _checked(home: CodeSection, records: Sequence[_Record], table: str) -> Sequence[_Record]:
+    size = home.section.size
+    previous = -1
+    ascending = True
+    for record in records:
+        offset = record[0]
+        if offset % SLOT_SIZE or not 0 <= offset < size:
+            raise home.section.error(f"{table} of .BTF.ext is about no instruction", offset)
+        ascending = ascending and offset > previous
+        previous = offset
+    if ascending:
+        return records
+    return [
+        records_at for _, records_at in sorted({record[0]: record for record in records}.items())
+    ]
