@@ -158,6 +158,19 @@ class Btf:
             return self.base.kind(type_id) if self.base is not None and type_id > 0 else 0
         return int(self._words[self._place(type_id) + 1]) >> 24 & 0x7F
 
+    def position(self, type_id: int) -> int:
+        """Return where in `raw` the ``struct btf_type`` of this id starts.
+
+        Raises:
+            BtfError: No such id, or one of the base.
+        """
+        return self._header.types[0] + self._place(type_id) * 4
+
+    @property
+    def first_id(self) -> int:
+        """The first id that is its own: 1, or for split BTF the number of the base's."""
+        return self._first
+
     def of_kind(self, kind: BtfKind) -> Iterator[int]:
         """Iterate the ids of all types of *kind*, the base's first."""
         if self.base is not None:
@@ -310,7 +323,7 @@ class Btf:
         if say is not None:
             return say(found)
         if isinstance(found, Array):
-            return f"{self._describe(found.element, depth + 1)}[{found.length}]"
+            return self._describe_array(found, depth)
         if isinstance(found, FuncProto):
             return f"{self._describe(found.return_type, depth + 1)} (*)()"
         if isinstance(found, Ptr):
@@ -324,6 +337,17 @@ class Btf:
         if isinstance(found, Modifier):
             return f"{found.kind.name.lower()} {self._describe(found.type, depth + 1)}"
         return found.name or f"<type {type_id}>"
+
+    def _describe_array(self, found: Array, depth: int) -> str:
+        # Dimensions in the order C has them: the outermost first.
+        dimensions = ""
+        while depth <= _DEPTH:
+            dimensions += f"[{found.length}]"
+            element = self.type(found.element)
+            if not isinstance(element, Array):
+                break
+            found, depth = element, depth + 1
+        return self._describe(found.element, depth + 1) + dimensions
 
     # ---- the index ----------------------------------------------------------------------------
 

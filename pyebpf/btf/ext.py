@@ -1,0 +1,155 @@
+"""``.BTF.ext``: what clang says about single instructions.
+
+    | header                              | func_info area | line_info area | core_relo area |
+    | u16 magic, u8 version, u8 flags     |
+    | u32 hdr_len (24; 32 with core_relo) |  area: u32 record_size, then per ELF section
+    | u32 func_off func_len               |    u32 sec_name_off, u32 num_info,
+    | u32 line_off line_len               |    num_info records of record_size bytes
+    | [u32 core_off core_len]             |
+
+Records may grow: the known front is read, the rest skipped. Offsets of instructions are bytes from
+the start of the ELF section here (the kernel counts instructions).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
+
+from pyebpf.btf.btf import Btf
+from pyebpf.errors import BtfError
+from pyebpf.uapi.btf import BTF_MAGIC, BTF_VERSION
+
+__all__ = ["CoreRelocationInfo", "Ext", "FuncInfo", "LineInfo", "decode_ext"]
+
+_SHORT_HEADER = 24
+_CORE_HEADER = 32
+
+_Record = TypeVar("_Record", bound=tuple[object, ...])
+
+
+class FuncInfo(NamedTuple):
+    """A function starts at byte *offset*; *type_id* is its ``FUNC``."""
+
+    offset: int
+    type_id: int
+
+
+class LineInfo(NamedTuple):
+    """Source of the code from byte *offset* on; *column* is line << 10 | column, as stored.
+
+    *file* and *line* are string offsets: the file's name and the line's text.
+    """
+
+    offset: int
+    file: int
+    line: int
+    column: int
+
+
+class CoreRelocationInfo(NamedTuple):
+    """``struct bpf_core_relo`` with the access string looked up; see `pyebpf.btf.relocate`."""
+
+    offset: int
+    type_id: int
+    access: str
+    kind: int
+
+
+class Ext(NamedTuple):
+    """The tables by name of the ELF section they are about, in order of the file."""
+
+    func_info: dict[str, list[FuncInfo]]
+    line_info: dict[str, list[LineInfo]]
+    core_relocations: dict[str, list[CoreRelocationInfo]]
+
+
+def decode_ext(data: bytes, btf: Btf) -> Ext:
+    """Read a ``.BTF.ext`` section.
+
+    Args:
+        data: The section.
+        btf: The file's ``.BTF``, which has the strings.
+
+    Raises:
+        BtfError: Malformed.
+    """
+    order = "<" if btf.byteorder == "little" else ">"
+    areas = _areas(data, order)
+
+    def core(record: tuple[int, ...]) -> CoreRelocationInfo:
+        offset, type_id, access, kind = record
+        return CoreRelocationInfo(offset, type_id, btf.string(access), kind)
+
+    return Ext(
+        _tables(data, areas[0], order, btf, "2I", lambda record: FuncInfo(*record)),
+        _tables(data, areas[1], order, btf, "4I", lambda record: LineInfo(*record)),
+        _tables(data, areas[2], order, btf, "4I", core),
+    )
+
+
+def _areas(data: bytes, order: str) -> list[tuple[int, int]]:
+    # Start and end of the three areas.
+    if len(data) < _SHORT_HEADER:
+        raise BtfError(f"{len(data)} bytes are too few for a header")
+    magic, version, length = struct.unpack_from(order + "HBxI", data)
+    if magic != BTF_MAGIC:
+        raise BtfError(f"no BTF magic, found 0x{magic:x}", "offset 0x0")
+    if version != BTF_VERSION:
+        raise BtfError(f"version {version}, expected {BTF_VERSION}", "offset 0x2")
+    if not _SHORT_HEADER <= length <= len(data):
+        raise BtfError(f"header length {length}", "offset 0x4")
+    fields = list(struct.unpack_from(order + "4I", data, 8))
+    # The fields for CO-RE came with clang 10.
+    fields += struct.unpack_from(order + "2I", data, 24) if length >= _CORE_HEADER else (0, 0)
+    areas = []
+    for offset, size in zip(fields[::2], fields[1::2], strict=True):
+        if length + offset + size > len(data):
+            raise BtfError(f"an area ends at {length + offset + size} of {len(data)} bytes")
+        areas.append((length + offset, length + offset + size))
+    return areas
+
+
+def _tables(
+    data: bytes,
+    area: tuple[int, int],
+    order: str,
+    btf: Btf,
+    layout: str,
+    make: Callable[[tuple[int, ...]], _Record],
+) -> dict[str, list[_Record]]:
+    tables: dict[str, list[_Record]] = {}
+    known = struct.Struct(order + layout)
+    for name, start, end, record_size in _sections(data, area, order, btf, known.size):
+        # The rest of each record is skipped as padding.
+        whole = struct.Struct(f"{order}{layout}{record_size - known.size}x")
+        records = map(make, whole.iter_unpack(memoryview(data)[start:end]))
+        tables.setdefault(name, []).extend(records)
+    return tables
+
+
+def _sections(
+    data: bytes, area: tuple[int, int], order: str, btf: Btf, known_size: int
+) -> Iterator[tuple[str, int, int, int]]:
+    # Name, start and end of the records, and their size, of each section in an area.
+    place, end = area
+    if place == end:
+        return
+    if end - place < 4:
+        raise BtfError("area without a record size", f"offset 0x{place:x}")
+    (record_size,) = struct.unpack_from(order + "I", data, place)
+    if record_size < known_size or record_size % 4:
+        raise BtfError(f"record size {record_size}", f"offset 0x{place:x}")
+    place += 4
+    while place < end:
+        if end - place < 8:
+            raise BtfError("section header is cut off", f"offset 0x{place:x}")
+        name, count = struct.unpack_from(order + "2I", data, place)
+        start = place + 8
+        if not count:
+            raise BtfError("section without records", f"offset 0x{place:x}")
+        if count * record_size > end - start:
+            raise BtfError(f"{count} records do not fit", f"offset 0x{place:x}")
+        place = start + count * record_size
+        yield btf.string(name), start, place, record_size
