@@ -1,8 +1,8 @@
-"""Perf events as eBPF uses them: opened for a hook or a ring, switched on, given a program.
+"""Perf events as eBPF uses them: opened for a hook, switched on, given a program.
 
-In: what to hook (a tracepoint's id, a place in a binary, a CPU). Out: an `FD` of the event; closing
-it takes the hook away unless a bpf_link holds the event. All events are made switched off where
-that matters, so that nothing is seen before `enable`.
+In: what to hook (a tracepoint's id, a place in a binary, a clock). Out: an `FD` of the event; closing
+it takes the hook away unless a bpf_link holds the event. (The events behind a perf ring are opened
+by `pyebpf.readers.perf`.)
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from pyebpf.uapi.perf import (
     PerfOpenFlag,
     PerfSw,
     PerfType,
-    ReadFormat,
     SampleType,
 )
 
@@ -32,19 +31,16 @@ __all__ = [
     "enable",
     "event_id",
     "open_event",
-    "open_output",
     "open_probe",
     "open_software",
     "open_tracepoint",
     "pause",
     "programs",
-    "read_lost",
     "set_bpf",
 ]
 
 _EVERY = -1
 _MAX_PROGRAMS = 64  # BPF_TRACE_MAX_PROGS
-_PAIR = struct.Struct("=QQ")
 
 
 class ProbeSource(Protocol):
@@ -142,64 +138,6 @@ def open_software(
     else:
         attr.sample_period = period
     return open_event(attr, pid=pid, cpu=cpu)
-
-
-def open_output(
-    cpu: int, *, wakeup_events: int = 1, wakeup_watermark: int = 0, backward: bool = False
-) -> FD:
-    """Open the event behind one CPU's slot of a perf event array, to be mapped as a ring.
-
-    It counts what was lost where the kernel can (`read_lost`).
-
-    Args:
-        cpu: The CPU.
-        wakeup_events: Wake a sleeping reader after that many records, …
-        wakeup_watermark: … or, if given, after that many bytes.
-        backward: Written downwards, for rings that overwrite.
-
-    Raises:
-        SyscallError: ``ENODEV``: the CPU is offline.
-
-    Since Linux 4.4.
-    """
-    attr = PerfEventAttr(
-        type=PerfType.SOFTWARE,
-        config=PerfSw.BPF_OUTPUT,
-        sample_type=SampleType.RAW,
-        sample_period=1,
-        read_format=ReadFormat.LOST,
-        write_backward=int(backward),
-    )
-    if wakeup_watermark:
-        attr.watermark, attr.wakeup_watermark = 1, wakeup_watermark
-    else:
-        attr.wakeup_events = wakeup_events
-    try:
-        return open_event(attr, pid=_EVERY, cpu=cpu)
-    except SyscallError as error:
-        if error.errno != errno.EINVAL:
-            raise
-    attr.read_format = 0  # PERF_FORMAT_LOST came with Linux 6.0
-    return open_event(attr, pid=_EVERY, cpu=cpu)
-
-
-def read_lost(fd: int) -> int | None:
-    """Return how many records an event of `open_output` has lost so far, unreported ones included.
-
-    Returns:
-        ``None`` if the kernel does not count them (before Linux 6.0).
-
-    Raises:
-        SyscallError: Not a perf event.
-    """
-    try:
-        data = os.read(fd, _PAIR.size)
-    except OSError as error:
-        raise SyscallError("read", error.errno or 0, "perf event") from None
-    if len(data) < _PAIR.size:
-        return None
-    lost: int = _PAIR.unpack(data)[1]
-    return lost
 
 
 def enable(fd: int) -> None:
