@@ -20,7 +20,7 @@ struct shapes {
 	__s32 middle : 5;
 	__u32 high : 24;
 	union {
-		__u64 whole;
+		__u64 whole; /* two equal halves below: the same on every machine */
 		__u32 halves[2];
 	};
 	const void *address;
@@ -44,7 +44,7 @@ struct shapes shapes = {
 	.low = 5,
 	.middle = -3,
 	.high = 0xabcdef,
-	.whole = 0x1122334455667788ULL,
+	.whole = 0x1122334411223344ULL,
 };
 static volatile __u32 hidden = 7;
 
