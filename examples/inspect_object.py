@@ -10,7 +10,7 @@ Expected output for the default object (tests/data/xdp_drop):
       counts            BPF_MAP_TYPE_PERCPU_ARRAY     key 4  value 8  entries 3
       .rodata           BPF_MAP_TYPE_ARRAY            key 4  value 2  entries 1
     programs
-      xdp_drop          BPF_PROG_TYPE_XDP             SEC("xdp")  27 instructions
+      xdp_drop          BPF_PROG_TYPE_XDP             SEC("xdp")  38 instructions
     variables
       blocked_port      .rodata+0                     9
 """

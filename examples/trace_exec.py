@@ -42,7 +42,7 @@ def show(events: Iterable[Any]) -> set[int]:
     return seen
 
 
-def demo(reader: pyebpf.PerfReader[Any]) -> bool:
+def demo(reader: pyebpf.PerfReader[Any] | pyebpf.RingReader[Any]) -> bool:
     """Start processes and print what is seen meanwhile; say whether each of them was."""
     started: set[int] = set()
     seen: set[int] = set()

@@ -103,7 +103,7 @@ def visit(
             isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
         )
         for name in imported_names(child):
-            yield Import(unit, f"{place}:{child.lineno}", name, inside, checking)  # type: ignore[attr-defined]
+            yield Import(unit, f"{place}:{child.lineno}", name, inside, checking)
         yield from visit(child, unit, place, in_function=inside, type_checking=checking)
 
 

@@ -29,8 +29,8 @@ def meaning(spec: CollectionSpec) -> dict[str, Any]:
 
 
 def meaning_of_map(spec: MapSpec) -> dict[str, Any]:
-    plain = ("name", "type", "key_size", "value_size", "max_entries", "flags", "map_extra")
-    plain += ("numa_node", "pinning", "entries", "extra", "tags", "frozen", "section")
+    plain = ["name", "type", "key_size", "value_size", "max_entries", "flags", "map_extra"]
+    plain += ["numa_node", "pinning", "entries", "extra", "tags", "frozen", "section"]
     found: dict[str, Any] = {name: getattr(spec, name) for name in plain}
     found["key"] = describe(spec, spec.key_type_id)
     found["value"] = describe(spec, spec.value_type_id)
