@@ -7,8 +7,10 @@ outside the code: the 64-bit immediate load and the call.
 
 from __future__ import annotations
 
+from pyebpf.uapi import insn
+
 __all__ = ["CALL", "LOAD_IMMEDIATE_64", "SLOT_SIZE"]
 
 SLOT_SIZE = 8
-LOAD_IMMEDIATE_64 = 0x18  # BPF_LD | BPF_DW | BPF_IMM
-CALL = 0x85  # BPF_JMP | BPF_CALL
+LOAD_IMMEDIATE_64 = insn.LD | insn.IMM | insn.DW
+CALL = insn.JMP | insn.CALL

@@ -14,14 +14,16 @@ the start of the ELF section here (the kernel counts instructions).
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple, TypeVar, overload
 
 from pyebpf.btf.btf import Btf
 from pyebpf.errors import BtfError
 from pyebpf.uapi.btf import BTF_MAGIC, BTF_VERSION
 
-__all__ = ["CoreRelocationInfo", "Ext", "FuncInfo", "LineInfo", "decode_ext"]
+__all__ = ["CoreRelocationInfo", "Ext", "FuncInfo", "LineInfo", "LineTable", "decode_ext"]
 
 _SHORT_HEADER = 24
 _CORE_HEADER = 32
@@ -48,6 +50,39 @@ class LineInfo(NamedTuple):
     column: int
 
 
+class LineTable(Sequence[LineInfo]):
+    """The lines of one section; a `LineInfo` is made when it is looked at.
+
+    A large program has 50 000 of them, which linking moves as plain numbers.
+
+    Attributes:
+        numbers: The fields of all records, four each.
+    """
+
+    __slots__ = ("numbers",)
+
+    def __init__(self, numbers: array[int]) -> None:
+        self.numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers) // 4
+
+    @overload
+    def __getitem__(self, index: int) -> LineInfo: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[LineInfo]: ...
+    def __getitem__(self, index: int | slice) -> LineInfo | list[LineInfo]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        at = range(len(self))[index] * 4
+        return LineInfo(*self.numbers[at : at + 4])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class CoreRelocationInfo(NamedTuple):
     """``struct bpf_core_relo`` with the access string looked up; see `pyebpf.btf.relocate`."""
 
@@ -61,7 +96,7 @@ class Ext(NamedTuple):
     """The tables by name of the ELF section they are about, in order of the file."""
 
     func_info: dict[str, list[FuncInfo]]
-    line_info: dict[str, list[LineInfo]]
+    line_info: dict[str, LineTable]
     core_relocations: dict[str, list[CoreRelocationInfo]]
 
 
@@ -84,7 +119,7 @@ def decode_ext(data: bytes, btf: Btf) -> Ext:
 
     return Ext(
         _tables(data, areas[0], order, btf, "2I", lambda record: FuncInfo(*record)),
-        _tables(data, areas[1], order, btf, "4I", lambda record: LineInfo(*record)),
+        _line_tables(data, areas[1], order, btf),
         _tables(data, areas[2], order, btf, "4I", core),
     )
 
@@ -126,6 +161,16 @@ def _tables(
         whole = struct.Struct(f"{order}{layout}{record_size - known.size}x")
         records = map(make, whole.iter_unpack(memoryview(data)[start:end]))
         tables.setdefault(name, []).extend(records)
+    return tables
+
+
+def _line_tables(data: bytes, area: tuple[int, int], order: str, btf: Btf) -> dict[str, LineTable]:
+    tables: dict[str, LineTable] = {}
+    for name, start, end, record_size in _sections(data, area, order, btf, 16):
+        whole = struct.Struct(f"{order}4I{record_size - 16}x")
+        records = whole.iter_unpack(memoryview(data)[start:end])
+        table = tables.setdefault(name, LineTable(array("I")))
+        table.numbers.extend(chain.from_iterable(records))
     return tables
 
 

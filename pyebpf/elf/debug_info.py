@@ -13,12 +13,17 @@ The kernel takes all or nothing: one function without its entries, and the progr
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from itertools import chain
+from operator import lt, or_
 from typing import Any
 
 from pyebpf.asm.opcode import SLOT_SIZE
-from pyebpf.btf.ext import Ext
+from pyebpf.btf.ext import Ext, LineTable
 from pyebpf.elf.functions import CodeSection, CodeSections, Function
 from pyebpf.spec import ByteOrder, CoreRelocation
 
@@ -40,12 +45,13 @@ class DebugInfo:
         ElfError: An entry is outside its section, or it is unclear which section is meant.
     """
 
-    __slots__ = ("_lines", "_order", "_relocations", "_types")
+    __slots__ = ("_foreign", "_lines", "_order", "_relocations", "_types")
 
     def __init__(self, ext: Ext | None, code: CodeSections, byteorder: ByteOrder) -> None:
         self._order = "<" if byteorder == "little" else ">"
+        self._foreign = byteorder != sys.byteorder
         self._types: dict[CodeSection, dict[int, int]] = {}
-        self._lines: dict[CodeSection, _Table] = {}
+        self._lines: dict[CodeSection, _Lines] = {}
         self._relocations: dict[CodeSection, _Table] = {}
         if ext is None:
             return
@@ -59,7 +65,7 @@ class DebugInfo:
             homes[name] = home
         for name, home in homes.items():
             self._types[home] = dict(_checked(home, ext.func_info.get(name, ()), "func_info"))
-            self._lines[home] = _Table(_checked(home, ext.line_info.get(name, ()), "line_info"))
+            self._lines[home] = _Lines(home, ext.line_info.get(name))
             self._relocations[home] = _Table(
                 _checked(home, ext.core_relocations.get(name, ()), "CO-RE")
             )
@@ -76,16 +82,16 @@ class DebugInfo:
 
     def line_info(self, layout: _Layout) -> bytes:
         """Return ``struct bpf_line_info`` records for a linked program, or nothing."""
-        numbers: list[int] = []
+        found: array[int] = array("I")
         for start, function in layout:
             table = self._lines.get(function.home)
-            records = table.within(function) if table is not None else ()
-            if not records or records[0][0] != function.start:
+            moved = table.moved(function, start) if table is not None else None
+            if not moved:
                 return b""
-            moved = start - function.start // SLOT_SIZE
-            for offset, file, line, column in records:
-                numbers += (offset // SLOT_SIZE + moved, file, line, column)
-        return struct.pack(f"{self._order}{len(numbers)}I", *numbers)
+            found += moved
+        if self._foreign:
+            found.byteswap()
+        return found.tobytes()
 
     def relocations(self, layout: _Layout) -> tuple[CoreRelocation, ...]:
         """Return the CO-RE relocations of a linked program, by slot."""
@@ -112,23 +118,60 @@ class _Table:
         return self._records[first : bisect_left(self._offsets, function.end)]
 
 
+class _Lines:
+    # Line records of one section as plain numbers, four each: a large program has 50 000 records,
+    # too many to make an object of each.
+
+    __slots__ = ("_numbers", "_slots")
+
+    def __init__(self, home: CodeSection, table: LineTable | None) -> None:
+        numbers = table.numbers if table is not None else array("I")
+        offsets = numbers[::4]
+        if reduce(or_, offsets, 0) % SLOT_SIZE or max(offsets, default=0) >= home.section.size:
+            _check(home, "line_info", offsets)
+        if not all(map(lt, offsets, offsets[1:])):
+            numbers = _ascending(numbers)
+            offsets = numbers[::4]
+        self._numbers = numbers
+        self._slots = array("I", [offset // SLOT_SIZE for offset in offsets])
+
+    # The records of one function, moved to a program in which it starts at a slot; nothing if its
+    # first instruction has none.
+    def moved(self, function: Function, start: int) -> array[int] | None:
+        own_start = function.start // SLOT_SIZE
+        first = bisect_left(self._slots, own_start)
+        end = bisect_left(self._slots, function.end // SLOT_SIZE)
+        slots = self._slots[first:end]
+        if not slots or slots[0] != own_start:
+            return None
+        moved = self._numbers[first * 4 : end * 4]
+        by = start - own_start
+        moved[::4] = array("I", [slot + by for slot in slots]) if by else slots
+        return moved
+
+
+# Sorted by offset, and each offset once: the kernel refuses what is not.
+def _ascending(numbers: array[int]) -> array[int]:
+    records = {numbers[at]: numbers[at : at + 4] for at in range(0, len(numbers), 4)}
+    return array("I", chain.from_iterable(records[offset] for offset in sorted(records)))
+
+
 def _tables(ext: Ext) -> tuple[Mapping[str, Sequence[_Record]], ...]:
     return ext.func_info, ext.line_info, ext.core_relocations
 
 
-# Sorted by offset, and each offset once: the kernel refuses what is not.
 def _checked(home: CodeSection, records: Sequence[_Record], table: str) -> Sequence[_Record]:
+    _check(home, table, [record[0] for record in records])
+    return sorted(records, key=_offset)
+
+
+def _offset(record: _Record) -> int:
+    offset: int = record[0]
+    return offset
+
+
+def _check(home: CodeSection, table: str, offsets: Iterable[int]) -> None:
     size = home.section.size
-    previous = -1
-    ascending = True
-    for record in records:
-        offset = record[0]
-        if offset % SLOT_SIZE or not 0 <= offset < size:
+    for offset in offsets:
+        if offset % SLOT_SIZE or offset >= size:
             raise home.section.error(f"{table} of .BTF.ext is about no instruction", offset)
-        ascending = ascending and offset > previous
-        previous = offset
-    if ascending:
-        return records
-    return [
-        records_at for _, records_at in sorted({record[0]: record for record in records}.items())
-    ]

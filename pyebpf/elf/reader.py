@@ -164,6 +164,7 @@ class Elf:
         self.byteorder: ByteOrder = _check_identity(data)
         self._order = "<" if self.byteorder == "little" else ">"
         self.sections = self._read_sections()
+        self._symbols: dict[int, Symbol] = {}
 
     def section(self, name: str) -> Section | None:
         """Return the first section of that name, or ``None``."""
@@ -175,12 +176,15 @@ class Elf:
         Raises:
             ElfError: There is no such symbol, or it points nowhere.
         """
-        table = self._symbol_table
-        if table is None or not 0 < index < table.size // 24:
-            name = table.name if table is not None else ".symtab"
-            raise ElfError(f"no symbol {index}", where=where(name, index * 24))
-        raw = self._symbol_format.unpack_from(table.data(), index * 24)
-        return self._symbol(index, raw)
+        found = self._symbols.get(index)
+        if found is None:
+            table = self._symbol_table
+            if table is None or not 0 < index < table.size // 24:
+                name = table.name if table is not None else ".symtab"
+                raise ElfError(f"no symbol {index}", where=where(name, index * 24))
+            raw = self._symbol_format.unpack_from(table.data(), index * 24)
+            found = self._symbols[index] = self._symbol(index, raw)
+        return found
 
     def symbols_in(self, section: Section) -> list[Symbol]:
         """Return the named symbols in a section, without local labels, by their offset.
@@ -262,10 +266,10 @@ class Elf:
         whole = len(data) - len(data) % 24
         for index, raw in enumerate(self._symbol_format.iter_unpack(data[:whole])):
             name, info, _, section, _, _ = raw
-            # NOTYPE and local are the compiler's labels: old clang writes one per basic block.
+            # Local without a type (info 0) are labels: old clang writes one per basic block.
             if not name or not info or info & 0xF not in usable or section == SHN_UNDEF:
                 continue
-            found.setdefault(section, []).append(self._symbol(index, raw))
+            found.setdefault(section, []).append(self.symbol(index))
         for symbols in found.values():
             symbols.sort(key=lambda symbol: symbol.value)
         return found
