@@ -25,6 +25,7 @@ def requirements(groups: dict[str, list[Any]], name: str) -> list[str]:
 
 
 def main() -> None:
+    """Print the requirements of the groups named by the arguments."""
     text = pathlib.Path(__file__).parents[1].joinpath("pyproject.toml").read_text("utf-8")
     project = tomllib.loads(text)
     wanted = list(project["project"]["dependencies"])

@@ -50,11 +50,11 @@ def missing_build_tool() -> str | None:
     return None if clang_versions() else "clang 14 or newer"
 
 
-def rebuild(directory: pathlib.Path, version: int) -> list[str]:
+def rebuild(directory: pathlib.Path, version: int, orders: str = "el eb") -> list[str]:
     """Compile all programs that this clang can compile into *directory*; return their names."""
     able = [name for name in names() if OLDEST_CLANG.get(name, 0) <= version]
     # Stripping only removes DWARF, which no test reads; so a clang without its LLVM tools will do.
     command = ["make", "-s", "-C", str(SOURCES), f"CLANG=clang-{version}", "STRIP=true"]
-    command += [f"OUT={directory}", f"NAMES={' '.join(able)}"]
+    command += [f"OUT={directory}", f"NAMES={' '.join(able)}", f"ORDERS={orders}"]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return able
