@@ -108,6 +108,16 @@ class Btf:
         return memoryview(self._data)
 
     @property
+    def areas(self) -> tuple[bytes, bytes, bytes]:
+        """Copies of the areas of types, strings and (if it has one) layout."""
+        header, data = self._header, self._data
+        return (
+            data[slice(*header.types)],
+            data[slice(*header.strings)],
+            data[slice(*header.layout)],
+        )
+
+    @property
     def strings_length(self) -> int:
         """Bytes of strings, the base's included."""
         return self._strings_start + len(self._strings.data)
@@ -157,6 +167,14 @@ class Btf:
         if type_id < self._first:
             return self.base.kind(type_id) if self.base is not None and type_id > 0 else 0
         return int(self._words[self._place(type_id) + 1]) >> 24 & 0x7F
+
+    def name_offset(self, type_id: int) -> int:
+        """Return the string offset of the type's name.
+
+        Raises:
+            BtfError: No such id, or one of the base.
+        """
+        return int(self._words[self._place(type_id)])
 
     def position(self, type_id: int) -> int:
         """Return where in `raw` the ``struct btf_type`` of this id starts.
