@@ -1,8 +1,8 @@
 """Perf events as eBPF uses them: opened for a hook, switched on, given a program.
 
-In: what to hook (a tracepoint's id, a place in a binary, a clock). Out: an `FD` of the event; closing
-it takes the hook away unless a bpf_link holds the event. (The events behind a perf ring are opened
-by `pyebpf.readers.perf`.)
+In: what to hook (a tracepoint's id, a place in a binary, a clock). Out: an `FD` of the event;
+closing it takes the hook away unless a bpf_link holds the event. (The events behind a perf ring are
+opened by `pyebpf.readers.perf`.)
 """
 
 from __future__ import annotations
