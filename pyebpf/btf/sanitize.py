@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyebpf.btf.btf import Btf
-from pyebpf.uapi.btf import BtfKind
+from pyebpf.uapi.btf import BTF_MAGIC, BTF_VERSION, BtfKind
 
 __all__ = ["BtfFeatures", "sanitize"]
 
@@ -89,6 +89,7 @@ class _Sanitizer:
         for type_id in range(1, len(self._btf)):
             rule = self._rules.get(self._btf.kind(type_id))
             if rule is not None:
+                self._btf.type(type_id)  # finds a name outside the strings
                 rule(type_id, self._btf.position(type_id) - start)
         if len(self._btf) == 1:
             # Kernels refuse BTF with strings only.
@@ -174,7 +175,7 @@ class _Sanitizer:
         length = 32 if keeps_layout else 24
         types, strings = len(self._types), len(self._strings)
         header = struct.pack(
-            self._order + "HBBIIIII", 0xEB9F, 1, 0, length, 0, types, types, strings
+            self._order + "HBBIIIII", BTF_MAGIC, BTF_VERSION, 0, length, 0, types, types, strings
         )
         if not keeps_layout:
             return header + self._types + self._strings
