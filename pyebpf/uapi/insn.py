@@ -16,7 +16,7 @@ ST = 0x02
 STX = 0x03
 ALU = 0x04
 JMP = 0x05
-JMP32 = 0x06  # Linux 5.1
+JMP32 = 0x06
 ALU64 = 0x07
 
 # Sizes of loads and stores: 4, 2, 1, 8 bytes.
@@ -30,9 +30,9 @@ IMM = 0x00
 ABS = 0x20
 IND = 0x40
 MEM = 0x60
-MEMSX = 0x80  # sign-extending load, Linux 6.6
-ATOMIC = 0xC0  # was XADD, which is ATOMIC with operation ADD
-XADD = 0xC0
+MEMSX = 0x80  # sign-extending load
+XADD = 0xC0  # the old name of ATOMIC, when all it could do was ADD
+ATOMIC = 0xC0
 
 # Sources.
 K = 0x00
@@ -73,10 +73,9 @@ JLT = 0xA0
 JLE = 0xB0
 JSLT = 0xC0
 JSLE = 0xD0
-JCOND = 0xE0  # may_goto, Linux 6.9
+JCOND = 0xE0  # may_goto
 
-# Operations of ATOMIC, in the immediate; FETCH is or-ed to ADD, AND, OR, XOR. Linux 5.12, the last
-# two 6.15.
+# Operations of ATOMIC, in the immediate; FETCH may be or-ed to ADD, AND, OR and XOR.
 FETCH = 0x01
 XCHG = 0xE0 | FETCH
 CMPXCHG = 0xF0 | FETCH
@@ -85,19 +84,19 @@ STORE_REL = 0x110
 
 # "Source register" of a 64-bit immediate load: what the immediate is.
 PSEUDO_MAP_FD = 1
-PSEUDO_MAP_VALUE = 2  # Linux 5.2
-PSEUDO_BTF_ID = 3  # Linux 5.10
-PSEUDO_FUNC = 4  # Linux 5.13
-PSEUDO_MAP_IDX = 5  # Linux 5.14
-PSEUDO_MAP_IDX_VALUE = 6  # Linux 5.14
+PSEUDO_MAP_VALUE = 2
+PSEUDO_BTF_ID = 3
+PSEUDO_FUNC = 4
+PSEUDO_MAP_IDX = 5
+PSEUDO_MAP_IDX_VALUE = 6
 
 # "Source register" of a call; 0 is a helper's number.
-PSEUDO_CALL = 1  # Linux 4.16
-PSEUDO_KFUNC_CALL = 2  # Linux 5.13
+PSEUDO_CALL = 1
+PSEUDO_KFUNC_CALL = 2
 
 # Offset of a MOV that casts between address spaces (arena), and immediate of a may_goto.
-ADDR_SPACE_CAST = 1  # Linux 6.9
-MAY_GOTO = 0  # Linux 6.9
+ADDR_SPACE_CAST = 1
+MAY_GOTO = 0
 
 # Registers: return value, arguments 1 to 5, callee-saved 6 to 9, frame pointer.
 REG_0 = 0
@@ -111,3 +110,24 @@ REG_7 = 7
 REG_8 = 8
 REG_9 = 9
 REG_10 = 10
+
+# The kernel release by name, for those that not every kernel knows.
+SINCE = {
+    "JMP32": "5.1",
+    "PSEUDO_MAP_VALUE": "5.2",
+    "PSEUDO_BTF_ID": "5.10",
+    "ATOMIC": "5.12",
+    "FETCH": "5.12",
+    "XCHG": "5.12",
+    "CMPXCHG": "5.12",
+    "PSEUDO_FUNC": "5.13",
+    "PSEUDO_KFUNC_CALL": "5.13",
+    "PSEUDO_MAP_IDX": "5.14",
+    "PSEUDO_MAP_IDX_VALUE": "5.14",
+    "MEMSX": "6.6",
+    "JCOND": "6.9",
+    "MAY_GOTO": "6.9",
+    "ADDR_SPACE_CAST": "6.9",
+    "LOAD_ACQ": "6.15",
+    "STORE_REL": "6.15",
+}

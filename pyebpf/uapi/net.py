@@ -120,7 +120,20 @@ class XdpAttached(CEnum):
     MULTI = 4
 
 
-@c_flags("netdev_xdp_act", prefix="NETDEV_XDP_ACT_", header="linux/netdev.h")
+@c_flags(
+    "netdev_xdp_act",
+    prefix="NETDEV_XDP_ACT_",
+    since={
+        "BASIC": "6.3",
+        "REDIRECT": "6.3",
+        "NDO_XMIT": "6.3",
+        "XSK_ZEROCOPY": "6.3",
+        "HW_OFFLOAD": "6.3",
+        "RX_SG": "6.3",
+        "NDO_XMIT_SG": "6.3",
+    },
+    header="linux/netdev.h",
+)
 class XdpFeature(CFlag):
     """What a device can do with XDP."""
 

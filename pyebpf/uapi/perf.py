@@ -1,8 +1,10 @@
 """perf_event_open(2): ``linux/perf_event.h``.
 
-mmap of an event's fd
-|metadata page: PerfEventMmapPage |data: 2^n pages of records ...........................|
-each record: |type 4|misc 2|size 2|body, padded to 8 |
+    mmap of an event's fd
+    |metadata page: PerfEventMmapPage |data: 2^n pages of records ...........................|
+                                       each record: |type 4|misc 2|size 2|body, padded to 8 |
+
+A record that passes the end of the data goes on at its start.
 """
 
 from __future__ import annotations
@@ -470,7 +472,7 @@ class PerfEventMmapPage(CStruct):
     time_offset: int = u64()
     time_zero: int = u64()
     size: int = u32()
-    time_cycles: int = u64(at=88, since="5.9")
+    time_cycles: int = u64(at=80, since="5.9")
     time_mask: int = u64(since="5.9")
     data_head: int = u64(at=1024)
     data_tail: int = u64()

@@ -99,7 +99,7 @@ class CgroupStorageKey(CStruct):
     attach_type: int = u32()
 
 
-@c_struct("bpf_insn_array_value", since="6.19")
+@c_struct("bpf_insn_array_value", size=16, since="6.19")
 class InsnArrayValue(CStruct):
     """Value of an instruction array; only ``orig_off`` is written, before the load."""
 

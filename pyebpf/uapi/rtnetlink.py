@@ -1,9 +1,11 @@
 """What attaching XDP and tc programs through netlink needs.
 
-nlmsghdr   |len 4|type 2|flags 2|seq 4|pid 4|            ``NlMsgHdr``
-ifinfomsg  |family 1|pad 1|type 2|index 4|flags 4|change 4|   ``IfInfoMsg``
-tcmsg      |family 1|pad 3|ifindex 4|handle 4|parent 4|info 4|  ``TcMsg``
-nlattr     |len 2|type 2|payload, padded to 4|           ``NlAttr``
+    NlMsgHdr   |len 4|type 2|flags 2|seq 4|pid 4|
+    IfInfoMsg  |family 1|pad 1|type 2|index 4|flags 4|change 4|
+    TcMsg      |family 1|pad 3|ifindex 4|handle 4|parent 4|info 4|
+    NlAttr     |len 2|type 2|payload, padded to 4|
+
+A message is a NlMsgHdr, one of the next two, then attributes, which may hold attributes.
 """
 
 from __future__ import annotations
