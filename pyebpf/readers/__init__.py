@@ -1,0 +1,1 @@
+"""Records out of perf and BPF rings: `PerfReader` and `RingReader`, one interface for both."""

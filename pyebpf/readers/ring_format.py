@@ -1,0 +1,82 @@
+"""Records in a BPF ring buffer: which of the bytes waiting in it are finished records.
+
+In: the ring's data as native 32-bit words, a place in it and how many bytes wait there. Out: a
+`Scan` that says where the payloads are. Nothing is copied and no memory but headers is read, so it
+may run over the live ring: a payload must not be touched before its header says it is finished.
+
+    0                  4            8                       8 + length      multiple of 8
+    |B|D| length (30)  | page offset| payload ............. | padding .... | next record
+     ^ ^
+     | DISCARD: the program gave the record up; skip it
+     BUSY: the program is still writing; nothing behind it may be read either
+
+The kernel maps the data twice in a row, so what waits is always contiguous.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["HEADER", "Fault", "Scan", "scan"]
+
+HEADER = 8
+_BUSY = 1 << 31
+_DISCARD = 1 << 30
+_LENGTH = _DISCARD - 1
+
+
+class Fault(NamedTuple):
+    """Something in a ring that cannot be a record.
+
+    Attributes:
+        text: What is wrong, with the numbers.
+        skip: Bytes to skip to the next place where a record may begin, or ``None``: nothing is
+            known before the end of what the producer wrote.
+    """
+
+    text: str
+    skip: int | None = None
+
+
+class Scan(NamedTuple):
+    """What a run of records holds.
+
+    Attributes:
+        spans: Start and end of each payload, in bytes after the place scanned from.
+        size: Bytes the finished records cover, discarded ones included: where to go on.
+        busy: The next record is still being written.
+        fault: The next record is malformed.
+    """
+
+    spans: list[tuple[int, int]]
+    size: int
+    busy: bool = False
+    fault: Fault | None = None
+
+
+def scan(words: memoryview[int], offset: int, available: int, *, limit: int) -> Scan:
+    """Find the finished records.
+
+    Args:
+        words: The data as native ``u32``, long enough for *offset* + *available* bytes.
+        offset: Byte offset of the first record, a multiple of 8.
+        available: Bytes the producer has handed over, from *offset* on.
+        limit: Stop after so many bytes; at least one record is taken whatever its size.
+    """
+    spans: list[tuple[int, int]] = []
+    position = 0
+    stop = min(available, limit)
+    while position < stop:
+        header = words[(offset + position) >> 2]
+        if header & _BUSY:
+            return Scan(spans, position, busy=True)
+        start = position + HEADER
+        end = start + (header & _LENGTH)
+        following = (end + 7) & ~7
+        if following > available:
+            text = f"record of {header & _LENGTH} bytes where {available - position} bytes wait"
+            return Scan(spans, position, fault=Fault(text))
+        if not header & _DISCARD:
+            spans.append((start, end))
+        position = following
+    return Scan(spans, position)
