@@ -94,7 +94,9 @@ def test_trace_exec_ring_counts_what_it_received() -> None:
             subprocess.run(["true"], check=True)
         out, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, errors) == (0, "")
-    assert out.splitlines()[-1] == "received 2, refused by a full buffer 0"
+    # Processes of others may be among those received.
+    assert len(out.splitlines()) == 3
+    assert re.fullmatch(r"received \d+, refused by a full buffer 0", out.splitlines()[-1])
 
 
 @needs_root

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from tests.support import kernel
 
-PATIENCE = 10.0  # seconds; an RCU grace period is some 20 ms, under emulation up to a second
+PATIENCE = 5.0  # seconds; an RCU grace period is some 20 ms, under emulation up to a second
 
 # BTF is not among them: without a descriptor it lives only as long as a map or program using it.
 _KINDS = {
