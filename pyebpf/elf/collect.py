@@ -109,10 +109,11 @@ class _Collector:
             return None
         with naming(f"section {section.name}"):
             btf = Btf.decode(bytes(section.data()))
-            if btf.byteorder != self._elf.byteorder:
-                raise section.error(
-                    f"{btf.byteorder}-endian BTF in a {self._elf.byteorder}-endian file"
-                )
+        if btf.byteorder != self._elf.byteorder:
+            raise section.error(
+                f"{btf.byteorder}-endian types in a {self._elf.byteorder}-endian file"
+            )
+        with naming(f"section {section.name}"):
             return fix_elf_btf(btf, *self._places_of_symbols())
 
     # What the compiler leaves open in BTF: sizes of sections, places of symbols in them, and names

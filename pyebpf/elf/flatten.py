@@ -19,8 +19,8 @@ from pyebpf.spec import ByteOrder, Reference
 
 __all__ = ["Linked", "Linker"]
 
-# A small file can name a large subprogram from very many entries; nothing real comes near this.
-_LINKED_LIMIT = 1 << 28
+# A small file can call a large subprogram from very many entries; nothing real comes near this.
+_LINKED_LIMIT = 1 << 26
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class Linker:
         """Link one program.
 
         Raises:
-            ElfError: The programs of the file add up to more than 256 MiB.
+            ElfError: The programs of the file add up to more than 64 MiB.
         """
         places = self._place(entry)
         slots = Slots(bytearray().join(function.code for function in places), self._byteorder)

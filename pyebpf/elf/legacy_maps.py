@@ -60,7 +60,9 @@ def legacy_maps(elf: Elf, section: Section, form: LegacyFormat = "auto") -> dict
     symbols = [
         symbol for symbol in elf.symbols_in(section) if symbol.type in (STT_OBJECT, STT_NOTYPE)
     ]
-    places = {symbol.value: symbol for symbol in symbols}
+    places: dict[int, Symbol] = {}
+    for symbol in symbols:
+        places.setdefault(symbol.value, symbol)
     if not places:
         raise section.error("no symbol names a map in it")
     size, rest = divmod(section.size, len(places))

@@ -50,12 +50,12 @@ _U32 = 0xFFFF_FFFF
 
 def tags_of(btf: Btf) -> dict[int, tuple[str, ...]]:
     """Return the ``btf_decl_tag`` texts of each type that has any, without those of members."""
-    found: dict[int, tuple[str, ...]] = {}
+    found: dict[int, list[str]] = {}
     for type_id in btf.of_kind(BtfKind.DECL_TAG):
         tag = btf.type(type_id)
         if isinstance(tag, DeclTag) and tag.component == -1:
-            found[tag.type] = (*found.get(tag.type, ()), tag.name)
-    return found
+            found.setdefault(tag.type, []).append(tag.name)
+    return {type_id: tuple(names) for type_id, names in found.items()}
 
 
 def declared_maps(
@@ -143,7 +143,11 @@ class _Definition:
         self, definition: Struct, name: str, tags: tuple[str, ...], *, nested: bool
     ) -> MapSpec:
         spec = MapSpec(name=name, type=MapType.UNSPEC, btf=self._btf, tags=tags, section=SECTION)
+        seen: set[str] = set()
         for index, member in enumerate(definition.members):
+            if member.name in seen:
+                raise self._error(f'has two members "{member.name}"')
+            seen.add(member.name)
             if member.name == "values":
                 if nested:
                     raise self._error("has values inside the maps it holds")

@@ -194,5 +194,5 @@ class _Strings:
         if not text:
             return 0
         place = len(self.data)
-        self.data += text.encode() + b"\0"
+        self.data += text.encode("utf-8", "surrogateescape") + b"\0"
         return place

@@ -1,0 +1,131 @@
+"""Code sections split into functions."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyebpf.elf.functions import CodeSections
+from pyebpf.elf.reader import Elf
+from pyebpf.errors import ElfError
+from pyebpf.uapi.elf import SHF_EXECINSTR, STB_GLOBAL, STB_LOCAL, STB_WEAK, STT_FUNC, STT_NOTYPE
+from tests.support.elf_builder import EXIT, ElfBuilder
+
+
+def _split(*symbols, slots=4, name="xdp"):
+    builder = ElfBuilder()
+    code = builder.code(name, [EXIT] * slots)
+    for label, value, size, *kind in symbols:
+        binding, type_ = [*kind, *(STB_GLOBAL, STT_FUNC)[len(kind) :]]
+        builder.symbol(label, code, value, size, binding=binding, type=type_)
+    return CodeSections(Elf(builder.build()))
+
+
+def _shape(code):
+    (section,) = code
+    return [(function.name, function.start, function.end) for function in section.functions]
+
+
+def test_functions_are_what_symbols_say():
+    """Start and size, in order of their place."""
+    code = _split(("b", 16, 16), ("a", 0, 16))
+    assert _shape(code) == [("a", 0, 16), ("b", 16, 32)]
+    assert sorted(code.entries()) == ["a", "b"]
+
+
+def test_a_function_without_a_size_ends_where_the_next_starts():
+    """Assembly by hand often has no sizes, nor types."""
+    assert _shape(_split(("a", 0, 0), ("b", 24, 0))) == [("a", 0, 24), ("b", 24, 32)]
+    untyped = (STB_GLOBAL, STT_NOTYPE)
+    assert _shape(_split(("a", 0, 0, *untyped), ("b", 8, 0, *untyped))) == [
+        ("a", 0, 8),
+        ("b", 8, 32),
+    ]
+
+
+def test_a_label_inside_a_function_is_no_function():
+    """Only where no function is, a global label starts one."""
+    code = _split(("a", 0, 16), ("inner", 8, 0, STB_GLOBAL, STT_NOTYPE), ("end", 32, 0))
+    assert _shape(code) == [("a", 0, 16)]
+
+
+def test_dead_code_between_functions_is_left_out():
+    """Linkers leave the code of overridden weak functions behind, without a symbol."""
+    code = _split(("a", 8, 8), ("b", 24, 8))
+    assert _shape(code) == [("a", 8, 16), ("b", 24, 32)]
+    (section,) = code
+    assert [section.at(offset) and section.at(offset).name for offset in (0, 8, 16, 24)] == [
+        None,
+        "a",
+        None,
+        "b",
+    ]
+    assert section.starting_at(8) is section.functions[0]
+    assert section.starting_at(12) is None
+
+
+def test_aliases_are_programs_of_one_code():
+    """Every global name of a function is an entry; the global one names it."""
+    code = _split(("weak", 0, 32, STB_WEAK), ("local", 0, 32, STB_LOCAL), ("strong", 0, 32))
+    assert _shape(code) == [("strong", 0, 32)]
+    entries = code.entries()
+    assert sorted(entries) == ["strong", "weak"]
+    assert entries["weak"] is entries["strong"]
+
+
+def test_functions_of_the_library_section_are_no_programs():
+    """``.text`` holds subprograms only."""
+    assert _split(("helper", 0, 32), name=".text").entries() == {}
+
+
+def test_a_local_function_is_a_program_only_if_nothing_calls_it():
+    """Static functions beside an entry are its subprograms."""
+    code = _split(("entry", 0, 16), ("static", 16, 16, STB_LOCAL))
+    assert sorted(code.entries()) == ["entry", "static"]
+    (section,) = code
+    section.functions[0].calls[0] = section.functions[1]
+    assert sorted(code.entries()) == ["entry"]
+
+
+def test_a_global_definition_overrides_a_weak_one():
+    """Whichever comes first."""
+    for first, second in ((STB_WEAK, STB_GLOBAL), (STB_GLOBAL, STB_WEAK)):
+        code = _split(("f", 0, 16, first), ("f", 16, 16, second))
+        assert code.definition("f").start == (16 if first == STB_WEAK else 0)
+        assert list(code.entries()) == ["f"]
+    assert code.definition("g") is None
+
+
+@pytest.mark.parametrize(
+    ("symbols", "message"),
+    [
+        ([], "section xdp, offset 0x0: no symbol names the function at its start"),
+        ([("a", 0, 24), ("b", 16, 16)], 'section xdp, offset 0x0: function "a" overlaps the next'),
+        ([("a", 4, 8)], 'section xdp, offset 0x4: function "a" of 8 bytes is not whole'),
+        ([("a", 0, 12)], 'section xdp, offset 0x0: function "a" of 12 bytes is not whole'),
+        (
+            [("f", 0, 16), ("f", 16, 16)],
+            'section xdp, offset 0x10: function "f" is defined a second',
+        ),
+    ],
+    ids=["none", "overlap", "start", "size", "twice"],
+)
+def test_functions_that_cannot_be_are_errors(symbols, message):
+    """Each error names section and offset."""
+    with pytest.raises(ElfError) as caught:
+        _split(*symbols)
+    assert str(caught.value).startswith(message)
+
+
+def test_two_programs_of_one_name_are_an_error():
+    """Static functions may share a name, programs may not."""
+    code = _split(("f", 0, 16, STB_LOCAL), ("f", 16, 16, STB_LOCAL))
+    with pytest.raises(ElfError, match=r'section xdp, offset 0x10: a second program "f"'):
+        code.entries()
+
+
+def test_code_that_is_not_whole_instructions_is_an_error():
+    """A section of code is a multiple of eight bytes."""
+    builder = ElfBuilder()
+    builder.section("xdp", bytes(12), flags=SHF_EXECINSTR)
+    with pytest.raises(ElfError, match="section xdp: 12 bytes are not whole instructions"):
+        CodeSections(Elf(builder.build()))
