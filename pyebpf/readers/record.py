@@ -18,16 +18,14 @@ from collections.abc import Callable
 from typing import Any
 
 from pyebpf.btf.btf import Btf
-from pyebpf.btf.values import codec
+from pyebpf.btf.values import record_codec
 from pyebpf.errors import BtfError, FormatError
-from pyebpf.uapi.btf import BtfKind
 
 __all__ = ["Decode", "decoder"]
 
 Decode = Callable[[bytes], Any]
 
 _FORMAT_STARTS = frozenset("<>=!@")
-_RECORD_KINDS = (BtfKind.STRUCT, BtfKind.UNION, BtfKind.TYPEDEF)
 
 
 def decoder(record: object, *, btf: Btf | None, name: str) -> Decode | None:
@@ -44,7 +42,7 @@ def decoder(record: object, *, btf: Btf | None, name: str) -> Decode | None:
 
     Raises:
         BtfError: No such type in the map's BTF.
-        ValueError: Not a struct format.
+        ValueError: Neither a type's name nor a struct format.
         TypeError: Nothing a record can be.
     """
     if record is None:
@@ -79,33 +77,16 @@ def _struct_format(text: str, name: str) -> Decode:
 
 
 def _btf_type(text: str, btf: Btf | None, name: str) -> Decode:
-    word = text.split()[-1] if text.split() else ""
+    word = text.removeprefix("struct ").removeprefix("union ").strip()
+    if not word:
+        raise ValueError(f"record={text!r} names no type")
     if btf is None:
         raise BtfError(
             f'record type "{text}" for map "{name}", which has no BTF: compile with -g, or give'
             ' a struct format that starts with "<", ">", "=", "!" or "@"'
         )
-    for kind in _RECORD_KINDS:
-        ids = btf.ids(word, kind)
-        if ids:
-            break
-    else:
-        raise BtfError(
-            f'no type "{word}" in the BTF of map "{name}": clang leaves out types that no variable,'
-            f" function or map refers to; keep it in the C file with"
-            f" `struct {word} *unused_{word} __attribute__((unused));` outside of any function"
-        )
-    if len(ids) > 1:
-        raise BtfError(f'{len(ids)} types "{word}" in the BTF of map "{name}"')
-    values = codec(btf, ids[0])
-    decode_value, size = values.decode, values.size
-
-    def decode(data: bytes) -> object:
-        if len(data) < size:
-            raise _too_short(data, size, values.type_name, name)
-        return decode_value(data)
-
-    return decode
+    # Says itself how to keep a type the compiler dropped, and which record is too short.
+    return record_codec(btf, word).decode
 
 
 def _ctypes_type(record: type, name: str) -> Decode:

@@ -1,0 +1,357 @@
+"""Rings in shared memory that the test writes as the kernel would, down to readers over them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+import struct
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyebpf.errors import FormatError, ReaderTimeout, SyscallError
+from pyebpf.readers.perf import PerfReader
+from pyebpf.readers.ring import RingReader
+from pyebpf.sys import kernel, rings
+from pyebpf.sys.rings import distance
+from pyebpf.uapi.bpf import Cmd, MapFlag, MapType
+from pyebpf.uapi.perf import ReadFormat
+
+PAGE = mmap.PAGESIZE
+WORD = (1 << rings.WORD_BITS) - 1
+BUSY, DISCARD = 1 << 31, 1 << 30
+SAMPLE, LOST, THROTTLE = 9, 2, 5
+
+
+class Memory:
+    """A kernel whose rings are a memory file; the two kinds differ in how they are laid out."""
+
+    root = "/"
+
+    def __init__(self, size: int, position: int) -> None:
+        self.size = size
+        self.file = os.memfd_create("ring")
+        os.truncate(self.file, 2 * PAGE + 2 * size)
+        self.memory = mmap.mmap(self.file, 2 * PAGE + 2 * size)
+        self.head = position
+        self.opened: list[int] = []
+        self.ready = os.eventfd(0, os.EFD_NONBLOCK)
+
+    # What the library calls.
+
+    def mmap(self, fd: int, length: int, *, writable: bool, offset: int = 0) -> mmap.mmap:
+        protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+        return mmap.mmap(self.file, length, mmap.MAP_SHARED, protection, offset=offset)
+
+    def bpf(self, cmd: Cmd, attr: object, *, common: object = None) -> int:
+        return os.dup(self.ready) if cmd == Cmd.MAP_GET_FD_BY_ID else 0
+
+    def perf_event_open(self, attr, pid, cpu, group_fd, flags) -> int:
+        if cpu != 0:
+            raise SyscallError("perf_event_open", errno.ENODEV)
+        if attr.read_format & ReadFormat.LOST:
+            raise SyscallError("perf_event_open", errno.EINVAL)
+        return os.dup(self.ready)
+
+    # What the test does.
+
+    def wake(self) -> None:
+        os.eventfd_write(self.ready, 1)
+
+    def close(self) -> None:
+        self.memory.close()
+        os.close(self.file)
+        os.close(self.ready)
+
+
+class BpfMemory(Memory):
+    """Producer of a BPF ring."""
+
+    def __init__(self, size: int, position: int) -> None:
+        super().__init__(size, position)
+        struct.pack_into("=Q", self.memory, 0, position)
+        struct.pack_into("=Q", self.memory, PAGE, position)
+
+    def put(self, data: bytes) -> None:
+        """Append bytes, as the double mapping shows them, and move the position."""
+        for place, byte in enumerate(data):
+            where = 2 * PAGE + (self.head + place) % self.size
+            self.memory[where] = self.memory[where + self.size] = byte
+        self.head += len(data)
+        struct.pack_into("=Q", self.memory, PAGE, self.head & WORD)
+
+    def set_header(self, position: int, header: int) -> None:
+        for copy in (0, self.size):
+            where = 2 * PAGE + position % self.size + copy
+            struct.pack_into("=I", self.memory, where, header)
+
+    @property
+    def tail(self) -> int:
+        return struct.unpack_from("=Q", self.memory, 0)[0]
+
+    def record(self, payload: bytes, flags: int = 0) -> bytes:
+        size = 8 + len(payload)
+        return struct.pack("=II", len(payload) | flags, 0) + payload + bytes(-size % 8)
+
+
+class PerfMemory(Memory):
+    """Producer of a perf ring of one CPU."""
+
+    def __init__(self, size: int, position: int) -> None:
+        super().__init__(size, position)
+        struct.pack_into("=QQ", self.memory, 1024, position, position)
+
+    def put(self, data: bytes) -> None:
+        """Append bytes, around the end of the data, and move the position."""
+        for place, byte in enumerate(data):
+            self.memory[PAGE + (self.head + place) % self.size] = byte
+        self.head += len(data)
+        struct.pack_into("=Q", self.memory, 1024, self.head & WORD)
+
+    @property
+    def tail(self) -> int:
+        return struct.unpack_from("=Q", self.memory, 1032)[0]
+
+    def record(self, payload: bytes) -> bytes:
+        payload += b"\xee" * (-(12 + len(payload)) % 8)
+        return struct.pack("=IHHI", SAMPLE, 1, 12 + len(payload), len(payload)) + payload
+
+
+class FakeMap:
+    """What a reader asks of a map."""
+
+    key_size = value_size = 0
+    name = "events"
+    btf = None
+    flags = MapFlag(0)
+
+    def __init__(self, kind: MapType, size: int, fd: int) -> None:
+        self.type = kind
+        self.max_entries = size if kind == MapType.RINGBUF else 4
+        self.fd = os.dup(fd)
+
+    def fileno(self) -> int:
+        return self.fd
+
+    def clone(self) -> FakeMap:
+        return FakeMap(self.type, self.max_entries, self.fd)
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def bpf_ring(size: int = PAGE, position: int = 0) -> Iterator[tuple[BpfMemory, RingReader]]:
+    memory = BpfMemory(size, position)
+    try:
+        with (
+            kernel.use(memory),
+            FakeMap(MapType.RINGBUF, size, memory.ready) as made,
+            RingReader(made) as reader,
+        ):
+            yield memory, reader
+    finally:
+        memory.close()
+
+
+@contextlib.contextmanager
+def perf_ring(pages: int = 1, position: int = 0) -> Iterator[tuple[PerfMemory, PerfReader]]:
+    memory = PerfMemory(pages * PAGE, position)
+    try:
+        with (
+            kernel.use(memory),
+            FakeMap(MapType.PERF_EVENT_ARRAY, 0, memory.ready) as made,
+            PerfReader(made, pages=pages) as reader,
+        ):
+            yield memory, reader
+    finally:
+        memory.close()
+
+
+RINGS = {"bpf": bpf_ring, "perf": perf_ring}
+
+
+@pytest.fixture(params=["ordered", "fenced"])
+def machine(request, monkeypatch) -> str:
+    """A machine that keeps the order of loads and stores by itself, and one that needs fences."""
+    if request.param == "fenced":
+        monkeypatch.setattr(rings, "_ORDERED_MACHINES", frozenset())
+    return request.param
+
+
+@pytest.mark.parametrize("open_ring", RINGS.values(), ids=RINGS)
+@pytest.mark.parametrize("start", [0, 5 * PAGE - 8, WORD - 2 * PAGE - 7], ids=["0", "end", "wrap"])
+def test_what_is_put_in_comes_out_wherever_the_ring_wraps(machine, open_ring, start):
+    """The end of the data, and the end of the machine word, come in the midst of records."""
+    number = 0
+    with open_ring(position=start & ~7) as (memory, reader):
+        for burst in range(60):
+            wanted = []
+            for _ in range(burst % 7):
+                number += 1
+                wanted.append(struct.pack("=I", number) * (1 + number % 90))
+                memory.put(memory.record(wanted[-1]))
+            records = reader.drain()
+            assert [
+                record[: len(data)] for record, data in zip(records, wanted, strict=True)
+            ] == wanted
+            assert memory.tail & WORD == memory.head & WORD
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.binary(min_size=1, max_size=300), max_size=10), max_size=12), st.data())
+def test_any_records_in_any_bursts_come_out_one_by_one_or_together(bursts, choice):
+    """Whichever ways of reading are mixed."""
+    for open_ring in RINGS.values():
+        with open_ring() as (memory, reader):
+            wanted: list[bytes] = []
+            records: list[bytes] = []
+            for burst in bursts:
+                for data in burst:
+                    memory.put(memory.record(data))
+                    wanted.append(data)
+                singly = choice.draw(st.integers(0, len(burst)))
+                records += [reader.read(0) for _ in range(singly)] + reader.drain()
+            assert len(records) == len(wanted)
+            assert all(map(bytes.startswith, records, wanted))
+            assert reader.stats().received == len(wanted)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "behind", "bits", "wanted"),
+    [
+        (8, 0, 64, 8),
+        (8, (1 << 32) - 8, 32, 16),
+        (8, (1 << 64) - 8, 64, 16),
+        (8, (1 << 32) + 8, 32, 0),
+    ],
+)
+def test_distances_are_taken_modulo_the_machine_word(ahead, behind, bits, wanted):
+    """Our position has 64 bits, the kernel's wraps at 2^32 on a 32-bit machine."""
+    assert distance(ahead, behind, bits=bits) == wanted
+
+
+# --- BPF ring
+
+
+def test_a_busy_record_holds_everything_back_until_it_is_finished():
+    """The reader waits by the clock meanwhile: the descriptor is ready all the time."""
+    with bpf_ring() as (memory, reader):
+        memory.wake()
+        memory.put(memory.record(b"busy", BUSY) + memory.record(b"done"))
+        started = time.monotonic()
+        with pytest.raises(ReaderTimeout):
+            reader.read(0.03)
+        assert time.monotonic() - started >= 0.03
+        assert reader.stats().wakeups == 0
+        thread = threading.Thread(target=memory.set_header, args=(0, 4))
+        thread.start()
+        assert reader.read(20) == b"busy"
+        assert reader.read(0) == b"done"
+        thread.join()
+
+
+def test_a_reader_that_waits_for_a_busy_record_can_be_closed():
+    """From another thread, with no time limit."""
+    with bpf_ring() as (memory, reader):
+        memory.put(memory.record(b"busy", BUSY))
+        thread = threading.Thread(target=lambda: list(reader))
+        thread.start()
+        reader.close()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def test_discarded_records_are_passed_without_a_trace():
+    """Even a chunk full of them before one that counts."""
+    with bpf_ring(64 * PAGE) as (memory, reader):
+        memory.put(memory.record(bytes(992), DISCARD) * 100 + memory.record(b"x"))
+        assert reader.read(0) == b"x"
+        assert reader.stats().received == 1
+
+
+@pytest.mark.parametrize("flags", [0, DISCARD], ids=["data", "discarded"])
+def test_a_record_that_ends_beyond_the_position_is_an_error_once(flags):
+    """Those before it come first; reading goes on at the producer's position."""
+    with bpf_ring() as (memory, reader):
+        memory.put(memory.record(b"good") + struct.pack("=II", 100 | flags, 0) + bytes(8))
+        assert reader.drain() == [b"good"]
+        with pytest.raises(
+            FormatError, match=r'ring of map "events": record of 100 bytes where 16'
+        ):
+            reader.drain()
+        assert reader.drain() == []
+        memory.put(memory.record(b"next"))
+        assert reader.drain() == [b"next"]
+        assert reader.stats().unknown == 1
+
+
+@pytest.mark.parametrize("open_ring", RINGS.values(), ids=RINGS)
+def test_positions_that_cannot_be_are_an_error_once(open_ring):
+    """More in the ring than it holds, or less than nothing."""
+    with open_ring(position=10 * PAGE) as (memory, reader):
+        for step in (2 * memory.size, -memory.size):
+            memory.head += step
+            memory.put(b"")
+            with pytest.raises(FormatError, match=rf"bytes wait in a ring of {PAGE}"):
+                reader.poll(20)
+            memory.put(memory.record(b"next"))
+            (record,) = reader.drain()
+            assert record.startswith(b"next")
+
+
+# --- perf
+
+
+@pytest.mark.parametrize("size", [0, 4, 12, 65528], ids=str)
+def test_a_perf_record_with_an_impossible_size_is_an_error_once(size):
+    """Those before it come first, the rest is skipped, and iteration can be started again."""
+    with perf_ring() as (memory, reader):
+        memory.put(memory.record(b"good") + struct.pack("=IHH", SAMPLE, 0, size) + bytes(16))
+        seen = []
+        with pytest.raises(FormatError, match=r'map "events", CPU 0: .* skipped 24 bytes'):
+            seen.extend(reader)
+        memory.put(memory.record(b"next"))
+        seen.append(next(iter(reader)))
+        assert reader.stats().received == 2
+        assert seen[-1].startswith(b"next")
+
+
+def test_other_perf_records_are_counted_and_losses_added_up():
+    """LOST records are the only source here, as before Linux 6.0."""
+    with perf_ring() as (memory, reader):
+        memory.put(struct.pack("=IHHQ", THROTTLE, 0, 16, 0))
+        memory.put(struct.pack("=IHHQQ", LOST, 0, 24, 7, 5) + memory.record(b"x"))
+        memory.put(struct.pack("=IHHQQ", LOST, 0, 24, 7, 6))
+        assert len(reader.drain()) == 1
+        stats = reader.stats()
+        assert (stats.received, stats.lost, stats.unknown) == (1, 11, 1)
+        assert [(each.cpu, each.lost) for each in stats.per_cpu] == [(0, 11)]
+
+
+def test_a_ring_with_nothing_but_losses_is_no_reason_to_wake_the_caller():
+    """They are counted, and the reader sleeps on."""
+    with perf_ring() as (memory, reader):
+        memory.put(struct.pack("=IHHQQ", LOST, 0, 24, 7, 5))
+        assert reader.poll(0.01) == []
+        assert reader.stats().lost == 5
+
+
+def test_a_perf_ring_longer_than_a_copy_is_read_in_pieces():
+    """Records across the pieces' borders come whole."""
+    with perf_ring(32) as (memory, reader):
+        wanted = [bytes([number]) * 1000 for number in range(120)]
+        memory.put(b"".join(map(memory.record, wanted)))
+        assert [record[:1000] for record in reader.drain()] == wanted
