@@ -46,5 +46,5 @@ def test_this_machines_numbers_are_its_headers() -> None:
         )
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no C compiler, or no kernel headers")
-    found = dict(re.findall(r"^(bpf|perf)=\(?(\d+)", done.stdout, re.MULTILINE))
+    found = dict(re.findall(r"^(bpf|perf)=\s*\(?(\d+)", done.stdout, re.MULTILINE))
     assert numbers() == (int(found["bpf"]), int(found["perf"]))
