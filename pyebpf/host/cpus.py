@@ -5,6 +5,7 @@ In: ``/sys/devices/system/cpu/possible`` and ``online``, lists such as ``0-3,8-1
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pyebpf.errors import FormatError, SyscallError
@@ -12,6 +13,7 @@ from pyebpf.sys import kernel
 
 __all__ = ["online", "parse", "possible", "possible_numbers", "slots"]
 
+_RANGE = re.compile(r"([0-9]+)(?:-([0-9]+))?")
 _DIRECTORY = "sys/devices/system/cpu"
 # More than any kernel is built for (CONFIG_NR_CPUS), so that a broken file cannot ask for much.
 _LIMIT = 1 << 16
@@ -53,10 +55,10 @@ def parse(text: str) -> tuple[int, ...]:
     """
     numbers: set[int] = set()
     for part in text.strip().split(","):
-        first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        match = _RANGE.fullmatch(part)
+        if not match:
             raise FormatError(f"not a CPU list: {text.strip()[:40]!r}")
-        low, high = int(first), int(last or first)
+        low, high = int(match[1]), int(match[2] or match[1])
         if not low <= high < _LIMIT:
             raise FormatError(f"not a CPU range: {part[:40]!r}")
         numbers.update(range(low, high + 1))

@@ -1,0 +1,66 @@
+"""Possible and online CPUs, from made files."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import pytest
+
+from pyebpf.errors import FormatError, SyscallError
+from pyebpf.host import cpus
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("0\n", (0,)),
+        ("0-3\n", (0, 1, 2, 3)),
+        ("0,2-3\n", (0, 2, 3)),
+        ("2-3,0", (0, 2, 3)),
+        ("0-1,1-2", (0, 1, 2)),
+        ("127", (127,)),
+    ],
+)
+def test_a_list_is_its_numbers(text: str, numbers: tuple[int, ...]) -> None:
+    """Ranges and single numbers, sorted, each once."""
+    assert cpus.parse(text) == numbers
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n", "-1", "1-", "3-1", "a", "0,,1", "0-99999999999", "\u0661", "0x1", "0 1"]
+)
+def test_nonsense_is_a_format_error(text: str) -> None:
+    """And never a huge tuple."""
+    with pytest.raises(FormatError):
+        cpus.parse(text)
+
+
+def test_missing_numbers_take_no_value_but_a_slot(tmp_path: pathlib.Path) -> None:
+    """A per-CPU value per possible CPU; arrays by CPU number reach to the highest."""
+    directory = tmp_path / "sys/devices/system/cpu"
+    directory.mkdir(parents=True)
+    (directory / "possible").write_text("0,2-3\n")
+    (directory / "online").write_text("0,2\n")
+    root = str(tmp_path)
+    assert cpus.possible(root) == 3
+    assert cpus.possible_numbers(root) == (0, 2, 3)
+    assert cpus.slots(root) == 4
+    assert cpus.online(root) == (0, 2)
+    (directory / "possible").write_text("?")
+    with pytest.raises(FormatError, match=r"cpu/possible"):
+        cpus.possible(root)
+
+
+def test_without_the_file_it_is_a_syscall_error(tmp_path: pathlib.Path) -> None:
+    """Which names it."""
+    with pytest.raises(SyscallError, match="cpu/online"):
+        cpus.online(str(tmp_path))
+
+
+def test_this_machine_is_what_the_c_library_says() -> None:
+    """Oracle: sysconf."""
+    if not pathlib.Path("/sys/devices/system/cpu/online").exists():
+        pytest.skip("no sysfs")
+    assert len(cpus.online()) == os.sysconf("SC_NPROCESSORS_ONLN")
+    assert set(cpus.online()) <= set(cpus.possible_numbers())

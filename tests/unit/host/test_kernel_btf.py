@@ -1,0 +1,134 @@
+"""The kernel's types: found in the places they may be in, kept while the file is the same."""
+
+from __future__ import annotations
+
+import pathlib
+import struct
+
+import pytest
+
+from pyebpf.btf.btf import Btf
+from pyebpf.errors import BtfError, NotSupportedError, SyscallError
+from pyebpf.host import kernel_btf
+from pyebpf.uapi.btf import BtfKind
+
+RELEASE = "6.1.0-made"
+
+
+def blob(name: str) -> bytes:
+    """BTF with one int: header, then name_off, info, size, encoding."""
+    strings = b"\0" + name.encode() + b"\0"
+    header = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, 16, 16, len(strings))
+    return header + struct.pack("=IIII", 1, 1 << 24, 4, 1 << 24 | 32) + strings
+
+
+def elf(section: bytes, name: bytes = b".BTF") -> bytes:
+    """The smallest ELF file with that section: header, its bytes, names, three section headers."""
+    names = b"\0.shstrtab\0" + name + b"\0"
+    at = 64 + len(section)
+    table = at + len(names)
+    ident = b"\x7fELF" + bytes([2, 1 if struct.pack("=H", 1)[0] else 2, 1]) + bytes(9)
+    header = struct.pack("=HHIQQQIHHHHHH", 2, 62, 1, 0, 0, table, 0, 64, 0, 0, 64, 3, 1)
+    strtab = struct.pack("=IIQQQQIIQQ", 1, 3, 0, 0, at, len(names), 0, 0, 1, 0)
+    data = struct.pack("=IIQQQQIIQQ", 11, 1, 0, 0, 64, len(section), 0, 0, 1, 0)
+    return ident + header + section + names + bytes(64) + strtab + data
+
+
+@pytest.fixture(autouse=True)
+def forget() -> None:
+    kernel_btf.flush()
+
+
+def made(root: pathlib.Path, place: str, content: bytes) -> pathlib.Path:
+    osrelease = root / "proc/sys/kernel/osrelease"
+    osrelease.parent.mkdir(parents=True, exist_ok=True)
+    osrelease.write_text(RELEASE + "\n")
+    path = root / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def names(btf: Btf) -> list[str]:
+    return [btf.type(number).name for number in range(1, len(btf))]
+
+
+@pytest.mark.parametrize(
+    ("place", "content"),
+    [
+        ("sys/kernel/btf/vmlinux", blob("raw")),
+        (f"boot/vmlinux-{RELEASE}", elf(blob("raw"))),
+        (f"lib/modules/{RELEASE}/build/vmlinux", elf(blob("raw"))),
+        (f"usr/lib/debug/lib/modules/{RELEASE}/vmlinux", elf(blob("raw"))),
+    ],
+)
+def test_each_place_is_looked_at(tmp_path: pathlib.Path, place: str, content: bytes) -> None:
+    """Raw BTF and ELF files alike."""
+    made(tmp_path, place, content)
+    assert names(kernel_btf.kernel_btf(str(tmp_path))) == ["raw"]
+
+
+def test_the_kernels_own_file_comes_first(tmp_path: pathlib.Path) -> None:
+    """And an ELF file without BTF is passed over."""
+    made(tmp_path, f"boot/vmlinux-{RELEASE}", elf(b"", b".none"))
+    last = made(tmp_path, f"usr/lib/debug/boot/vmlinux-{RELEASE}", elf(blob("last")))
+    assert names(kernel_btf.kernel_btf(str(tmp_path))) == ["last"]
+    made(tmp_path, "sys/kernel/btf/vmlinux", blob("first"))
+    assert names(kernel_btf.kernel_btf(str(tmp_path))) == ["first"]
+    last.unlink()
+
+
+def test_types_are_kept_while_the_file_is_the_same(tmp_path: pathlib.Path) -> None:
+    """The same object until the file changes or flush() is called."""
+    path = made(tmp_path, "sys/kernel/btf/vmlinux", blob("one"))
+    first = kernel_btf.kernel_btf(str(tmp_path))
+    assert kernel_btf.kernel_btf(str(tmp_path)) is first
+    path.write_bytes(blob("three"))
+    second = kernel_btf.kernel_btf(str(tmp_path))
+    assert names(second) == ["three"]
+    kernel_btf.flush()
+    assert kernel_btf.kernel_btf(str(tmp_path)) is not second
+    assert names(first) == ["one"], "types in use stay usable"
+
+
+def test_a_kernel_without_types_is_not_supported(tmp_path: pathlib.Path) -> None:
+    """With the option that is missing."""
+    with pytest.raises(NotSupportedError, match="CONFIG_DEBUG_INFO_BTF"):
+        kernel_btf.kernel_btf(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x7fELF", blob("x")[:-1], blob("x")[:20], elf(blob("x"))[:100], b"\x7fELF" * 100],
+    ids=["empty", "magic", "cut", "header", "cut elf", "not an elf"],
+)
+def test_malformed_files_are_btf_errors(tmp_path: pathlib.Path, content: bytes) -> None:
+    """Which name the file."""
+    path = tmp_path / "types"
+    path.write_bytes(content)
+    with pytest.raises(BtfError, match="types"):
+        kernel_btf.read_btf(path)
+
+
+def test_a_huge_section_is_not_read(tmp_path: pathlib.Path) -> None:
+    """An ELF file may claim any size."""
+    content = bytearray(elf(blob("x")))
+    struct.pack_into("=Q", content, len(content) - 32, 1 << 60)
+    path = tmp_path / "types"
+    path.write_bytes(content)
+    with pytest.raises(BtfError, match="too many"):
+        kernel_btf.read_btf(path)
+
+
+def test_a_missing_file_is_a_syscall_error(tmp_path: pathlib.Path) -> None:
+    """Only kernel_btf() goes on looking."""
+    with pytest.raises(SyscallError, match="nothing"):
+        kernel_btf.read_btf(tmp_path / "nothing")
+
+
+def test_this_kernels_types_hold_what_every_kernel_has() -> None:
+    """Readable by everybody; task_struct is there, and large."""
+    if not pathlib.Path("/sys/kernel/btf/vmlinux").exists():
+        pytest.skip("no /sys/kernel/btf/vmlinux")
+    btf = kernel_btf.kernel_btf()
+    assert btf.size_of(btf.find("task_struct", BtfKind.STRUCT)) > 1000
