@@ -274,7 +274,9 @@ class CStruct:
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        return all(getattr(self, field.name) == getattr(other, field.name) for field in self.FIELDS)
+        return all(
+            _same(getattr(self, field.name), getattr(other, field.name)) for field in self.FIELDS
+        )
 
     __hash__ = None  # type: ignore[assignment]  # fields change
 
@@ -356,15 +358,19 @@ def _read(target: CStruct, buffer: bytes | bytearray | memoryview, *, pointers: 
         stored[field.name] = _decode(field, values[index])
     for index in table.pointers:
         name = table.names[index]
-        if not pointers:
+        if not pointers or not values[index]:
+            # Null is not stored as 0 nor None: a field that shares the place has another zero.
             del stored[name]
-        elif not values[index]:
-            stored[name] = None
     for index, members in table.units:
         del stored[table.names[index]]
         for name, shift, mask in members:
             stored[name] = values[index] >> shift & mask
     target.__dict__.update(stored)
+
+
+# None and 0 are both the null pointer.
+def _same(left: object, right: object) -> bool:
+    return left == right or (left in (None, 0) and right in (None, 0))
 
 
 def _encode(target: CStruct, field: Field, value: object) -> bytes:

@@ -88,8 +88,8 @@ class Member(NamedTuple):
         if self.field.since is not None:
             return self.field.since
         for owner in reversed(self.owner.__mro__):
-            if isinstance(vars(owner).get(self.field.name), Field):
-                return owner.SINCE  # type: ignore[attr-defined, no-any-return]
+            if issubclass(owner, CStruct) and isinstance(vars(owner).get(self.field.name), Field):
+                return owner.SINCE
         return None
 
 

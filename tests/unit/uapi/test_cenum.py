@@ -1,0 +1,89 @@
+"""The bases of enums: names as the kernel's, unknown values kept."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyebpf.uapi.bpf import AttachType, Cmd, MapFlag, MapType, UpdateFlag
+from pyebpf.uapi.cenum import CEnum, CFlag
+from pyebpf.uapi.perf import PerfSw
+from tests.unit.uapi import declared
+
+
+@pytest.mark.parametrize(
+    ("member", "text"),
+    [
+        (MapType.HASH, "BPF_MAP_TYPE_HASH"),
+        (Cmd.PROG_RUN, "BPF_PROG_TEST_RUN"),
+        (AttachType.TRACE_FENTRY, "BPF_TRACE_FENTRY"),
+        (PerfSw.BPF_OUTPUT, "PERF_COUNT_SW_BPF_OUTPUT"),
+        (UpdateFlag.LOCK, "BPF_F_LOCK"),
+        (UpdateFlag.ANY, "BPF_ANY"),
+        (MapFlag.RDONLY | MapFlag.MMAPABLE, "BPF_F_RDONLY|BPF_F_MMAPABLE"),
+        (MapFlag(1 << 30 | 1), "BPF_F_NO_PREALLOC|0x40000000"),
+        (MapFlag(1 << 30), "0x40000000"),
+        (MapFlag(0), "0"),
+    ],
+)
+def test_text_is_the_c_name(member: CEnum | CFlag, text: str) -> None:
+    """Text and format are the kernel's names on every Python."""
+    assert (str(member), f"{member}", f"{member:>40}") == (text, text, text.rjust(40))
+
+
+def test_a_number_format_formats_the_number() -> None:
+    """``:d`` and ``:x`` give the value."""
+    assert (f"{MapType.RINGBUF:d}", f"{MapFlag.LINK:#x}", f"{MapType.HASH:03}") == (
+        "27",
+        "0x2000",
+        "BPF_MAP_TYPE_HASH",
+    )
+
+
+@given(st.integers(36, 1 << 32))
+def test_a_value_of_a_newer_kernel_is_kept(value: int) -> None:
+    """It becomes a member that says so, equal to the number, and copies and pickles."""
+    member = MapType(value)
+    assert isinstance(member, MapType)
+    assert (member, member.name, member.value) == (value, f"UNKNOWN_{value}", value)
+    assert (str(member), member.since) == (f"BPF_MAP_TYPE_UNKNOWN_{value}", None)
+    assert copy.deepcopy(member) == member == pickle.loads(pickle.dumps(member))
+    assert MapType(value) == member
+    assert value not in MapType.__members__.values()
+
+
+def test_what_is_no_number_is_no_member() -> None:
+    """Only integers can be unknown members."""
+    with pytest.raises(ValueError, match="is not a valid MapType"):
+        MapType("HASH")
+
+
+def test_since_is_the_release_of_a_member() -> None:
+    """Members that all kernels have, combinations and unknown ones have none."""
+    assert (MapType.RINGBUF.since, MapType.HASH.since) == ("5.8", None)
+    assert (MapFlag.MMAPABLE.since, MapFlag(3).since) == ("5.5", None)
+
+
+@pytest.mark.parametrize("enum_class", declared.enums(), ids=lambda cls: cls.__name__)
+def test_declarations_name_existing_members(enum_class: declared.EnumClass) -> None:
+    """Releases and C names belong to members, and releases are numbers newer than 4.18."""
+    assert enum_class.SINCE.keys() <= enum_class.__members__.keys()
+    assert enum_class.C_NAMES.keys() <= enum_class.__members__.keys()
+    assert all(declared.parse(since) > (4, 18) for since in enum_class.SINCE.values())
+    assert enum_class.__doc__
+
+
+@pytest.mark.parametrize(
+    "enum_class",
+    [cls for cls in declared.enums() if issubclass(cls, CEnum)],
+    ids=lambda cls: cls.__name__,
+)
+def test_members_get_newer_with_their_numbers(enum_class: declared.EnumClass) -> None:
+    """The kernel appends: a higher number is not of an older release (second names may be)."""
+    members = sorted(enum_class, key=int)  # without second names
+    releases = [declared.parse(member.since or "0.0") for member in members]
+    assert releases == sorted(releases)
