@@ -148,7 +148,7 @@ def _share(
         if place.width:
             made.append(_bit_field(byteorder, place, start, end, whole=False))
         else:
-            made.append((_slice(place, start), _writer(place.codec, place)))
+            made.append((_slice(place, start), _shared_writer(place)))
     return f"{size}s", made
 
 
@@ -161,6 +161,20 @@ def _writer(codec: Codec, place: Place) -> Callable[[bytearray, object], None]:
         buffer[start:end] = codec.encode(value)
 
     return write
+
+
+def _shared_writer(place: Place) -> Callable[[bytearray, object], None]:
+    # Of several members that overlap the last one written wins; but if it is there already, its
+    # padding must not wipe out what another has put there. So all members of a union, as its own
+    # record has them, encode to the bytes they came from.
+    write, decode = _writer(place.codec, place), place.codec.decode
+    start, end = place.start, place.end
+
+    def write_if_new(buffer: bytearray, value: object) -> None:
+        if decode(buffer[start:end]) != value:
+            write(buffer, value)
+
+    return write_if_new
 
 
 def _slice(place: Place, base: int) -> Callable[[bytes], object]:

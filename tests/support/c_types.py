@@ -50,10 +50,11 @@ def gcc() -> str:
 def compile_bpf(source: str, byteorder: str = "little", compiler: str | None = None) -> Object:
     """Compile C to a BPF object with BTF, and return its sections."""
     with tempfile.TemporaryDirectory() as directory:
-        output = pathlib.Path(directory, "x.o")
+        output, path = pathlib.Path(directory, "x.o"), pathlib.Path(directory, "x.c")
+        path.write_text(source)
         command = [compiler or clang(), "-target", TARGETS[byteorder], "-g", "-O2", "-c"]
-        command += ["-mcpu=v3", "-x", "c", "-", "-o", str(output)]
-        subprocess.run(command, input=source, text=True, check=True)
+        command += ["-mcpu=v3", str(path), "-o", str(output)]
+        subprocess.run(command, check=True)
         return Object(_sections(output.read_bytes(), "<" if byteorder == "little" else ">"))
 
 
