@@ -126,6 +126,8 @@ class _Collector:
             symbols = self._elf.symbols_in(section)
             if section.executable:
                 hidden.update(symbol.name for symbol in symbols if symbol.hidden)
+            elif section.size >> 32:
+                raise section.error(f"{section.size} bytes are more than BTF can express")
             elif section.name not in sizes:
                 sizes[section.name] = section.size
                 offsets[section.name] = _offsets(symbols)
