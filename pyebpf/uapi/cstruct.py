@@ -336,6 +336,15 @@ class CStruct:
         _read(self, buffer, pointers=True)
         return self
 
+    @classmethod
+    def offset_of(cls, name: str) -> int:
+        """Return where the field *name* starts, in bytes from the start of the whole struct.
+
+        Raises:
+            KeyError: No such field.
+        """
+        return {field.name: field.offset for field in cls.FIELDS}[name]
+
     def unpack_into(self, buffer: bytes | bytearray | memoryview) -> None:
         """Take over all fields but pointers: what the kernel wrote into an in/out struct.
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pyebpf.uapi.cenum import CEnum, CFlag, c_enum, c_flags
 
 __all__ = [
-    "RINGBUF_HEADER_SIZE",
+    "ADJ_ROOM_ENCAP_L2_MASK",
+    "ADJ_ROOM_ENCAP_L2_SHIFT",
+    "F_CURRENT_NETNS",
+    "RINGBUF_HDR_SZ",
     "SkbStoreBytesFlag",
     "CsumReplaceFlag",
     "TunnelKeyFlag",
@@ -35,9 +38,15 @@ __all__ = [
     "RingbufHeader",
 ]
 
-# Bytes before each record of a ring buffer: u32 length and bits, u32 page offset
-# (``BPF_RINGBUF_HDR_SZ``).
-RINGBUF_HEADER_SIZE = 8
+# Bytes before each record of a ring buffer: u32 length and bits, u32 page offset.
+RINGBUF_HDR_SZ = 8
+
+# Where the flags of ``skb_adjust_room`` hold the length of an inner L2 header.
+ADJ_ROOM_ENCAP_L2_MASK = 0xFF
+ADJ_ROOM_ENCAP_L2_SHIFT = 56
+
+# Network namespace id of the caller's own, for the socket lookup helpers.
+F_CURRENT_NETNS = -1
 
 
 @c_flags("", prefix="BPF_F_")

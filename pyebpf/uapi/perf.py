@@ -26,10 +26,20 @@ from pyebpf.uapi.cstruct import (
 )
 
 __all__ = [
-    "PERF_ATTR_SIZE",
+    "PERF_ATTR_SIZE_VER0",
+    "PERF_ATTR_SIZE_VER1",
+    "PERF_ATTR_SIZE_VER2",
+    "PERF_ATTR_SIZE_VER3",
+    "PERF_ATTR_SIZE_VER4",
+    "PERF_ATTR_SIZE_VER5",
+    "PERF_ATTR_SIZE_VER6",
+    "PERF_ATTR_SIZE_VER7",
+    "PERF_ATTR_SIZE_VER8",
+    "PERF_ATTR_SIZE_VER9",
     "PerfEventAttr",
     "PerfEventHeader",
     "PerfEventMmapPage",
+    "PerfEventQueryBpf",
     "PerfIoctl",
     "PerfType",
     "PerfHw",
@@ -42,6 +52,9 @@ __all__ = [
     "ReadFormat",
     "PerfOpenFlag",
     "RecordType",
+    "RecordMisc",
+    "CpuMode",
+    "CallchainContext",
     "KsymbolType",
     "BpfEventType",
     "AuxFlag",
@@ -49,21 +62,18 @@ __all__ = [
     "BreakpointType",
 ]
 
-# Bytes of ``perf_event_attr`` as it grew (``PERF_ATTR_SIZE_VER0`` to ``VER9``), by the release
-# that added the field before it. A kernel refuses a longer one unless what it does not know is
-# zero, with E2BIG.
-PERF_ATTR_SIZE = {
-    "2.6.31": 64,
-    "2.6.33": 72,
-    "3.4": 80,
-    "3.7": 96,
-    "3.19": 104,
-    "4.1": 112,
-    "5.5": 120,
-    "5.13": 128,
-    "6.3": 136,
-    "6.19": 144,
-}
+# Bytes of ``perf_event_attr`` as it grew, and the field that made it longer. A kernel refuses a
+# longer one than it knows with E2BIG, unless what it does not know is zero.
+PERF_ATTR_SIZE_VER0 = 64  # Linux 2.6.31
+PERF_ATTR_SIZE_VER1 = 72  # config2, 2.6.33
+PERF_ATTR_SIZE_VER2 = 80  # branch_sample_type, 3.4
+PERF_ATTR_SIZE_VER3 = 96  # sample_regs_user, 3.7
+PERF_ATTR_SIZE_VER4 = 104  # sample_regs_intr, 3.19
+PERF_ATTR_SIZE_VER5 = 112  # aux_watermark, 4.1
+PERF_ATTR_SIZE_VER6 = 120  # aux_sample_size, 5.5
+PERF_ATTR_SIZE_VER7 = 128  # sig_data, 5.13
+PERF_ATTR_SIZE_VER8 = 136  # config3, 6.3
+PERF_ATTR_SIZE_VER9 = 144  # config4, 6.19
 
 
 @c_enum("perf_type_id", prefix="PERF_TYPE_", header="linux/perf_event.h")
@@ -289,6 +299,65 @@ class RecordType(CEnum):
 
 
 @c_enum(
+    "",
+    prefix="PERF_RECORD_MISC_",
+    names={"UNKNOWN": "PERF_RECORD_MISC_CPUMODE_UNKNOWN"},
+    header="linux/perf_event.h",
+    macros=True,
+)
+class CpuMode(CEnum):
+    """Where the CPU was: the lowest three bits of a record's ``misc``."""
+
+    UNKNOWN = 0
+    KERNEL = 1
+    USER = 2
+    HYPERVISOR = 3
+    GUEST_KERNEL = 4
+    GUEST_USER = 5
+
+
+@c_flags(
+    "",
+    prefix="PERF_RECORD_MISC_",
+    since={"MMAP_BUILD_ID": "5.12"},
+    header="linux/perf_event.h",
+    macros=True,
+)
+class RecordMisc(CFlag):
+    """The other bits of a record's ``misc``; what a bit means depends on the record's type."""
+
+    CPUMODE_MASK = 7
+    PROC_MAP_PARSE_TIMEOUT = 1 << 12
+    MMAP_DATA = 1 << 13
+    COMM_EXEC = 1 << 13
+    FORK_EXEC = 1 << 13
+    SWITCH_OUT = 1 << 13
+    EXACT_IP = 1 << 14
+    SWITCH_OUT_PREEMPT = 1 << 14
+    MMAP_BUILD_ID = 1 << 14
+    EXT_RESERVED = 1 << 15
+
+
+@c_enum(
+    "perf_callchain_context",
+    prefix="PERF_CONTEXT_",
+    since={"USER_DEFERRED": "6.19"},
+    header="linux/perf_event.h",
+)
+class CallchainContext(CEnum):
+    """Markers between the addresses of a callchain: what follows is of this context."""
+
+    HV = (1 << 64) - 32
+    KERNEL = (1 << 64) - 128
+    USER = (1 << 64) - 512
+    USER_DEFERRED = (1 << 64) - 640
+    GUEST = (1 << 64) - 2048
+    GUEST_KERNEL = (1 << 64) - 2176
+    GUEST_USER = (1 << 64) - 2560
+    MAX = (1 << 64) - 4095
+
+
+@c_enum(
     "perf_record_ksymbol_type",
     prefix="PERF_RECORD_KSYMBOL_TYPE_",
     since={"UNKNOWN": "5.1", "BPF": "5.1", "OOL": "5.9"},
@@ -452,6 +521,14 @@ class PerfEventHeader(CStruct):
     type: int = u32()
     misc: int = u16()
     size: int = u16()
+
+
+@c_struct("perf_event_query_bpf", header="linux/perf_event.h")
+class PerfEventQueryBpf(CStruct):
+    """Argument of ``QUERY_BPF``; room for ``ids_len`` program ids (u32) follows."""
+
+    ids_len: int = u32()
+    prog_cnt: int = u32()
 
 
 @c_struct("perf_event_mmap_page", size=1088, header="linux/perf_event.h")

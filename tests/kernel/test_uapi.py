@@ -26,6 +26,7 @@ _NOT_DECLARED = {
     "bpf_attr.link_create.target_btf_id": "the same bytes as link_create.tracing.target_btf_id",
     "nlmsgerr.msg": "a whole NlMsgHdr",
     **{f"nlmsgerr.msg.nlmsg_{name}": "the same" for name in ("len", "type", "flags", "seq", "pid")},
+    "perf_event_query_bpf.ids": "the array behind it",
     "tcmsg.tcm__pad1": "padding",
     "tcmsg.tcm__pad2": "padding",
     "perf_event_attr.aux_start_paused": "a bit of aux_action",

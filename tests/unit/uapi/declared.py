@@ -41,6 +41,8 @@ _PLAIN = (
     ("insn", "BPF_", "linux/bpf.h", ()),
     ("bpf", "BPF_", "linux/bpf.h", ()),
     ("net", "", "linux/bpf.h", ()),
+    ("helper_flags", "BPF_", "linux/bpf.h", ()),
+    ("perf", "", "linux/perf_event.h", ()),
     ("elf", "", "elf.h", ("R_BPF_64_ABS64", "R_BPF_64_ABS32", "R_BPF_64_NODYLD32")),
     ("btf", "", "linux/btf.h", ()),
     ("rtnetlink", "", "linux/rtnetlink.h", ()),
@@ -50,9 +52,16 @@ _RENAMED = {
     "SOL_NETLINK": "270",
     "NLA_TYPE_MASK": "NLA_TYPE_MASK & 0xffff",
 }
-_PLAIN_SINCE = {"BPF_COMMON_ATTRS": "7.2"} | {
-    f"BPF_{name}": since for name, since in insn.SINCE.items()
-}
+_PLAIN_SINCE = {
+    "BPF_COMMON_ATTRS": "7.2",
+    "BPF_RINGBUF_HDR_SZ": "5.8",
+    "BPF_ADJ_ROOM_ENCAP_L2_MASK": "5.2",
+    "BPF_ADJ_ROOM_ENCAP_L2_SHIFT": "5.2",
+    "PERF_ATTR_SIZE_VER6": "5.5",
+    "PERF_ATTR_SIZE_VER7": "5.13",
+    "PERF_ATTR_SIZE_VER8": "6.3",
+    "PERF_ATTR_SIZE_VER9": "6.19",
+} | {f"BPF_{name}": since for name, since in insn.SINCE.items()}
 
 # Fields that were wider in older kernels: their size is compared since this release.
 NARROWED = {"bpf_sk_lookup.remote_port": "5.18"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pyebpf.uapi.bpf import AttachType, Cmd, MapFlag, MapType, UpdateFlag
 from pyebpf.uapi.cenum import CEnum, CFlag
-from pyebpf.uapi.perf import PerfSw
+from pyebpf.uapi.perf import CallchainContext, PerfSw
 from tests.unit.uapi import declared
 
 
@@ -79,7 +79,8 @@ def test_declarations_name_existing_members(enum_class: declared.EnumClass) -> N
 
 @pytest.mark.parametrize(
     "enum_class",
-    [cls for cls in declared.enums() if issubclass(cls, CEnum)],
+    # Not CallchainContext: its numbers are negative, with gaps that are filled later.
+    [cls for cls in declared.enums() if issubclass(cls, CEnum) and cls is not CallchainContext],
     ids=lambda cls: cls.__name__,
 )
 def test_members_get_newer_with_their_numbers(enum_class: declared.EnumClass) -> None:

@@ -143,7 +143,7 @@ def test_places_follow_from_c() -> None:
         "address": (40, 8),
         "tail": (48, 1),
     }
-    assert (Sample.SIZE, Sample.EXTENT) == (56, 49)
+    assert (Sample.SIZE, Sample.EXTENT, Sample.offset_of("tail")) == (56, 49, 48)
 
 
 def test_packed_bytes_are_those_of_c() -> None:
