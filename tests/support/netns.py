@@ -91,7 +91,9 @@ def connect(here: Namespace, there: Namespace) -> Veth:
         (here, "near", veth.address, veth.peer_address, far),
         (there, "far", veth.peer_address, veth.address, near),
     ):
-        end.run("ip", "link", "set", name, "addrgenmode", "none", "up")
+        # In one command the kernel would bring it up first, make an address and announce it.
+        end.run("ip", "link", "set", name, "addrgenmode", "none")
+        end.run("ip", "link", "set", name, "up")
         end.run("ip", "address", "add", f"{address}/24", "dev", name)
         end.run("ip", "neighbour", "add", other_address, "lladdr", other, "dev", name)
     return veth
