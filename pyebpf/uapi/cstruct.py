@@ -155,12 +155,12 @@ def _place(cls: type[CStruct]) -> list[Field]:
     cursor = 0
     bit = 0  # bits used in the unit that ends at the cursor, 0 if it takes no more
     for owner in reversed(cls.__mro__):
-        arm = getattr(owner, "ARM", "") and f"{getattr(owner, 'ARM', '')}."
         for declared in list(vars(owner).values()):
             if not isinstance(declared, Field):
                 continue
             field = _copy(declared)
-            field.path = arm + (field.c_name or field.name)
+            arm = cast("type[CStruct]", owner).ARM
+            field.path = f"{arm}." * bool(arm) + (field.c_name or field.name)
             if field.kind == "bits" and 0 < bit <= field.size * 8 - field.bit_size:
                 field.offset = cursor - field.size
             elif field.at is not None:
