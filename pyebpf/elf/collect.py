@@ -16,13 +16,14 @@ from pyebpf.btf.btf import Btf
 from pyebpf.btf.ext import decode_ext
 from pyebpf.btf.sections import fix_elf_btf
 from pyebpf.elf.data import data_maps, data_sections, variables
+from pyebpf.elf.datasec import tags_of
 from pyebpf.elf.debug_info import DebugInfo
 from pyebpf.elf.externs import Externs
 from pyebpf.elf.flatten import Linker
 from pyebpf.elf.functions import CodeSections, Function
 from pyebpf.elf.legacy_maps import LegacyFormat, legacy_maps
 from pyebpf.elf.maps import SECTION as MAPS_SECTION
-from pyebpf.elf.maps import Declared, declared_maps, fill_contents, tags_of
+from pyebpf.elf.maps import Declared, declared_maps, fill_contents
 from pyebpf.elf.reader import Elf, Section, Symbol
 from pyebpf.elf.relocs import Resolver
 from pyebpf.elf.struct_ops import struct_ops_maps, struct_ops_sections

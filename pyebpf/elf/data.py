@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from pyebpf.btf.btf import Btf
-from pyebpf.btf.types import Datasec, Var
+from pyebpf.elf.datasec import variables_of
 from pyebpf.elf.reader import Elf, Section, Symbol
 from pyebpf.errors import ElfError
 from pyebpf.spec import MapSpec, VariableSpec
@@ -135,38 +135,19 @@ def variables(
     found: dict[str, VariableSpec] = {}
     for index, spec in maps.items():
         section = elf.sections[index]
-        types = _types(btf, spec.value_type_id) if btf is not None else {}
+        types = variables_of(btf, section.name) if btf is not None else {}
         for symbol in filter(_exposed, elf.symbols_in(section)):
             if symbol.name in found:
                 raise _second(section, symbol)
             type_id, variable = types.get(symbol.name, (0, None))
-            size = symbol.size
-            if not size and btf is not None and variable is not None:
-                size = btf.size_of(variable.type)
-            if symbol.value + size > section.size:
-                raise section.error(
-                    f'variable "{symbol.name}" ends outside the section', symbol.value
-                )
             found[symbol.name] = VariableSpec(
                 name=symbol.name,
                 map=spec,
                 offset=symbol.value,
-                size=size,
+                size=symbol.size,
                 type_id=variable.type if variable is not None else 0,
                 tags=tags.get(type_id, ()),
             )
-    return found
-
-
-def _types(btf: Btf, datasec_id: int) -> dict[str, tuple[int, Var]]:
-    datasec = btf.type(datasec_id)
-    if not isinstance(datasec, Datasec):
-        return {}
-    found = {}
-    for entry in datasec.variables:
-        variable = btf.type(entry.type)
-        if isinstance(variable, Var):
-            found[variable.name] = (entry.type, variable)
     return found
 
 

@@ -11,10 +11,10 @@ undefined symbols only; what they are stands in BTF, in data sections that have 
 from __future__ import annotations
 
 from pyebpf.btf.btf import Btf
-from pyebpf.btf.types import Datasec, Func
+from pyebpf.btf.types import Func
+from pyebpf.elf.datasec import entries_of
 from pyebpf.elf.reader import Symbol
 from pyebpf.spec import Reference, ReferenceKind
-from pyebpf.uapi.btf import BtfKind
 from pyebpf.uapi.elf import STB_WEAK
 
 __all__ = ["Externs"]
@@ -36,13 +36,9 @@ class Externs:
         if btf is None:
             return
         for section, kind in _SECTIONS.items():
-            for type_id in btf.ids(section, BtfKind.DATASEC):
-                datasec = btf.type(type_id)
-                assert isinstance(datasec, Datasec)
-                for variable in datasec.variables:
-                    found = btf.type(variable.type)
-                    is_function = isinstance(found, Func)
-                    self._kinds[found.name] = ReferenceKind.KFUNC if is_function else kind
+            for _, found in entries_of(btf, section):
+                is_function = isinstance(found, Func)
+                self._kinds[found.name] = ReferenceKind.KFUNC if is_function else kind
 
     def reference(self, symbol: Symbol, addend: int, *, call: bool) -> Reference:
         """Return what an instruction that uses an undefined symbol refers to.

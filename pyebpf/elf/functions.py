@@ -110,8 +110,6 @@ class CodeSection:
             end = start + size if size else limit
             if end > limit:
                 raise self.section.error(f'function "{group[0].name}" overlaps the next', start)
-            if end == start:
-                raise self.section.error(f'function "{group[0].name}" is empty', start)
             functions.append(Function(group[0].name, self, start, end, tuple(group)))
         return functions
 

@@ -22,8 +22,6 @@ from typing import NamedTuple
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.types import (
     Array,
-    Datasec,
-    DeclTag,
     Enumeration,
     FuncProto,
     Member,
@@ -31,6 +29,7 @@ from pyebpf.btf.types import (
     Struct,
     Var,
 )
+from pyebpf.elf.datasec import variables_of
 from pyebpf.elf.functions import CodeSections
 from pyebpf.elf.reader import Elf, Section, Symbol
 from pyebpf.errors import ElfError, naming
@@ -39,23 +38,13 @@ from pyebpf.uapi.bpf import MapType
 from pyebpf.uapi.btf import BtfKind
 from pyebpf.uapi.elf import STB_LOCAL, STT_OBJECT, STT_SECTION
 
-__all__ = ["SECTION", "Declared", "declared_maps", "fill_contents", "tags_of"]
+__all__ = ["SECTION", "Declared", "declared_maps", "fill_contents"]
 
 SECTION = ".maps"
 
 _GLOBAL = 1  # BTF_VAR_GLOBAL_ALLOCATED
 _SLOT = 8  # a pointer in the contents of values
 _U32 = 0xFFFF_FFFF
-
-
-def tags_of(btf: Btf) -> dict[int, tuple[str, ...]]:
-    """Return the ``btf_decl_tag`` texts of each type that has any, without those of members."""
-    found: dict[int, list[str]] = {}
-    for type_id in btf.of_kind(BtfKind.DECL_TAG):
-        tag = btf.type(type_id)
-        if isinstance(tag, DeclTag) and tag.component == -1:
-            found.setdefault(tag.type, []).append(tag.name)
-    return {type_id: tuple(names) for type_id, names in found.items()}
 
 
 def declared_maps(
@@ -67,7 +56,7 @@ def declared_maps(
         elf: The file.
         section: The section.
         btf: The object's BTF.
-        tags: As `tags_of` returns them.
+        tags: ``btf_decl_tag`` texts by type id.
 
     Returns:
         The maps by their offset in the section, contents not filled in.
@@ -80,22 +69,16 @@ def declared_maps(
         raise section.error("maps are declared in BTF, and the object has none (clang -g)")
     placed = _places(elf, section)
     found: dict[int, Declared] = {}
-    for type_id in btf.ids(SECTION, BtfKind.DATASEC):
-        datasec = btf.type(type_id)
-        assert isinstance(datasec, Datasec)
-        for entry in datasec.variables:
-            variable = btf.type(entry.type)
-            if not isinstance(variable, Var):
-                raise section.error(f'"{variable.name}" is not a variable')
-            offset = placed.get(variable.name)
-            if offset is None:
-                raise section.error(f'no symbol for map "{variable.name}"')
-            if offset in found:
-                raise section.error(f'a second map "{variable.name}"', offset)
-            with naming(f'map "{variable.name}"'):
-                reader = _Definition(btf, section, offset)
-                spec = reader.read(variable, tags.get(entry.type, ()))
-            found[offset] = Declared(spec, reader.values_at)
+    for name, (type_id, variable) in variables_of(btf, SECTION).items():
+        offset = placed.get(name)
+        if offset is None:
+            raise section.error(f'no symbol for map "{name}"')
+        if offset in found:
+            raise section.error(f'a second map "{name}"', offset)
+        with naming(f'map "{name}"'):
+            reader = _Definition(btf, section, offset)
+            spec = reader.read(variable, tags.get(type_id, ()))
+        found[offset] = Declared(spec, reader.values_at)
     for name, offset in placed.items():
         if offset not in found:
             raise section.error(f'map "{name}" has no definition in BTF', offset)

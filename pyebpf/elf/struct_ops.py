@@ -15,12 +15,11 @@ from bisect import bisect_right
 from collections.abc import Mapping
 
 from pyebpf.btf.btf import Btf
-from pyebpf.btf.types import Datasec, Var
+from pyebpf.elf.datasec import variables_of
 from pyebpf.elf.functions import CodeSections
 from pyebpf.elf.reader import Elf, Section
 from pyebpf.spec import MapSpec
 from pyebpf.uapi.bpf import MapFlag, MapType
-from pyebpf.uapi.btf import BtfKind
 from pyebpf.uapi.elf import SHT_PROGBITS, STT_OBJECT, STT_SECTION
 
 __all__ = ["struct_ops_maps", "struct_ops_sections"]
@@ -60,7 +59,7 @@ def struct_ops_maps(
     """
     if btf is None:
         raise section.error("implementations are declared in BTF, and the object has none")
-    types = _types(btf, section.name)
+    types = variables_of(btf, section.name)
     contents = section.data()
     found: dict[int, MapSpec] = {}
     for symbol in elf.symbols_in(section):
@@ -86,18 +85,6 @@ def struct_ops_maps(
             section=section.name.removeprefix("?"),
         )
     _fill_functions(elf, section, found, code)
-    return found
-
-
-def _types(btf: Btf, name: str) -> dict[str, tuple[int, Var]]:
-    found = {}
-    for type_id in btf.ids(name, BtfKind.DATASEC):
-        datasec = btf.type(type_id)
-        assert isinstance(datasec, Datasec)
-        for entry in datasec.variables:
-            variable = btf.type(entry.type)
-            if isinstance(variable, Var):
-                found[variable.name] = (entry.type, variable)
     return found
 
 

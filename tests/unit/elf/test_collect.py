@@ -227,3 +227,13 @@ def test_a_file_cut_off_anywhere_is_an_error(name):
     for size in range(len(data)):
         with pytest.raises((ElfError, BtfError)):
             load_spec(data[:size])
+
+
+def test_sections_may_share_a_name_where_nobody_asks_for_them():
+    """Groups of sections of one name are legal; the first one counts for BTF."""
+    builder = ElfBuilder()
+    builder.section(".group", b"1")
+    builder.section(".group", b"22")
+    types = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 0, 0, 1) + b"\0"
+    builder.section(".BTF", types)
+    assert load_spec(builder.build()).maps == {}

@@ -7,7 +7,7 @@ import pytest
 from pyebpf.elf import data, load_spec
 from pyebpf.errors import ElfError
 from pyebpf.uapi.bpf import MapFlag, MapType
-from pyebpf.uapi.elf import R_BPF_64_ABS64, STB_LOCAL, STV_HIDDEN
+from pyebpf.uapi.elf import R_BPF_64_ABS64, SHN_ABS, STB_LOCAL, STV_HIDDEN
 from tests.support.elf_builder import EXIT, ElfBuilder, load_64
 
 
@@ -76,6 +76,11 @@ def test_pointers_in_data_are_recorded():
     builder.relocate(section, 0, builder.symbol("main"), R_BPF_64_ABS64)
     spec = load_spec(builder.build())
     assert spec.maps[".data"].entries == ((0, "main"), (8, ".rodata.str1.1"))
+    builder.relocate(section, 4, builder.symbol("", SHN_ABS), R_BPF_64_ABS64)
+    with pytest.raises(
+        ElfError, match=r"section .data: relocation against a symbol without a name"
+    ):
+        load_spec(builder.build())
 
 
 def test_zeros_have_a_limit(monkeypatch):

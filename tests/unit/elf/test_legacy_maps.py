@@ -143,10 +143,29 @@ def test_goebpfs_pointers_to_something_else_are_errors():
         builder.relocate(maps, offset, number, R_BPF_64_ABS64)
         with pytest.raises(ElfError, match=f"section maps, offset {offset:#x}: {message}"):
             load_spec(builder.build())
-    builder, maps, text = _goebpf()
-    builder.relocate(maps, 72, builder.object("endless", text, 17), R_BPF_64_ABS64)
-    with pytest.raises(ElfError, match=r"section .rodata.str1.1, offset 0x11: path does not end"):
+
+
+@pytest.mark.parametrize(
+    ("place", "data", "message"),
+    [
+        ("text", b"/sys", "section path, offset 0x0: path does not end"),
+        ("text", b"/\xff\0", "section path, offset 0x0: path is not UTF-8"),
+        ("zeros", b"", 'section maps, offset 0x48: path "p" is not text'),
+        ("nowhere", b"", 'section maps, offset 0x48: path "p" is not in the file'),
+    ],
+)
+def test_a_path_must_be_text(place, data, message):
+    """It ends with a zero, inside its section."""
+    builder, maps, _ = _goebpf()
+    home = 0
+    if place == "text":
+        home = builder.section("path", data)
+    elif place == "zeros":
+        home = builder.zeros("zeros", 8)
+    builder.relocate(maps, 72, builder.object("p", home), R_BPF_64_ABS64)
+    with pytest.raises(ElfError) as caught:
         load_spec(builder.build())
+    assert str(caught.value) == message
 
 
 def test_the_caller_may_say_which_struct_it_is():
@@ -155,6 +174,8 @@ def test_the_caller_may_say_which_struct_it_is():
     assert _object([row], legacy_maps="bpf_map_def")["a"].extra == struct.pack("<4I", 1, 0, 0, 0)
     with pytest.raises(ElfError, match="section maps: definitions of goebpf take 40 bytes"):
         _object([row], legacy_maps="goebpf")
+    with pytest.raises(ElfError, match="section maps: definitions of iproute2 take 36 bytes"):
+        _object([HASH], legacy_maps="iproute2")
 
 
 def test_sizes_that_the_kind_fixes_may_be_left_out():

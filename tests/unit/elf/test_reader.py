@@ -224,3 +224,42 @@ def test_names_that_are_no_names_are_errors(name, message):
         ElfError, match=rf"section .strtab, offset 0x1: the name of symbol 1 {message}"
     ):
         Elf(builder.build()).symbol(number)
+
+
+def test_a_file_without_sections_is_an_empty_one():
+    """Legal, if useless."""
+    data = bytearray(ElfBuilder().build())
+    struct.pack_into("<Q", data, 40, 0)
+    elf = Elf(bytes(data))
+    assert elf.sections == ()
+    with pytest.raises(ElfError, match=r"section .symtab, offset 0x18: no symbol 1"):
+        elf.symbol(1)
+
+
+def test_tables_that_do_not_fit_together_are_errors():
+    """A symbol table without names, relocations cut off."""
+    builder = ElfBuilder()
+    data = builder.section(".data", bytes(16))
+    builder.relocate(data, 0, builder.symbol("x"))
+    elf = Elf(builder.build())
+    elf.sections[data + 1].link = 99
+    with pytest.raises(ElfError, match=r"section .symtab: names in section 99, which does not"):
+        elf.symbol(1)
+    raw = bytearray(builder.build())
+    (start,) = struct.unpack_from("<Q", raw, 40)
+    struct.pack_into("<Q", raw, start + 64 * 4 + 32, 15)
+    elf = Elf(bytes(raw))
+    with pytest.raises(ElfError, match=r"section .rel.data: 15 bytes are not whole relocations"):
+        elf.relocations_of(elf.sections[data])
+
+
+def test_a_file_without_symbols_has_none():
+    """Sections can still be read."""
+    builder = ElfBuilder()
+    data = builder.section(".data", b"x")
+    raw = bytearray(builder.build())
+    (start,) = struct.unpack_from("<Q", raw, 40)
+    struct.pack_into("<I", raw, start + 64 * 2 + 4, 0)
+    elf = Elf(bytes(raw))
+    assert elf.symbols_in(elf.sections[data]) == []
+    assert bytes(elf.sections[data].data()) == b"x"

@@ -224,3 +224,14 @@ def test_a_direct_call_into_a_function_is_an_error():
     builder.symbol("other", code, 16, 16)
     with pytest.raises(ElfError, match="section xdp, offset 0x0: call of offset 0x18, where no"):
         load_spec(builder.build())
+
+
+def test_a_call_into_a_function_is_an_error():
+    """A relocated one names the place it leads to."""
+    builder = ElfBuilder()
+    code = _program(builder, call(0), MOV_0)
+    builder.relocate(code, 0, builder.section_symbol(code), R_BPF_64_32)
+    message = "section xdp, offset 0x0: no function starts at offset 0x8 of section xdp"
+    with pytest.raises(ElfError) as caught:
+        load_spec(builder.build())
+    assert str(caught.value) == message
