@@ -8,6 +8,7 @@ from pyebpf.elf import data, load_spec
 from pyebpf.errors import ElfError
 from pyebpf.uapi.bpf import MapFlag, MapType
 from pyebpf.uapi.elf import R_BPF_64_ABS64, SHN_ABS, STB_LOCAL, STV_HIDDEN
+from tests.support import programs
 from tests.support.elf_builder import EXIT, ElfBuilder, load_64
 
 
@@ -108,28 +109,36 @@ def test_names_are_unique():
         load_spec(builder.build())
 
 
-def test_types_tags_and_places_come_from_btf(compile_c):
+@pytest.mark.parametrize("byteorder", ["little", "big"])
+@pytest.mark.parametrize("clang", programs.clang_versions() or [19])
+def test_types_tags_and_places_come_from_btf(compile_c, clang, byteorder):
     """Sizes and offsets that the compiler left open are filled in, in order of their place."""
-    spec = compile_c("""
+    source = """
         static int first_static = 1;
         long long second __attribute__((btf_decl_tag("tagged"))) = 2;
         char third[3] = "ab";
         __attribute__((visibility("hidden"))) int hidden = 4;
         SEC(".data.own") _Bool own = 1;
         SEC("socket") int run(void *ctx) { return first_static++ + hidden++ + third[0]; }
-    """)
+    """
+    spec = compile_c(source, byteorder=byteorder, clang=clang)
     assert sorted(spec.variables) == ["own", "second", "third"]
     assert spec.variables["second"].tags == ("tagged",)
     assert spec.variables["own"].value is True
     assert spec.variables["third"].value == "ab"
-    for spec_map in (spec.maps[".data"], spec.maps[".data.own"]):
-        datasec = spec.btf.type(spec_map.value_type_id)
-        assert datasec.size == spec_map.value_size
-        places = [entry.offset for entry in datasec.variables]
-        assert places == sorted(set(places))
-    by_name = {
-        spec.btf.type(entry.type).name: entry.offset
+    for name in (".data", ".data.own"):
+        datasec = spec.btf.type(spec.maps[name].value_type_id)
+        assert datasec.size == spec.maps[name].value_size
+        ends = 0
+        for entry in datasec.variables:
+            assert entry.offset >= ends
+            ends = entry.offset + entry.size
+            exposed = spec.variables.get(spec.btf.type(entry.type).name)
+            assert exposed is None or exposed.offset == entry.offset
+    static = next(iter(spec.btf.ids("first_static")))
+    places = {
+        entry.type: entry.offset
         for entry in spec.btf.type(spec.maps[".data"].value_type_id).variables
     }
-    assert by_name["second"] == spec.variables["second"].offset
-    assert by_name["third"] == spec.variables["third"].offset
+    start = places[static]
+    assert int.from_bytes(spec.maps[".data"].contents[start : start + 4], byteorder) == 1
