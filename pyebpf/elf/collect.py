@@ -23,7 +23,7 @@ from pyebpf.elf.flatten import Linker
 from pyebpf.elf.functions import CodeSections, Function
 from pyebpf.elf.legacy_maps import LegacyFormat, legacy_maps
 from pyebpf.elf.maps import SECTION as MAPS_SECTION
-from pyebpf.elf.maps import Declared, declared_maps, fill_contents
+from pyebpf.elf.maps import declared_maps, fill_contents
 from pyebpf.elf.reader import Elf, Section, Symbol
 from pyebpf.elf.relocs import Resolver
 from pyebpf.elf.struct_ops import struct_ops_maps, struct_ops_sections
@@ -33,6 +33,9 @@ from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec
 from pyebpf.uapi.elf import SHT_PROGBITS, STB_LOCAL
 
 __all__ = ["load_spec"]
+
+# How early Go loaders spelt "whatever runs"; a load takes the running kernel's if none is given.
+_RUNNING_KERNEL = 0xFFFF_FFFE
 
 
 def load_spec(
@@ -86,7 +89,6 @@ class _Collector:
         self._tags = tags_of(self._btf) if self._btf is not None else {}
         self._code = CodeSections(self._elf)
         self._places: dict[int, dict[int, MapSpec]] = {}
-        self._declared: list[tuple[Section, dict[int, Declared]]] = []
 
     def collect(self, name: str) -> CollectionSpec:
         spec = CollectionSpec(
@@ -150,7 +152,8 @@ class _Collector:
         data = section.data()
         if len(data) < 4:
             raise section.error(f"a version takes 4 bytes, not {len(data)}", 0)
-        return int.from_bytes(data[:4], self._elf.byteorder)
+        version = int.from_bytes(data[:4], self._elf.byteorder)
+        return 0 if version == _RUNNING_KERNEL else version
 
     def _special(self, prefix: str) -> Section | None:
         for section in self._elf.sections:

@@ -150,6 +150,13 @@ def test_licence_and_version_are_read(byteorder):
     assert (spec.license, spec.kernel_version, spec.byteorder) == ("GPL", 0x50F00, byteorder)
 
 
+def test_any_kernel_is_no_kernel():
+    """The number that asks for the running kernel's is the same as none."""
+    builder = ElfBuilder()
+    builder.section("version", (0xFFFFFFFE).to_bytes(4, "little"))
+    assert load_spec(builder.build()).kernel_version == 0
+
+
 @pytest.mark.parametrize(
     ("section", "data", "message"),
     [
