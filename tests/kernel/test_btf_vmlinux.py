@@ -1,0 +1,58 @@
+"""The running kernel's BTF, against bpftool: every type, name by name."""
+
+from __future__ import annotations
+
+import mmap
+import pathlib
+import time
+
+import pytest
+
+from pyebpf.btf import types as t
+from pyebpf.btf.btf import Btf
+from pyebpf.uapi.btf import BtfKind
+from tests.support.bpftool_btf import described, dump
+
+VMLINUX = pathlib.Path("/sys/kernel/btf/vmlinux")
+
+NAMES = (
+    *("task_struct", "file", "sk_buff", "net_device", "bpf_map", "page", "inode", "mm_struct"),
+    *("cred", "nsproxy", "sock", "tcp_sock", "pid", "dentry", "super_block", "bpf_prog", "rq"),
+    *("cfs_rq", "zone", "socket"),
+)
+
+
+def mapped() -> Btf:
+    if not VMLINUX.exists():
+        pytest.skip("kernel with CONFIG_DEBUG_INFO_BTF")
+    with VMLINUX.open("rb") as file:
+        try:
+            return Btf.decode(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except OSError:
+            # Linux before 6.16 cannot map it.
+            return Btf.decode(file.read())
+
+
+def test_every_type_of_the_kernel_is_as_bpftool_says() -> None:
+    """All of them, all fields."""
+    btf = mapped()
+    assert described(btf) == dump(VMLINUX)
+
+
+def test_names_find_what_a_scan_of_all_types_finds() -> None:
+    """The search in bytes sees neither more nor less."""
+    btf = mapped()
+    by_name: dict[str, list[int]] = {}
+    for number in range(1, len(btf)):
+        by_name.setdefault(btf.string(btf.name_offset(number)), []).append(number)
+    for name in [*list(by_name)[::50], *NAMES, "int", ""]:
+        assert btf.ids(name) == by_name.get(name, [])
+
+
+def test_twenty_names_of_a_cold_kernel_take_no_time() -> None:
+    """Some twenty milliseconds; the bound is for slow and busy machines."""
+    started = time.process_time()
+    btf = mapped()
+    found = [btf.type(btf.ids(name, BtfKind.STRUCT)[0]) for name in NAMES]
+    assert all(isinstance(one, t.Struct) for one in found)
+    assert time.process_time() - started < 0.25
