@@ -21,12 +21,11 @@ import subprocess
 import sys
 
 import pyebpf
-from pyebpf import link
+from pyebpf import XdpAction, link
 
 ENDIAN = "el" if sys.byteorder == "little" else "eb"
 OBJECT = pathlib.Path(__file__).parents[1] / "tests" / "data" / f"xdp_drop.{ENDIAN}.o"
 BLOCKED, OPEN = 9999, 8888
-XDP_DROP, XDP_PASS = 1, 2
 
 
 def lay_cable() -> None:
@@ -65,7 +64,8 @@ def main() -> None:
                 sender.send(frame(port))
         print(f"sent 10 packets to port {BLOCKED} and 5 to port {OPEN}")
         counts = bpf.maps["counts"]
-        print(f"dropped {sum(counts[XDP_DROP])}, passed {sum(counts[XDP_PASS])}")
+        dropped, passed = counts.sum(XdpAction.DROP), counts.sum(XdpAction.PASS)
+        print(f"dropped {dropped}, passed {passed}")
 
 
 if __name__ == "__main__":
