@@ -244,3 +244,42 @@ def test_sections_may_share_a_name_where_nobody_asks_for_them():
     types = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 0, 0, 1) + b"\0"
     builder.section(".BTF", types)
     assert load_spec(builder.build()).maps == {}
+
+
+def test_statically_linked_objects_are_read(compile_c, tmp_path):
+    """The linker of bpftool leaves dead code, static names twice, and places filled in already."""
+    bpftool = shutil.which("bpftool") or shutil.which("bpftool", path="/usr/sbin:/sbin")
+    if bpftool is None:
+        pytest.skip("bpftool is not installed")
+    sources = (
+        """
+        int shared = 3; static int own = 5;
+        __weak __noinline int value(int x) { barrier_var(x); return x + 100; }
+        static __noinline int helper(int x) { barrier_var(x); return x + own++; }
+        SEC("socket") int one(void *ctx) { return helper(1) + value(3) + shared; }
+        """,
+        """
+        extern int shared; static int own = 7;
+        static __noinline int helper(int x) { barrier_var(x); return x * own++; }
+        __noinline int value(int x) { return helper(x) + 200; }
+        SEC("socket") int two(void *ctx) { return value(5) + shared; }
+        """,
+    )
+    objects = []
+    for number, source in enumerate(sources):
+        compile_c(source)
+        objects.append(str((tmp_path / "test.bpf.o").rename(tmp_path / f"{number}.o")))
+    linked = tmp_path / "linked.o"
+    subprocess.run([bpftool, "gen", "object", str(linked), *objects], check=True)
+    spec = load_spec(linked)
+    assert {name: [part for _, part in each.functions] for name, each in spec.programs.items()} == {
+        "one": ["one", "helper", "value", "helper"],
+        "two": ["two", "value", "helper"],
+    }
+    # The weak function, which adds 100, is gone from both.
+    added = {each.immediate for each in spec.programs["one"].instructions if each.opcode == 0x04}
+    assert 200 in added
+    assert 100 not in added
+    datasec = spec.btf.type(spec.maps[".data"].value_type_id)
+    assert [entry.offset for entry in datasec.variables] == [0, 4, 8]
+    assert spec.variables["shared"].value == 3
