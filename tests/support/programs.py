@@ -6,6 +6,7 @@ unless told otherwise), or of a fresh one built by a given clang.
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
 import shutil
@@ -16,6 +17,10 @@ ROOT = pathlib.Path(__file__).parents[2]
 SOURCES = ROOT / "bpf_src"
 DATA = ROOT / "tests" / "data"
 
+# The variable that names a directory of what `rebuild` would make, for emulated machines: made on
+# the host by `python -m tests.support.programs DIRECTORY`.
+PREBUILT = "PYEBPF_PREBUILT_OBJECTS"
+
 # Needs BPF_TYPE_MATCHES, which clang knows since 15.
 OLDEST_CLANG = {"core_matches": 15}
 
@@ -25,9 +30,11 @@ def names() -> list[str]:
     return sorted(path.name.removesuffix(".bpf.c") for path in SOURCES.glob("*.bpf.c"))
 
 
-def built(name: str, byteorder: str = sys.byteorder) -> pathlib.Path:
-    """Return the committed object of a program."""
-    return DATA / f"{name}.{'el' if byteorder == 'little' else 'eb'}.o"
+def built(
+    name: str, byteorder: str = sys.byteorder, *, directory: pathlib.Path = DATA
+) -> pathlib.Path:
+    """Return the committed object of a program, or the one in another directory."""
+    return directory / f"{name}.{'el' if byteorder == 'little' else 'eb'}.o"
 
 
 def clang_versions() -> list[int]:
@@ -53,8 +60,24 @@ def missing_build_tool() -> str | None:
 def rebuild(directory: pathlib.Path, version: int, orders: str = "el eb") -> list[str]:
     """Compile all programs that this clang can compile into *directory*; return their names."""
     able = [name for name in names() if OLDEST_CLANG.get(name, 0) <= version]
+    if PREBUILT in os.environ:
+        shutil.copytree(f"{os.environ[PREBUILT]}/clang-{version}", directory, dirs_exist_ok=True)
+        return able
     # Stripping only removes DWARF, which no test reads; so a clang without its LLVM tools will do.
     command = ["make", "-s", "-C", str(SOURCES), f"CLANG=clang-{version}", "STRIP=true"]
     command += [f"OUT={directory}", f"NAMES={' '.join(able)}", f"ORDERS={orders}"]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return able
+
+
+def main(directory: pathlib.Path) -> None:
+    """Make what tests would rebuild, once for many machines."""
+    versions = [] if missing_build_tool() is not None else clang_versions()
+    for version in versions:
+        target = directory / f"clang-{version}"
+        target.mkdir()
+        rebuild(target, version)
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]))
