@@ -2,6 +2,7 @@
 #
 #   make demo                 watch this machine's execve calls (root)
 #   make test                 everything that can run here; ARGS="-k name" narrows it
+#   make fuzz                 hostile input for SECONDS=60
 #   make lint                 format, style and types
 #   make bpf                  compile bpf_src/ into tests/data/
 #   make test-kernel KERNEL="5.10 6.1" VMTEST=command    the kernel tests under other kernels
@@ -28,6 +29,13 @@ test:
 	@.ci/setup tools
 	@$(RUN) -m pytest $(ARGS)
 
+# Each round draws other examples; a failure prints how to repeat it.
+SECONDS = 60
+fuzz:
+	@.ci/setup python test
+	@end=$$(($$(date +%s) + $(SECONDS))); \
+	while [ $$(date +%s) -lt $$end ]; do $(RUN) -m pytest -q tests/fuzz $(ARGS) || exit 1; done
+
 lint:
 	@.ci/setup python lint
 	@$(RUN) -m ruff check .
@@ -48,4 +56,4 @@ test-kernel:
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
-.PHONY: help demo test lint bpf test-kernel clean
+.PHONY: help demo test fuzz lint bpf test-kernel clean
