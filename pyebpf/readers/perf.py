@@ -33,8 +33,9 @@ from pyebpf.readers.perf_format import LONGEST, parse
 from pyebpf.readers.reader import CHUNK, Reader
 from pyebpf.readers.record import decoder
 from pyebpf.readers.stats import CpuStats, ReaderStats
-from pyebpf.sys import bpf, kernel
+from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
+from pyebpf.sys.perf_event import open_event
 from pyebpf.sys.poller import Poller
 from pyebpf.sys.rings import PerfRing, read_lost
 from pyebpf.uapi.attrs import MapElem
@@ -42,7 +43,6 @@ from pyebpf.uapi.bpf import MapType
 from pyebpf.uapi.info import MapInfo
 from pyebpf.uapi.perf import (
     PerfEventAttr,
-    PerfOpenFlag,
     PerfSw,
     PerfType,
     ReadFormat,
@@ -298,8 +298,7 @@ class _Opener:
         else:
             attr.watermark = 1
             attr.wakeup_watermark = self._watermark
-        flags = PerfOpenFlag.FD_CLOEXEC
-        return FD(kernel.current().perf_event_open(attr, -1, cpu, -1, flags))
+        return open_event(attr, pid=-1, cpu=cpu)
 
 
 def _checked(cpus: Iterable[int], events: Map[Any, Any]) -> list[int]:

@@ -294,7 +294,7 @@ class Reader(Generic[T]):
                 return
         if self._source.stalled:
             poller.wait_for_flag(_STALL if rest is None else min(rest, _STALL))
-        elif poller.wait(rest):
+        elif poller.wait(rest) and not self._closing:
             self._wakeups += 1
 
     # Keeps the descriptor readable while something is left, and only then.

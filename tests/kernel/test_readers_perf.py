@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from pyebpf.errors import BtfError, FormatError, ReaderTimeout, SyscallError
+from pyebpf.errors import BtfError, FormatError, PrivilegeError, ReaderTimeout, SyscallError
 from pyebpf.maps.map import Map
 from pyebpf.readers.perf import PerfReader
 from pyebpf.sys.kernel import LinuxKernel, use
-from pyebpf.uapi.bpf import MapFlag, MapType
+from pyebpf.uapi.bpf import Cmd, MapFlag, MapType
 from pyebpf.uapi.perf import ReadFormat
 from tests.support import kernel
 from tests.support.producers import Producer, on_cpu
@@ -254,6 +254,24 @@ def test_cpus_that_are_offline_are_skipped_and_chosen_ones_refused(array):
             PerfReader(array, cpus=[absent])
         with PerfReader(array) as reader:
             assert [each.cpu for each in reader.stats().per_cpu] == CPUS[:-1]
+
+
+class WithoutIds(LinuxKernel):
+    """The real kernel for a process that may not open maps by their id."""
+
+    def bpf(self, cmd, attr, *, common=None):
+        if cmd == Cmd.MAP_GET_FD_BY_ID:
+            raise PrivilegeError(cmd.c_name, errno.EPERM)
+        return super().bpf(cmd, attr, common=common)
+
+
+def test_without_the_privilege_to_open_maps_by_id_the_reader_shares_the_open_file(array, producer):
+    """Reading is the same; but events stay in the map, with no ring behind them."""
+    with use(WithoutIds()), PerfReader(array) as reader:
+        producer.run(3, cpu=CPUS[0])
+        assert len(reader.drain()) == 3
+    producer.run(5, cpu=CPUS[0])
+    assert (producer.full, producer.other) == (5, 0)
 
 
 class BeforeLinux6(LinuxKernel):

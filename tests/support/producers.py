@@ -18,9 +18,10 @@ import os
 import struct
 from collections.abc import Iterator
 
+from pyebpf.maps.map import Map
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
-from pyebpf.uapi.attrs import MapCreate, MapElem, ProgLoad, ProgTestRun
+from pyebpf.uapi.attrs import ProgLoad, ProgTestRun
 from pyebpf.uapi.bpf import MapType, ProgType
 
 __all__ = ["HUGE", "Producer", "on_cpu"]
@@ -147,8 +148,8 @@ class Producer:
     """One program and its books; one thread at a time runs it."""
 
     def __init__(self, kind: str, target: int, *, base: int = 16, mask: int = 0) -> None:
-        self._books = bpf.map_create(
-            MapCreate(map_type=MapType.ARRAY, key_size=4, value_size=_VALUE, max_entries=1)
+        self._books = Map.create(
+            type=MapType.ARRAY, key_size=4, value_size=_VALUE, max_entries=1, name="books"
         )
         self.resize(base, mask)
         code = _KINDS[kind](self._books.fileno(), target)
@@ -173,7 +174,7 @@ class Producer:
     def resize(self, base: int, mask: int = 0) -> None:
         """Make records base + (sequence & mask) bytes long, and start the books anew."""
         value = struct.pack("=5Q", 0, 0, 0, base, mask).ljust(_PAYLOAD, b"\0") + b"\xab" * HUGE
-        bpf.map_update_elem(MapElem(map_fd=self._books.fileno(), key=_KEY, value=value))
+        self._books.update(_KEY, value)
 
     def run(self, times: int = 1, *, cpu: int | None = None) -> None:
         """Run the program so often, on the given CPU."""
@@ -204,9 +205,7 @@ class Producer:
         return self._counts()[2]
 
     def _counts(self) -> tuple[int, int, int]:
-        value = bytearray(_VALUE)
-        bpf.map_lookup_elem(MapElem(map_fd=self._books.fileno(), key=_KEY, value=value))
-        produced, full, other = struct.unpack_from("=3Q", value)
+        produced, full, other = struct.unpack_from("=3Q", self._books.lookup(_KEY))
         return produced, full, other
 
     def close(self) -> None:
