@@ -85,7 +85,7 @@ int fields(void *ctx)
 
 	if (target_pid != bpf_get_current_pid_tgid() >> 32)
 		return 0;
-	__sync_fetch_and_add(&runs, 1);
+	atomic_add(&runs, 1);
 	read_fields(task);
 
 	found.comm_size = bpf_core_field_size(task->comm);

@@ -64,9 +64,9 @@ static __always_inline void fill(struct sample *sample)
 
 static __always_inline void keep_books(long error)
 {
-	__sync_fetch_and_add(&produced, 1);
+	atomic_add(&produced, 1);
 	if (error)
-		__sync_fetch_and_add(&refused, 1);
+		atomic_add(&refused, 1);
 }
 
 SEC("raw_tracepoint/sys_enter")

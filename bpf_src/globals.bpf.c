@@ -62,7 +62,7 @@ const volatile __u32 fixed SEC(".rodata.tuning") = 43;
 SEC("socket")
 int add_up(struct __sk_buff *skb)
 {
-	__sync_fetch_and_add(&calls, 1);
+	atomic_add(&calls, 1);
 	if (!enabled)
 		return 0;
 	hidden_zero += hidden;

@@ -42,6 +42,6 @@ int count(struct xdp_md *ctx)
 	__u64 *value = bpf_map_lookup_elem(&counts, &one);
 
 	if (value)
-		__sync_fetch_and_add(value, 1);
+		atomic_add(value, 1);
 	return XDP_PASS;
 }

@@ -34,6 +34,6 @@ int count(struct __sk_buff *skb)
 	__u64 *value = bpf_map_lookup_elem(&counts, &one);
 
 	if (value)
-		__sync_fetch_and_add(value, 1);
+		atomic_add(value, 1);
 	return 0;
 }

@@ -180,6 +180,6 @@ int count(struct __sk_buff *skb)
 	__s64 *value = bpf_map_lookup_elem(&array, &zero);
 
 	if (value)
-		__sync_fetch_and_add(value, 1);
+		atomic_add(value, 1);
 	return 0;
 }

@@ -19,7 +19,7 @@ __u64 xdp_hits;
 static __always_inline void hit(__u64 *counter)
 {
 	if (target_pid == bpf_get_current_pid_tgid() >> 32)
-		__sync_fetch_and_add(counter, 1);
+		atomic_add(counter, 1);
 }
 
 SEC("tracepoint/syscalls/sys_enter_getppid")
@@ -42,7 +42,7 @@ int on_tp_btf(__u64 *ctx)
 	struct task_struct *parent = (void *)ctx[0];
 
 	if (target_pid == (__u32)parent->tgid)
-		__sync_fetch_and_add(&tp_btf_hits, 1);
+		atomic_add(&tp_btf_hits, 1);
 	return 0;
 }
 
@@ -65,8 +65,8 @@ int on_uretprobe(void *ctx)
 SEC("socket")
 int on_socket(struct __sk_buff *skb)
 {
-	__sync_fetch_and_add(&socket_hits, 1);
-	__sync_fetch_and_add(&socket_bytes, skb->len);
+	atomic_add(&socket_hits, 1);
+	atomic_add(&socket_bytes, skb->len);
 	return -1;
 }
 
@@ -78,6 +78,6 @@ int on_xdp(struct xdp_md *ctx)
 
 	if ((void *)(eth + 1) > (void *)(long)ctx->data_end || eth->h_proto != bpf_htons(ETH_P_IP))
 		return XDP_PASS;
-	__sync_fetch_and_add(&xdp_hits, 1);
+	atomic_add(&xdp_hits, 1);
 	return XDP_PASS;
 }

@@ -19,7 +19,7 @@ int on_exec(struct trace_event_raw_sched_process_exec *ctx)
 	struct exec_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 
 	if (!event) {
-		__sync_fetch_and_add(&dropped, 1);
+		atomic_add(&dropped, 1);
 		return 0;
 	}
 	/* The ring's memory holds older records: what the string does not cover would show them. */

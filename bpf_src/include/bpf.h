@@ -25,6 +25,11 @@ typedef _Bool bool;
 
 #include <bpf/bpf_helpers.h>
 
+/* Relaxed, and with no result: so all compilers make the addition that every kernel knows. With an ordering clang 20 and
+ * newer make one that fetches, which is a reserved instruction before Linux 5.12.
+ */
+#define atomic_add(pointer, value) ((void)__atomic_fetch_add(pointer, value, __ATOMIC_RELAXED))
+
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
