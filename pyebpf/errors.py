@@ -32,6 +32,7 @@ import contextlib
 import errno as errno_module
 import os
 from collections.abc import Iterator
+from typing import NamedTuple
 
 __all__ = [
     "ENOTSUPP",
@@ -54,6 +55,7 @@ __all__ = [
     "NotSupportedError",
     "PrivilegeError",
     "ReaderTimeout",
+    "SourceLine",
     "SyscallError",
     "UnreferencedSymbolError",
     "VerifierError",
@@ -64,6 +66,8 @@ __all__ = [
 # Kernel-internal errno (include/linux/errno.h) that leaks from bpf(2): map operations, trampolines
 # kfuncs. Neither libc nor Python knows it.
 ENOTSUPP = 524
+# Enough of the log's end to hold the refused instruction with the registers it saw.
+EXPLAINED_LOG_LINES = 12
 
 
 def errno_name(number: int) -> str:
@@ -152,12 +156,24 @@ class PrivilegeError(SyscallError, PermissionError):
     """A capability, sysctl or lockdown stands in the way; the message names it."""
 
 
+class SourceLine(NamedTuple):
+    """A line of C, from the object's line information; prints as ``file.c:31``."""
+
+    file: str
+    line: int
+    column: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
 class VerifierError(SyscallError):
     """The verifier refused a program.
 
     Attributes:
         log: The verifier's log, whole as far as the kernel kept it, one string.
-        source: The last C line the log names, as ``"file.c:31"``, or ``None``.
+        source: The C line of the refused instruction, or ``None`` without line information.
         truncated: The kernel had more log than it could hand over.
     """
 
@@ -168,13 +184,30 @@ class VerifierError(SyscallError):
         detail: str = "",
         *,
         log: str = "",
-        source: str | None = None,
+        source: SourceLine | None = None,
         truncated: bool = False,
     ) -> None:
         super().__init__(cmd, errno, detail)
         self.log = log
         self.source = source
         self.truncated = truncated
+
+    def explain(self) -> str:
+        """Show the refused line as a compiler would, then the end of the verifier's log.
+
+        Returns:
+            Several lines of text, without a newline at the end.
+        """
+        lines = [str(self)]
+        if self.source is not None:
+            file, number, column, text = self.source
+            lines.append(f"--> {file}:{number}:{column}")
+            code = text.expandtabs(8).rstrip()
+            # Tabs before the column widen what is printed, not what the compiler counted.
+            caret = " " * len(text[: max(column - 1, 0)].expandtabs(8)) + "^"
+            lines += [f"{number:6} | {code}", f"{'':6} | {caret}"]
+        tail = self.log.rstrip().splitlines()[-EXPLAINED_LOG_LINES:]
+        return "\n".join([*lines, *(f"  {line}" for line in tail)])
 
 
 class NetlinkError(SyscallError):
