@@ -1,0 +1,21 @@
+"""What the running kernel can do, found out by trying; never by its version.
+
+`map_type`, `program_type` and the other names here are or return a `Feature`: ``available()``,
+``require()``.
+"""
+
+from __future__ import annotations
+
+from pyebpf.features.btf import btf_features
+from pyebpf.features.feature import Feature
+from pyebpf.features.maps import map_type, mmapable_arrays
+from pyebpf.features.programs import function_pointers, program_type
+
+__all__ = [
+    "Feature",
+    "btf_features",
+    "function_pointers",
+    "map_type",
+    "mmapable_arrays",
+    "program_type",
+]

@@ -1,0 +1,86 @@
+"""`Feature`: one thing a kernel may or may not do, found out by trying.
+
+A probe makes or loads the smallest thing that needs the feature and reads the errno. Its answer is
+yes or no; when it cannot tell (no privilege) it raises, and nothing is remembered. Answers are kept
+per kernel seam, so that a fake kernel never answers for the real one.
+"""
+
+from __future__ import annotations
+
+import errno
+import weakref
+from collections.abc import Callable
+
+from pyebpf.errors import EbpfError, NotSupportedError, PrivilegeError, SyscallError
+from pyebpf.sys import kernel
+
+__all__ = ["Feature", "accepted"]
+
+_answers: weakref.WeakKeyDictionary[object, dict[str, bool]] = weakref.WeakKeyDictionary()
+
+
+class Feature:
+    """One thing a kernel may or may not do.
+
+    Args:
+        name: A short noun phrase for messages.
+        since: The first release that has it, or ``None`` if that depends on configuration.
+        probe: Tries it; raises `SyscallError` when it cannot tell.
+    """
+
+    def __init__(self, name: str, since: str | None, probe: Callable[[], bool]) -> None:
+        self.name = name
+        self.since = since
+        self._probe = probe
+
+    def available(self) -> bool:
+        """Return whether the kernel has it.
+
+        Raises:
+            SyscallError: The kernel refused to say, for want of a privilege.
+        """
+        known = _answers.setdefault(kernel.current(), {})
+        if self.name not in known:
+            known[self.name] = self._probe()
+        return known[self.name]
+
+    def require(self) -> None:
+        """Raise `NotSupportedError` unless the kernel has it."""
+        if not self.available():
+            raise NotSupportedError(self.name, self.since)
+
+    def unsupported(self) -> NotSupportedError | None:
+        """Return the error to raise, or ``None`` if the kernel has it or cannot tell.
+
+        For explaining a failure that has happened already.
+        """
+        try:
+            self.require()
+        except NotSupportedError as error:
+            return error
+        except EbpfError:
+            return None
+        return None
+
+    def __repr__(self) -> str:
+        return f"Feature({self.name!r}, since={self.since!r})"
+
+
+def accepted(attempt: Callable[[], None]) -> bool:
+    """Run a probe: whether the kernel knew what was asked for.
+
+    ``EINVAL`` and ``E2BIG`` are a no; any other failure comes from further on, where something
+    deliberately wrong was refused.
+
+    Raises:
+        PrivilegeError: It cannot tell.
+    """
+    try:
+        attempt()
+    except PrivilegeError:
+        raise
+    except SyscallError as error:
+        return error.errno not in (errno.EINVAL, errno.E2BIG)
+    except NotSupportedError:
+        return False
+    return True

@@ -1,0 +1,72 @@
+"""Probes of maps: types, and what arrays can do."""
+
+from __future__ import annotations
+
+from pyebpf.features.feature import Feature, accepted
+from pyebpf.sys import bpf
+from pyebpf.uapi.attrs import MapCreate
+from pyebpf.uapi.bpf import MapFlag, MapType
+
+__all__ = ["map_type", "mmapable_arrays"]
+
+
+def map_type(kind: MapType) -> Feature:
+    """Return the feature "maps of this type"."""
+    return Feature(str(kind), MapType(kind).since, lambda: _try_map(kind))
+
+
+# What each map type needs beyond key 4, value 4, one entry: field by field, from the kernel's own
+# map_alloc_check functions. EBADF and ENOTSUPP mean that the type was recognised and something
+# deliberately wrong further on was refused.
+_MAP_SHAPES: dict[MapType, dict[str, int]] = {
+    MapType.STACK_TRACE: {"value_size": 8},
+    MapType.LPM_TRIE: {"key_size": 8, "value_size": 8, "map_flags": MapFlag.NO_PREALLOC},
+    MapType.QUEUE: {"key_size": 0},
+    MapType.STACK: {"key_size": 0},
+    MapType.BLOOM_FILTER: {"key_size": 0},
+    MapType.RINGBUF: {"key_size": 0, "value_size": 0, "max_entries": 65536},
+    MapType.USER_RINGBUF: {"key_size": 0, "value_size": 0, "max_entries": 65536},
+    MapType.ARENA: {"key_size": 0, "value_size": 0, "map_flags": MapFlag.MMAPABLE},
+    MapType.CGROUP_STORAGE: {"key_size": 16, "max_entries": 0},
+    MapType.PERCPU_CGROUP_STORAGE: {"key_size": 16, "max_entries": 0},
+    MapType.ARRAY_OF_MAPS: {"inner_map_fd": 0xFFFFFFFF},
+    MapType.HASH_OF_MAPS: {"inner_map_fd": 0xFFFFFFFF},
+    MapType.STRUCT_OPS: {"btf_vmlinux_value_type_id": 1},
+    MapType.INSN_ARRAY: {"value_size": 16},  # struct bpf_insn_array_value
+    MapType.RHASH: {"map_flags": MapFlag.NO_PREALLOC},
+}
+_LOCAL_STORAGE = {
+    "max_entries": 0,
+    "map_flags": MapFlag.NO_PREALLOC,
+    "btf_fd": 0xFFFFFFFF,
+    "btf_key_type_id": 1,
+    "btf_value_type_id": 1,
+}
+for _kind in (
+    MapType.SK_STORAGE,
+    MapType.INODE_STORAGE,
+    MapType.TASK_STORAGE,
+    MapType.CGRP_STORAGE,
+):
+    _MAP_SHAPES[_kind] = _LOCAL_STORAGE
+
+
+def _try_map(kind: MapType) -> bool:
+    attr = MapCreate(map_type=kind, key_size=4, value_size=4, max_entries=1)
+    for field, value in _MAP_SHAPES.get(kind, {}).items():
+        setattr(attr, field, value)
+    return accepted(lambda: bpf.map_create(attr).close())
+
+
+def _try_mmapable() -> bool:
+    attr = MapCreate(
+        map_type=MapType.ARRAY,
+        key_size=4,
+        value_size=4,
+        max_entries=1,
+        map_flags=MapFlag.MMAPABLE,
+    )
+    return accepted(lambda: bpf.map_create(attr).close())
+
+
+mmapable_arrays = Feature("memory mapping of array maps", "5.5", _try_mmapable)

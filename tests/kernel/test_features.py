@@ -1,0 +1,84 @@
+"""Probes: what they say of this kernel agrees with the release that brought each feature."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from pyebpf import features
+from pyebpf.errors import NotSupportedError, PrivilegeError, SyscallError
+from pyebpf.features.feature import Feature, accepted
+from pyebpf.uapi.bpf import MapType, ProgType
+from tests.support import kernel
+
+# Beyond the release these depend on what the kernel was built with, or on a policy (see conftest).
+CONFIGURED_MAPS = {MapType.UNSPEC, MapType.XSKMAP, MapType.SOCKMAP, MapType.SOCKHASH}
+CONFIGURED_PROGRAMS = {ProgType.UNSPEC, ProgType.LIRC_MODE2}
+POLICED_PROGRAMS = {ProgType.TRACING, ProgType.LSM, ProgType.EXT}
+
+
+def expected(since: str | None) -> bool:
+    return since is None or kernel.version() >= kernel.parse_version(since)
+
+
+@pytest.mark.parametrize("kind", [each for each in MapType if each not in CONFIGURED_MAPS], ids=str)
+def test_map_types_are_there_since_their_release(kind):
+    """A kernel has each map type from the release on that is written down for it."""
+    assert features.map_type(kind).available() == expected(kind.since)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [each for each in ProgType if each not in CONFIGURED_PROGRAMS | POLICED_PROGRAMS],
+    ids=str,
+)
+def test_program_types_are_there_since_their_release(kind):
+    """A kernel has each program type from the release on that is written down for it."""
+    assert features.program_type(kind).available() == expected(kind.since)
+
+
+@pytest.mark.parametrize(
+    "feature", [features.mmapable_arrays, features.function_pointers], ids=lambda each: each.name
+)
+def test_abilities_are_there_since_their_release(feature):
+    """Old kernels have them not, and require() says since when."""
+    assert feature.available() == expected(feature.since)
+    if not feature.available():
+        with pytest.raises(NotSupportedError, match=feature.since):
+            feature.require()
+
+
+def test_kinds_of_types_are_there_since_their_release():
+    """BTF kinds, as the table in `pyebpf.btf.sanitize` has them."""
+    since = {
+        "func": "5.0",
+        "datasec": "5.2",
+        "func_global": "5.6",
+        "float": "5.13",
+        "decl_tag": "5.16",
+        "type_tag": "5.17",
+        "enum64": "6.0",
+        "question_mark": "6.9",
+    }
+    found = dataclasses.asdict(features.btf_features())
+    assert {name: found[name] for name in since} == {
+        name: expected(release) for name, release in since.items()
+    }
+
+
+def test_no_privilege_is_not_a_no():
+    """What cannot be told raises, and is asked again the next time."""
+    answers = iter([PrivilegeError("BPF_MAP_CREATE", 1), SyscallError("BPF_MAP_CREATE", 22)])
+    calls = []
+
+    def attempt():
+        calls.append(1)
+        raise next(answers)
+
+    feature = Feature("something made up", "9.9", lambda: accepted(attempt))
+    with pytest.raises(PrivilegeError):
+        feature.available()
+    assert not feature.available()
+    assert not feature.available()
+    assert len(calls) == 2
