@@ -1,0 +1,1 @@
+"""Maps in the kernel: made, opened, read and written as typed mappings."""

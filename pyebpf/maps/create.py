@@ -1,0 +1,125 @@
+"""BPF_MAP_CREATE from a `MapSpec`: completes what the kind leaves open, falls back where needed.
+
+    MapSpec ──completed()──▶ MapSpec as the kernel wants it ──create()──▶ FD
+
+What is tried, in order: as asked; without BTF ids (the kernel takes them for some kinds only, and
+the list grew over the years); after that the first error is explained by probes and raised.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+
+from pyebpf import features
+from pyebpf.errors import NotSupportedError, PrivilegeError, SyscallError, naming
+from pyebpf.host import cpus
+from pyebpf.maps.kinds import RINGS, WITHOUT_BTF
+from pyebpf.spec import MapSpec
+from pyebpf.sys import bpf
+from pyebpf.sys.fd import FD
+from pyebpf.uapi.attrs import MapCreate
+from pyebpf.uapi.bpf import MapFlag, MapType
+
+__all__ = ["completed", "create", "kernel_name"]
+
+NAME_BYTES = 15  # BPF_OBJ_NAME_LEN less the terminator
+
+
+def completed(spec: MapSpec) -> MapSpec:
+    """Return a copy of *spec* with what its kind leaves to the loader filled in.
+
+    Perf event arrays get a slot per possible CPU, ring buffers a size the kernel accepts: a power
+    of two of at least a page.
+    """
+    spec = spec.copy()
+    if spec.type == MapType.PERF_EVENT_ARRAY:
+        spec.key_size = spec.value_size = 4
+        possible = cpus.slots()
+        spec.max_entries = min(spec.max_entries or possible, possible)
+    elif spec.type in RINGS:
+        spec.key_size = spec.value_size = 0
+        size = max(spec.max_entries, mmap.PAGESIZE)
+        spec.max_entries = 1 << (size - 1).bit_length()
+    elif spec.type in (MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS, MapType.PROG_ARRAY):
+        spec.value_size = spec.value_size or 4
+    if spec.type == MapType.LPM_TRIE:
+        spec.flags |= MapFlag.NO_PREALLOC
+    return spec
+
+
+def create(spec: MapSpec, *, btf_fd: int | None = None, inner_fd: int | None = None) -> FD:
+    """Create a map.
+
+    Args:
+        spec: As `completed` returns it.
+        btf_fd: The BTF its type ids are in, loaded; ``None`` creates it without.
+        inner_fd: A map like those a map-in-map will hold.
+
+    Raises:
+        NotSupportedError: This kernel has no such map type.
+        PrivilegeError: A capability, sysctl or limit stands in the way.
+        SyscallError: Anything else.
+    """
+    attr = MapCreate(
+        map_type=spec.type,
+        key_size=spec.key_size,
+        value_size=spec.value_size,
+        max_entries=spec.max_entries,
+        map_flags=spec.flags,
+        map_extra=spec.map_extra,
+        map_name=kernel_name(spec.name),
+    )
+    if spec.numa_node is not None:
+        attr.numa_node = spec.numa_node
+        attr.map_flags |= MapFlag.NUMA_NODE
+    if inner_fd is not None:
+        attr.inner_map_fd = inner_fd
+    typed = btf_fd is not None and spec.type not in WITHOUT_BTF and spec.value_type_id
+    if typed and btf_fd is not None:
+        attr.btf_fd = btf_fd
+        attr.btf_key_type_id = spec.key_type_id
+        attr.btf_value_type_id = spec.value_type_id
+    with naming(f'create map "{spec.name}"'):
+        try:
+            return bpf.map_create(attr)
+        except SyscallError as error:
+            first = error
+        if typed and not isinstance(first, PrivilegeError):
+            attr.btf_fd = attr.btf_key_type_id = attr.btf_value_type_id = 0
+            try:
+                return bpf.map_create(attr)
+            except SyscallError:
+                pass  # the error of the full request says more
+        raise _explained(spec, first)
+
+
+def kernel_name(name: str) -> bytes:
+    """Return the name the kernel is given: a debugging aid, so cut and cleaned rather than refused.
+
+    Letters, digits, ``_`` and ``.`` are kept, others become ``_``; at most 15 bytes are.
+    """
+    clean = "".join(c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in name)
+    return clean.encode()[:NAME_BYTES]
+
+
+def _explained(spec: MapSpec, error: SyscallError) -> SyscallError | NotSupportedError:
+    if error.errno in (errno.EINVAL, errno.E2BIG):
+        unsupported = features.map_type(spec.type).unsupported()
+        if unsupported is not None:
+            return unsupported
+        error.detail = _wrong_shape(spec) or error.detail
+    return error
+
+
+# What EINVAL most often means, by the kind's own rules.
+def _wrong_shape(spec: MapSpec) -> str:
+    if spec.max_entries == 0:
+        return "max_entries is 0"
+    if spec.type in RINGS:
+        return ""
+    if spec.value_size == 0:
+        return "value_size is 0"
+    if spec.key_size == 0:
+        return "key_size is 0"
+    return ""

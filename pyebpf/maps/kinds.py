@@ -1,0 +1,85 @@
+"""What sets map types apart, as data: who holds descriptors, who is per CPU, who refuses BTF."""
+
+from __future__ import annotations
+
+from pyebpf.uapi.bpf import MapType
+
+__all__ = ["ARRAYS", "HOLDS_FDS", "KEYLESS", "PER_CPU", "RINGS", "WAITS", "WITHOUT_BTF"]
+
+# An index instead of a key: E2BIG means "out of range", nothing can be deleted.
+ARRAYS = frozenset(
+    {
+        MapType.ARRAY,
+        MapType.PERCPU_ARRAY,
+        MapType.PROG_ARRAY,
+        MapType.PERF_EVENT_ARRAY,
+        MapType.CGROUP_ARRAY,
+        MapType.ARRAY_OF_MAPS,
+        MapType.DEVMAP,
+        MapType.CPUMAP,
+        MapType.XSKMAP,
+        MapType.SOCKMAP,
+        MapType.REUSEPORT_SOCKARRAY,
+    }
+)
+
+# One value per possible CPU.
+PER_CPU = frozenset(
+    {
+        MapType.PERCPU_HASH,
+        MapType.PERCPU_ARRAY,
+        MapType.LRU_PERCPU_HASH,
+        MapType.PERCPU_CGROUP_STORAGE,
+    }
+)
+
+# A descriptor is written, an id is read back (or nothing at all).
+HOLDS_FDS = frozenset(
+    {
+        MapType.PROG_ARRAY,
+        MapType.PERF_EVENT_ARRAY,
+        MapType.CGROUP_ARRAY,
+        MapType.ARRAY_OF_MAPS,
+        MapType.HASH_OF_MAPS,
+    }
+)
+
+# No element access by key.
+KEYLESS = frozenset({MapType.QUEUE, MapType.STACK, MapType.BLOOM_FILTER})
+RINGS = frozenset({MapType.RINGBUF, MapType.USER_RINGBUF})
+
+# Element operations that may sleep (RCU grace periods of 8 to 16 ms, sockets, storage): these must
+# release the GIL, or every thread of the process would stand still with them.
+WAITS = frozenset(MapType) - frozenset(
+    {
+        MapType.HASH,
+        MapType.ARRAY,
+        MapType.PERCPU_HASH,
+        MapType.PERCPU_ARRAY,
+        MapType.LRU_HASH,
+        MapType.LRU_PERCPU_HASH,
+        MapType.LPM_TRIE,
+    }
+)
+
+# map_check_btf() in kernel/bpf/syscall.c is missing for these: creation with BTF ids is refused.
+WITHOUT_BTF = frozenset(
+    {
+        MapType.PERF_EVENT_ARRAY,
+        MapType.CGROUP_ARRAY,
+        MapType.STACK_TRACE,
+        MapType.ARRAY_OF_MAPS,
+        MapType.HASH_OF_MAPS,
+        MapType.DEVMAP,
+        MapType.DEVMAP_HASH,
+        MapType.CPUMAP,
+        MapType.XSKMAP,
+        MapType.SOCKMAP,
+        MapType.SOCKHASH,
+        MapType.QUEUE,
+        MapType.STACK,
+        MapType.ARENA,
+        MapType.RINGBUF,
+        MapType.USER_RINGBUF,
+    }
+)

@@ -1,0 +1,510 @@
+"""A map in the kernel, as a typed mapping: `Map`.
+
+    m[key] = value ──key codec, value codec──▶ bytes ──Elements──▶ kernel
+
+Owns one descriptor. Keys and values are bytes unless their types are known: from the object's BTF,
+from the BTF the kernel keeps with the map, or from codecs the user gives.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any, Generic, TypeVar, cast
+
+from pyebpf import pinning
+from pyebpf.btf.btf import Btf
+from pyebpf.errors import KeyNotFoundError, SyscallError, naming
+from pyebpf.handle import Handle
+from pyebpf.maps import iterate
+from pyebpf.maps.codec import BytesCodec, Codec, PerCpuCodec
+from pyebpf.maps.create import completed, create
+from pyebpf.maps.info import MapDetails, map_info, spec_of
+from pyebpf.maps.kinds import ARRAYS, KEYLESS, WAITS
+from pyebpf.maps.types import key_codec, value_codec
+from pyebpf.spec import MapSpec
+from pyebpf.sys import bpf, kernel
+from pyebpf.sys.fd import FD
+from pyebpf.uapi.attrs import MapElem
+from pyebpf.uapi.bpf import Cmd, MapFlag, MapType, OpenFlag
+
+__all__ = ["Map", "loaded_maps"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+D = TypeVar("D")
+
+
+class Map(Handle, Generic[K, V]):
+    """A map in the kernel.
+
+    May be shared between threads. Use it with ``with``, or call `close`.
+
+    Args:
+        fd: Its descriptor; this object owns it from now on.
+        spec: What it is: kind, sizes, and types if they are known.
+        key: Codec of keys; by default from the spec's BTF, else bytes.
+        value: Codec of values (of one CPU's, for per-CPU kinds) likewise.
+
+    Since Linux 3.19.
+    """
+
+    KIND = "map"
+
+    def __init__(
+        self, fd: FD, spec: MapSpec, *, key: Codec | None = None, value: Codec | None = None
+    ) -> None:
+        super().__init__(fd)
+        self.spec = spec
+        self.key_codec: Codec = key or key_codec(spec)
+        self.value_codec: Codec = value_codec(spec, value)
+        self._elements = kernel.current().elements(
+            fd.fileno(),
+            spec.key_size,
+            self.value_codec.size,
+            waits=spec.type in WAITS,
+            array=spec.type in ARRAYS,
+        )
+
+    # --- what it is
+
+    @property
+    def name(self) -> str:
+        """Its name in the object file, or the kernel's copy, cut to 15 bytes."""
+        return self.spec.name
+
+    @property
+    def type(self) -> MapType:
+        """``enum bpf_map_type``."""
+        return self.spec.type
+
+    @property
+    def key_size(self) -> int:
+        """Bytes of a key."""
+        return self.spec.key_size
+
+    @property
+    def value_size(self) -> int:
+        """Bytes of a value, of one CPU's for per-CPU kinds."""
+        return self.spec.value_size
+
+    @property
+    def max_entries(self) -> int:
+        """Capacity; bytes of a ring buffer."""
+        return self.spec.max_entries
+
+    @property
+    def flags(self) -> MapFlag:
+        """``BPF_F_*`` creation flags."""
+        return MapFlag(self.spec.flags)
+
+    @property
+    def btf(self) -> Btf | None:
+        """The BTF its types are in, or ``None``."""
+        return self.spec.btf
+
+    @property
+    def value_type_id(self) -> int:
+        """The value's type in `btf`, or 0."""
+        return self.spec.value_type_id
+
+    # --- how to get one
+
+    @classmethod
+    def create(
+        cls,
+        *,
+        type: MapType,  # noqa: A002 - the kernel's word
+        key_size: int = 0,
+        value_size: int = 0,
+        max_entries: int = 0,
+        flags: int = 0,
+        name: str = "",
+        key: Codec | None = None,
+        value: Codec | None = None,
+    ) -> Map[Any, Any]:
+        """Make a new map.
+
+        Args:
+            type: ``enum bpf_map_type``.
+            key_size: Bytes of a key.
+            value_size: Bytes of a value, of one CPU's for per-CPU kinds.
+            max_entries: Capacity; bytes of a ring buffer. May be 0 for a perf event array.
+            flags: ``BPF_F_*``.
+            name: For people; the kernel keeps 15 bytes of it.
+            key: Codec of keys; bytes by default.
+            value: Codec of values; bytes by default.
+
+        Raises:
+            NotSupportedError: This kernel has no such map type.
+            PrivilegeError: A capability, sysctl or limit stands in the way.
+            SyscallError: Anything else.
+        """
+        spec = MapSpec(
+            name=name,
+            type=MapType(type),
+            key_size=key_size,
+            value_size=value_size,
+            max_entries=max_entries,
+            flags=flags,
+        )
+        return cls.from_spec(spec, key=key, value=value)
+
+    @classmethod
+    def from_spec(
+        cls,
+        spec: MapSpec,
+        *,
+        btf_fd: int | None = None,
+        key: Codec | None = None,
+        value: Codec | None = None,
+    ) -> Map[Any, Any]:
+        """Make a new map from a spec; its contents and pinning are the loader's business.
+
+        Args:
+            spec: Left unchanged.
+            btf_fd: The spec's BTF, loaded into the kernel; ``None`` creates the map without types.
+            key: Codec of keys; from the spec's BTF by default.
+            value: Codec of values likewise.
+
+        Raises:
+            SyscallError: As `create`.
+        """
+        spec = completed(spec)
+        inner = None
+        if spec.inner is not None:
+            inner = create(completed(spec.inner), btf_fd=btf_fd)
+        try:
+            fd = create(spec, btf_fd=btf_fd, inner_fd=inner.fileno() if inner else None)
+        finally:
+            if inner is not None:
+                inner.close()
+        return cls._owning(fd, spec, key, value)
+
+    @classmethod
+    def from_fd(
+        cls, fd: int, *, key: Codec | None = None, value: Codec | None = None
+    ) -> Map[Any, Any]:
+        """Open the map behind a descriptor; the caller keeps *fd*. Since Linux 4.13."""
+        return cls._opened(FD(os.dup(fd)), key, value)
+
+    @classmethod
+    def from_id(
+        cls, map_id: int, *, key: Codec | None = None, value: Codec | None = None
+    ) -> Map[Any, Any]:
+        """Open a map by the kernel's id.
+
+        Raises:
+            SyscallError: ``ENOENT`` if there is none.
+            PrivilegeError: Without ``CAP_SYS_ADMIN``.
+
+        Since Linux 4.13.
+        """
+        return cls._opened(bpf.map_get_fd_by_id(map_id), key, value)
+
+    @classmethod
+    def from_pin(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        read_only: bool = False,
+        key: Codec | None = None,
+        value: Codec | None = None,
+    ) -> Map[Any, Any]:
+        """Open the map pinned at *path*.
+
+        Raises:
+            SyscallError: ``ENOENT``, ``EACCES``, …
+            ValueError: Something else is pinned there.
+
+        Since Linux 4.4 (``read_only``: 4.15).
+        """
+        fd = pinning.open_pin(path, flags=OpenFlag.RDONLY if read_only else 0)
+        if pinning.kind_of(fd.fileno()) != "map":
+            fd.close()
+            raise ValueError(f"no map is pinned at {os.fspath(path)}")
+        return cls._opened(fd, key, value)
+
+    @classmethod
+    def _opened(cls, fd: FD, key: Codec | None, value: Codec | None) -> Map[Any, Any]:
+        try:
+            spec = spec_of(fd.fileno())
+        except BaseException:
+            fd.close()
+            raise
+        return cls._owning(fd, spec, key, value)
+
+    # __init__ may refuse a codec whose size does not fit; the descriptor must not outlive that.
+    @classmethod
+    def _owning(
+        cls, fd: FD, spec: MapSpec, key: Codec | None, value: Codec | None
+    ) -> Map[Any, Any]:
+        try:
+            return cast("Map[Any, Any]", cls(fd, spec, key=key, value=value))
+        except BaseException:
+            fd.close()
+            raise
+
+    def clone(self) -> Map[K, V]:
+        """Return another owner of the same map, with a descriptor of its own."""
+        fd = self._fd.dup()
+        return cast("Map[K, V]", self._owning(fd, self.spec, self.key_codec, self._one_value))
+
+    def new_like(self) -> Map[K, V]:
+        """Make a fresh, empty map from the same definition, without types in the kernel."""
+        created = self.from_spec(self.spec, key=self.key_codec, value=self._one_value)
+        return cast("Map[K, V]", created)
+
+    @property
+    def raw(self) -> Map[bytes, bytes]:
+        """Another owner of the same map that takes and gives bytes; close it like any other."""
+        fd = self._fd.dup()
+        key, value = BytesCodec(self.key_size, "key"), BytesCodec(self.value_size)
+        return cast("Map[bytes, bytes]", self._owning(fd, self.spec, key, value))
+
+    @property
+    def _one_value(self) -> Codec:
+        codec = self.value_codec
+        return codec.inner if isinstance(codec, PerCpuCodec) else codec
+
+    # --- elements
+
+    def lookup(self, key: K, *, flags: int = 0) -> V:
+        """Return the value at *key*.
+
+        Args:
+            key: As the key codec takes it.
+            flags: ``BPF_F_LOCK`` takes the value's spin lock (Linux 5.1).
+
+        Returns:
+            The value; a list with one per possible CPU for per-CPU kinds; the id of what a
+            map-in-map or prog array holds.
+
+        Raises:
+            KeyNotFoundError: No such key (a ``KeyError``).
+            SyscallError: Anything else.
+        """
+        data = self._elements.lookup(self.key_codec.encode(key), flags)
+        if data is None:
+            raise self._missing(Cmd.MAP_LOOKUP_ELEM, key)
+        return cast("V", self.value_codec.decode(data))
+
+    def update(self, key: K, value: V, *, flags: int = 0) -> None:
+        """Set the value at *key*.
+
+        Args:
+            key: As the key codec takes it.
+            value: As the value codec takes it; a list with one per possible CPU for per-CPU kinds;
+                a map, program or descriptor for maps that hold those.
+            flags: ``BPF_NOEXIST``, ``BPF_EXIST``, ``BPF_F_LOCK``.
+
+        Raises:
+            MapFullError: A hash or LPM trie holds ``max_entries`` already.
+            KeyOutOfRangeError: An array index is not below ``max_entries``.
+            KeyExistsError: The key exists and ``BPF_NOEXIST`` was given.
+            KeyNotFoundError: It does not and ``BPF_EXIST`` was given.
+            SyscallError: Anything else; ``EPERM`` for a frozen map.
+        """
+        try:
+            self._elements.update(self.key_codec.encode(key), self.value_codec.encode(value), flags)
+        except SyscallError as error:
+            error.context.insert(0, f'update map "{self.name}"')
+            raise
+
+    def delete(self, key: K) -> None:
+        """Remove *key*.
+
+        Raises:
+            KeyNotFoundError: No such key.
+            SyscallError: ``EINVAL`` for arrays, whose elements always exist.
+        """
+        try:
+            found = self._elements.delete(self.key_codec.encode(key))
+        except SyscallError as error:
+            error.context.insert(0, f'delete from map "{self.name}"')
+            raise
+        if not found:
+            raise self._missing(Cmd.MAP_DELETE_ELEM, key)
+
+    def lookup_and_delete(self, key: K) -> V:
+        """Remove *key* and return its value, in one step.
+
+        Raises:
+            KeyNotFoundError: No such key.
+            SyscallError: ``ENOTSUPP`` or ``EINVAL`` where kernel or kind has no such operation.
+
+        Since Linux 5.14 (hashes).
+        """
+        with naming(f'lookup and delete in map "{self.name}"'):
+            data = self._elements.lookup_and_delete(self.key_codec.encode(key))
+        if data is None:
+            raise self._missing(Cmd.MAP_LOOKUP_AND_DELETE_ELEM, key)
+        return cast("V", self.value_codec.decode(data))
+
+    def next_key(self, key: K | None = None) -> K | None:
+        """Return the key after *key*, the first one for ``None``, or ``None`` at the end.
+
+        A key that is gone restarts hashes at the beginning; iterating over the map is safe.
+        """
+        encoded = None if key is None else self.key_codec.encode(key)
+        following = self._elements.next_key(encoded)
+        return None if following is None else cast("K", self.key_codec.decode(following))
+
+    def get(self, key: K, default: D | None = None) -> V | D | None:
+        """Return the value at *key*, or *default* if there is none."""
+        try:
+            data = self._elements.lookup(self.key_codec.encode(key), 0)
+        except SyscallError as error:
+            error.context.insert(0, f'lookup in map "{self.name}"')
+            raise
+        return default if data is None else cast("V", self.value_codec.decode(data))
+
+    def sum(self, key: K) -> int:
+        """Return the sum over all CPUs of a per-CPU number.
+
+        Raises:
+            TypeError: The map is not per-CPU, or its values are not numbers.
+        """
+        if not isinstance(self.value_codec, PerCpuCodec):
+            raise TypeError(f'map "{self.name}" has one value for all CPUs')
+        return sum(cast("list[int]", self.lookup(key)))
+
+    def keys(self) -> Iterator[K]:
+        """Iterate over the keys.
+
+        Keys inserted or deleted meanwhile may be missed or met; none that stays is missed.
+
+        Raises:
+            IterationAborted: The map changes faster than it can be walked.
+        """
+        for key in self._raw_keys():
+            yield cast("K", self.key_codec.decode(key))
+
+    def items(self) -> Iterator[tuple[K, V]]:
+        """Iterate over keys and values; entries deleted meanwhile are left out."""
+        for key in self._raw_keys():
+            data = self._elements.lookup(key, 0)
+            if data is not None:
+                yield (
+                    cast("K", self.key_codec.decode(key)),
+                    cast("V", self.value_codec.decode(data)),
+                )
+
+    def values(self) -> Iterator[V]:
+        """Iterate over the values; entries deleted meanwhile are left out."""
+        for _, value in self.items():  # noqa: PERF102 - this is what values() is made of
+            yield value
+
+    def clear(self) -> None:
+        """Remove every entry that is there when the walk starts.
+
+        Raises:
+            SyscallError: ``EINVAL`` for arrays, whose elements always exist.
+        """
+        for key in list(self._raw_keys()):
+            self._elements.delete(key)
+
+    def _raw_keys(self) -> Iterable[bytes]:
+        if self.type in KEYLESS or not self.key_size:
+            raise TypeError(f'map "{self.name}" has no keys ({self.type})')
+        if self.type in ARRAYS and self.key_size == 4:
+            return iterate.array_keys(self.max_entries)
+        return iterate.keys(self._elements, self.max_entries, self.name)
+
+    def _missing(self, cmd: Cmd, key: object) -> KeyNotFoundError:
+        return KeyNotFoundError(str(cmd), errno.ENOENT, f'no key {key!r} in map "{self.name}"')
+
+    __getitem__ = lookup
+
+    def __setitem__(self, key: K, value: V) -> None:
+        self.update(key, value)
+
+    def __delitem__(self, key: K) -> None:
+        self.delete(key)
+
+    def __contains__(self, key: K) -> bool:
+        return self._elements.lookup(self.key_codec.encode(key), 0) is not None
+
+    def __iter__(self) -> Iterator[K]:
+        return self.keys()
+
+    def __len__(self) -> int:
+        """Count the entries, by walking over them."""
+        if self.type in ARRAYS:
+            return self.max_entries
+        return sum(1 for _ in self._raw_keys())
+
+    def __bool__(self) -> bool:
+        # A map is an object, not a collection to be tested for emptiness by a walk over it.
+        return True
+
+    # --- the whole map
+
+    def freeze(self) -> None:
+        """Refuse changes by system calls from now on, for ever. Since Linux 5.2."""
+        with naming(f'freeze map "{self.name}"'):
+            bpf.map_freeze(MapElem(map_fd=self.fileno()))
+
+    def memory(self, *, writable: bool = True) -> mmap.mmap:
+        """Map the values of a ``BPF_F_MMAPABLE`` array into this process.
+
+        Element *i* starts at ``i * round_up(value_size, 8)``. The mapping outlives the `Map`; close
+        it yourself.
+
+        Args:
+            writable: A frozen map can only be mapped read-only.
+
+        Raises:
+            SyscallError: ``EPERM`` for a frozen map, ``EINVAL`` without the flag.
+
+        Since Linux 5.5.
+        """
+        length = (self.value_size + 7 & ~7) * self.max_entries
+        length = -(-length // mmap.PAGESIZE) * mmap.PAGESIZE
+        with naming(f'map the memory of map "{self.name}"'):
+            return kernel.current().mmap(self.fileno(), length, writable=writable)
+
+    def info(self) -> MapDetails:
+        """Return what the kernel knows about the map. Since Linux 4.13."""
+        return map_info(self.fileno())
+
+    @property
+    def id(self) -> int:
+        """The kernel's id for it."""
+        return self.info().id
+
+    def close(self) -> None:
+        """Close the descriptor; closing twice is fine.
+
+        The kernel keeps the map as long as a pin, a program or another descriptor holds it.
+        """
+        self._elements.close()
+        super().close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"fd {self.fileno()}"
+        return f'<Map "{self.name}" {self.type} {self.max_entries} entries, {state}>'
+
+
+def loaded_maps() -> Iterator[Map[Any, Any]]:
+    """Open every map the kernel holds, one after another; the caller closes each.
+
+    Maps that vanish meanwhile are left out.
+
+    Raises:
+        PrivilegeError: Without ``CAP_SYS_ADMIN``.
+
+    Since Linux 4.13.
+    """
+    last = 0
+    while (map_id := bpf.map_get_next_id(last)) is not None:
+        last = map_id
+        try:
+            opened = Map.from_id(map_id)
+        except SyscallError as error:
+            if error.errno == errno.ENOENT:
+                continue
+            raise
+        yield opened
