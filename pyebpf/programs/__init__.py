@@ -1,0 +1,1 @@
+"""Programs in the kernel: loaded with the verifier's log, run, and asked about."""

@@ -1,0 +1,88 @@
+"""What the kernel knows about a program: ``struct bpf_prog_info`` as a frozen dataclass."""
+
+from __future__ import annotations
+
+import array
+from dataclasses import dataclass
+
+from pyebpf.sys import bpf
+from pyebpf.uapi.bpf import ProgType
+from pyebpf.uapi.info import ProgInfo
+
+__all__ = ["ProgramInfo", "program_info"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramInfo:
+    """A program as the kernel describes it.
+
+    Attributes:
+        id: The kernel's id.
+        type: ``enum bpf_prog_type``.
+        name: The kernel's copy of its name, at most 15 bytes.
+        tag: First 8 bytes of the hash over its instructions, as hexadecimal text.
+        map_ids: Ids of the maps it uses.
+        btf_id: Id of its BTF, 0 without.
+        gpl_compatible: Whether its licence is GPL compatible.
+        created_by_uid: Who loaded it.
+        load_time: Nanoseconds since boot (``CLOCK_BOOTTIME``).
+        xlated_size: Bytes of verified code.
+        jited_size: Bytes of machine code, 0 where the kernel interprets or hides it.
+        verified_instructions: Instructions the verifier processed (Linux 5.16), else 0.
+        run_count: Runs while statistics were on (Linux 5.1).
+        run_time_ns: Nanoseconds spent in those runs.
+        recursion_misses: Runs skipped because it was running already (Linux 5.12).
+    """
+
+    id: int
+    type: ProgType
+    name: str
+    tag: str
+    map_ids: tuple[int, ...]
+    btf_id: int
+    gpl_compatible: bool
+    created_by_uid: int
+    load_time: int
+    xlated_size: int
+    jited_size: int
+    verified_instructions: int
+    run_count: int
+    run_time_ns: int
+    recursion_misses: int
+
+
+def program_info(fd: int) -> ProgramInfo:
+    """Ask the kernel about the program behind *fd*.
+
+    Raises:
+        SyscallError: *fd* is not a program's.
+
+    Since Linux 4.13.
+    """
+    raw = ProgInfo()
+    bpf.obj_get_info_by_fd(fd, raw)
+    map_ids: tuple[int, ...] = ()
+    # Two passes: the first learns how many there are. Every other counter must be zero in the
+    # second one, or the kernel tries to fill that array too.
+    if raw.nr_map_ids:
+        ids = array.array("I", bytes(4 * raw.nr_map_ids))
+        again = ProgInfo(nr_map_ids=raw.nr_map_ids, map_ids=ids)
+        bpf.obj_get_info_by_fd(fd, again)
+        map_ids = tuple(ids)[: again.nr_map_ids]
+    return ProgramInfo(
+        id=raw.id,
+        type=ProgType(raw.type),
+        name=bytes(raw.name).partition(b"\0")[0].decode(errors="replace"),
+        tag=bytes(raw.tag).hex(),
+        map_ids=map_ids,
+        btf_id=raw.btf_id,
+        gpl_compatible=bool(raw.gpl_compatible),
+        created_by_uid=raw.created_by_uid,
+        load_time=raw.load_time,
+        xlated_size=raw.xlated_prog_len,
+        jited_size=raw.jited_prog_len,
+        verified_instructions=raw.verified_insns,
+        run_count=raw.run_cnt,
+        run_time_ns=raw.run_time_ns,
+        recursion_misses=raw.recursion_misses,
+    )

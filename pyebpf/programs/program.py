@@ -1,0 +1,221 @@
+"""A loaded program: `Program`, and what its test run returns.
+
+Owns one descriptor. The kernel keeps the program as long as a descriptor, a pin, an attachment or a
+prog array holds it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pyebpf import pinning
+from pyebpf.asm.instruction import Instruction
+from pyebpf.errors import SyscallError
+from pyebpf.handle import Handle
+from pyebpf.programs.info import ProgramInfo, program_info
+from pyebpf.spec import ProgramSpec
+from pyebpf.sys import bpf
+from pyebpf.sys.fd import FD
+from pyebpf.uapi.attrs import ProgTestRun
+from pyebpf.uapi.bpf import ProgType
+
+__all__ = ["Program", "RunResult", "loaded_programs"]
+
+# Room behind the input for a program that grows the packet: XDP_PACKET_HEADROOM and a page's tail.
+OUTPUT_HEADROOM = 256 + 256
+# Kinds whose test run refuses data_in/data_out: they take a context only.
+CONTEXT_ONLY = frozenset({ProgType.RAW_TRACEPOINT, ProgType.SYSCALL, ProgType.STRUCT_OPS})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What ``BPF_PROG_TEST_RUN`` returned.
+
+    Attributes:
+        retval: The program's return value, as an unsigned 32-bit number.
+        data: The packet afterwards, or ``b""`` for kinds without one.
+        ctx: The context afterwards, or ``b""`` if none was given.
+        duration_ns: Mean nanoseconds of one run.
+    """
+
+    retval: int
+    data: bytes
+    ctx: bytes
+    duration_ns: int
+
+
+class Program(Handle):
+    """A program in the kernel.
+
+    Args:
+        fd: Its descriptor; this object owns it from now on.
+        name: Its name in the object file, or the kernel's copy, cut to 15 bytes.
+        type: ``enum bpf_prog_type``.
+        spec: What it was loaded from, or ``None`` if it was opened.
+        verifier_log: The log of its load, ``""`` unless one was asked for.
+
+    Since Linux 3.18.
+    """
+
+    KIND = "program"
+
+    def __init__(
+        self,
+        fd: FD,
+        *,
+        name: str,
+        type: ProgType,  # noqa: A002 - the kernel's word
+        spec: ProgramSpec | None = None,
+        verifier_log: str = "",
+    ) -> None:
+        super().__init__(fd)
+        self.name = name
+        self.type = type
+        self.spec = spec
+        self.verifier_log = verifier_log
+
+    @classmethod
+    def from_fd(cls, fd: int) -> Program:
+        """Open the program behind a descriptor; the caller keeps *fd*.
+
+        Raises:
+            SyscallError: *fd* is not a program's.
+        """
+        return cls._adopt(FD(os.dup(fd)))
+
+    @classmethod
+    def from_id(cls, program_id: int) -> Program:
+        """Open a program by the kernel's id.
+
+        Raises:
+            SyscallError: ``ENOENT`` if there is none.
+            PrivilegeError: Without ``CAP_SYS_ADMIN``.
+
+        Since Linux 4.13.
+        """
+        return cls._adopt(bpf.prog_get_fd_by_id(program_id))
+
+    @classmethod
+    def from_pin(cls, path: str | os.PathLike[str]) -> Program:
+        """Open the program pinned at *path*.
+
+        Raises:
+            SyscallError: ``ENOENT``, ``EACCES``, …
+            ValueError: Something else is pinned there.
+
+        Since Linux 4.4.
+        """
+        fd = pinning.open_pin(path)
+        if pinning.kind_of(fd.fileno()) != "program":
+            fd.close()
+            raise ValueError(f"no program is pinned at {os.fspath(path)}")
+        return cls._adopt(fd)
+
+    @classmethod
+    def _adopt(cls, fd: FD) -> Program:
+        try:
+            info = program_info(fd.fileno())
+        except BaseException:
+            fd.close()
+            raise
+        return cls(fd, name=info.name, type=info.type)
+
+    def info(self) -> ProgramInfo:
+        """Return what the kernel knows about the program. Since Linux 4.13."""
+        return program_info(self.fileno())
+
+    @property
+    def id(self) -> int:
+        """The kernel's id for it."""
+        return self.info().id
+
+    @property
+    def instructions(self) -> tuple[Instruction, ...]:
+        """The instructions of the object file, or none for a program that was only opened."""
+        return self.spec.instructions if self.spec is not None else ()
+
+    def run(
+        self,
+        data: bytes | bytearray | memoryview = b"",
+        *,
+        ctx: bytes | bytearray | memoryview = b"",
+        repeat: int = 1,
+        flags: int = 0,
+        cpu: int = 0,
+        batch_size: int = 0,
+    ) -> RunResult:
+        """Run the program on made-up input, without attaching it.
+
+        Never repeated by the library, not even when a signal interrupts it: its effects are real.
+
+        Args:
+            data: The packet; network kinds need at least 14 bytes.
+            ctx: The context structure, where the kind takes one.
+            repeat: Number of runs.
+            flags: ``BPF_F_TEST_*`` (Linux 5.10).
+            cpu: CPU to run on, with ``BPF_F_TEST_RUN_ON_CPU``.
+            batch_size: Frames at a time, with ``BPF_F_TEST_XDP_LIVE_FRAMES`` (Linux 5.18).
+
+        Returns:
+            The return value, the packet and the context afterwards, and the mean duration.
+
+        Raises:
+            SyscallError: ``ENOTSUPP`` if the kind cannot be run this way, ``EINTR`` after a signal.
+
+        Since Linux 4.12 (networking), 5.10 (raw tracepoints), 5.14 (syscall programs).
+        """
+        attr = ProgTestRun(
+            prog_fd=self.fileno(), repeat=repeat, flags=flags, cpu=cpu, batch_size=batch_size
+        )
+        if len(data):
+            attr.data_in, attr.data_size_in = data, len(data)
+        wants_output = self.type not in CONTEXT_ONLY and len(data) and not batch_size
+        data_out = bytearray(len(data) + OUTPUT_HEADROOM) if wants_output else None
+        if data_out is not None:
+            attr.data_out, attr.data_size_out = data_out, len(data_out)
+        ctx_out = None
+        if len(ctx):
+            attr.ctx_in, attr.ctx_size_in = ctx, len(ctx)
+            if self.type not in CONTEXT_ONLY:
+                ctx_out = bytearray(len(ctx))
+                attr.ctx_out, attr.ctx_size_out = ctx_out, len(ctx)
+        try:
+            bpf.prog_test_run(attr)
+        except SyscallError as error:
+            error.context.insert(0, f'run program "{self.name}"')
+            raise
+        return RunResult(
+            retval=attr.retval,
+            data=bytes(data_out[: attr.data_size_out]) if data_out is not None else b"",
+            ctx=bytes(ctx_out[: attr.ctx_size_out]) if ctx_out is not None else b"",
+            duration_ns=attr.duration,
+        )
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"fd {self.fileno()}"
+        return f'<Program "{self.name}" {self.type} {state}>'
+
+
+def loaded_programs() -> Iterator[Program]:
+    """Open every program the kernel holds, one after another; the caller closes each.
+
+    Programs that vanish meanwhile are left out.
+
+    Raises:
+        PrivilegeError: Without ``CAP_SYS_ADMIN``.
+
+    Since Linux 4.13.
+    """
+    last = 0
+    while (program_id := bpf.prog_get_next_id(last)) is not None:
+        last = program_id
+        try:
+            program = Program.from_id(program_id)
+        except SyscallError as error:
+            if error.errno == errno.ENOENT:
+                continue
+            raise
+        yield program
