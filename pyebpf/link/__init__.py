@@ -1,0 +1,26 @@
+"""Attaching programs to hooks, one module a hook; every function returns a `Link`."""
+
+from __future__ import annotations
+
+from pyebpf.link.auto import attach
+from pyebpf.link.base import Link, LinkDetails, loaded_links
+from pyebpf.link.raw_tracepoint import attach_raw_tracepoint
+from pyebpf.link.socket import attach_socket
+from pyebpf.link.tracepoint import attach_tracepoint
+from pyebpf.link.tracing import attach_tracing
+from pyebpf.link.uprobe import attach_uprobe
+from pyebpf.link.xdp import XdpMode, attach_xdp
+
+__all__ = [
+    "Link",
+    "LinkDetails",
+    "XdpMode",
+    "attach",
+    "attach_raw_tracepoint",
+    "attach_socket",
+    "attach_tracepoint",
+    "attach_tracing",
+    "attach_uprobe",
+    "attach_xdp",
+    "loaded_links",
+]

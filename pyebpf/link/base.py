@@ -1,0 +1,172 @@
+"""An attachment: `Link`, the owner of what keeps a program on its hook.
+
+Closing a link detaches, unless it is pinned. A forgotten link warns (``ResourceWarning``) and
+detaches when it is collected: keep it, close it or pin it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pyebpf import pinning
+from pyebpf.errors import NotSupportedError, SyscallError, naming
+from pyebpf.handle import Handle
+from pyebpf.programs.program import Program
+from pyebpf.sys import bpf
+from pyebpf.sys.fd import FD
+from pyebpf.uapi.attrs import LinkDetach, LinkUpdate
+from pyebpf.uapi.bpf import LinkType
+from pyebpf.uapi.info import LinkInfo
+
+__all__ = ["Link", "LinkDetails", "loaded_links"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkDetails:
+    """A link as the kernel describes it.
+
+    Attributes:
+        id: The kernel's id.
+        type: ``enum bpf_link_type``.
+        program_id: Id of the attached program.
+    """
+
+    id: int
+    type: LinkType
+    program_id: int
+
+
+class Link(Handle):
+    """A ``bpf_link``: keeps a program attached while a descriptor or a pin holds it.
+
+    Args:
+        fd: Its descriptor; this object owns it from now on.
+        target: What it is attached to, for people: ``"tracepoint sched/sched_switch"``.
+
+    Since Linux 5.7.
+    """
+
+    KIND = "link"
+
+    def __init__(self, fd: FD, *, target: str = "") -> None:
+        super().__init__(fd)
+        self.target = target
+
+    @classmethod
+    def from_fd(cls, fd: int) -> Link:
+        """Open the link behind a descriptor; the caller keeps *fd*."""
+        return cls(FD(os.dup(fd)))
+
+    @classmethod
+    def from_id(cls, link_id: int) -> Link:
+        """Open a link by the kernel's id.
+
+        Raises:
+            SyscallError: ``ENOENT`` if there is none.
+            PrivilegeError: Without ``CAP_SYS_ADMIN``.
+
+        Since Linux 5.8.
+        """
+        return cls(bpf.link_get_fd_by_id(link_id))
+
+    @classmethod
+    def from_pin(cls, path: str | os.PathLike[str]) -> Link:
+        """Open the link pinned at *path*.
+
+        Raises:
+            SyscallError: ``ENOENT``, ``EACCES``, …
+            ValueError: Something else is pinned there.
+
+        Since Linux 5.7.
+        """
+        fd = pinning.open_pin(path)
+        if pinning.kind_of(fd.fileno()) != "link":
+            fd.close()
+            raise ValueError(f"no link is pinned at {os.fspath(path)}")
+        return cls(fd)
+
+    def info(self) -> LinkDetails:
+        """Return what the kernel knows about the link. Since Linux 5.8."""
+        raw = LinkInfo()
+        bpf.obj_get_info_by_fd(self.fileno(), raw)
+        return LinkDetails(id=raw.id, type=LinkType(raw.type), program_id=raw.prog_id)
+
+    @property
+    def id(self) -> int:
+        """The kernel's id for it."""
+        return self.info().id
+
+    def update(self, program: Program) -> None:
+        """Put another program of the same kind in place, without a gap.
+
+        Raises:
+            SyscallError: ``EINVAL`` if the hook cannot replace programs.
+
+        Since Linux 5.7.
+        """
+        with naming(f'update link to program "{program.name}"'):
+            bpf.link_update(LinkUpdate(link_fd=self.fileno(), new_prog_fd=program.fileno()))
+
+    def detach(self) -> None:
+        """Detach at once, pinned or not; the link stays open, attached to nothing.
+
+        Raises:
+            SyscallError: ``EOPNOTSUPP`` for hooks that only detach by closing.
+
+        Since Linux 5.9.
+        """
+        with naming(f"detach from {self.target}" if self.target else "detach link"):
+            bpf.link_detach(LinkDetach(link_fd=self.fileno()))
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"fd {self.fileno()}"
+        return f"<{type(self).__name__} {self.target or 'link'}, {state}>"
+
+
+class DescriptorLink(Link):
+    """An attachment that is no ``bpf_link``: an open descriptor holds it.
+
+    It cannot be pinned, updated or asked about; closing is detaching.
+    """
+
+    def _refuse(self, what: str) -> NotSupportedError:
+        return NotSupportedError(f"{what} of {self.target} without a bpf_link")
+
+    def pin(self, path: str | os.PathLike[str]) -> None:
+        """Not possible; raises `NotSupportedError`."""
+        raise self._refuse("pinning")
+
+    def info(self) -> LinkDetails:
+        """Not possible; raises `NotSupportedError`."""
+        raise self._refuse("information")
+
+    def update(self, program: Program) -> None:
+        """Not possible; raises `NotSupportedError`."""
+        raise self._refuse("update")
+
+    def detach(self) -> None:
+        """Detach, which here is closing."""
+        self.close()
+
+
+def loaded_links() -> Iterator[Link]:
+    """Open every link the kernel holds, one after another; the caller closes each.
+
+    Raises:
+        PrivilegeError: Without ``CAP_SYS_ADMIN``.
+
+    Since Linux 5.8.
+    """
+    last = 0
+    while (link_id := bpf.link_get_next_id(last)) is not None:
+        last = link_id
+        try:
+            opened = Link.from_id(link_id)
+        except SyscallError as error:
+            if error.errno == errno.ENOENT:
+                continue
+            raise
+        yield opened

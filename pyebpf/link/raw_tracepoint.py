@@ -1,0 +1,43 @@
+"""Raw tracepoints: ``SEC("raw_tp/name")`` — the kernel's own arguments, no copying."""
+
+from __future__ import annotations
+
+import errno
+
+from pyebpf.errors import SyscallError, naming
+from pyebpf.link.base import Link
+from pyebpf.programs.program import Program
+from pyebpf.sys import bpf
+from pyebpf.uapi.attrs import RawTracepointOpen
+
+__all__ = ["attach_raw_tracepoint"]
+
+
+def attach_raw_tracepoint(program: Program, name: str, *, cookie: int | None = None) -> Link:
+    """Attach *program* to a raw tracepoint.
+
+    Args:
+        program: Of type ``BPF_PROG_TYPE_RAW_TRACEPOINT`` or its writable kind; may be closed
+            afterwards.
+        name: The tracepoint without its category, such as ``"sched_switch"``.
+        cookie: What ``bpf_get_attach_cookie()`` returns in the program (Linux 6.10).
+
+    Returns:
+        A link that detaches when closed (a ``bpf_link`` since Linux 5.8).
+
+    Raises:
+        SyscallError: ``ENOENT``: no such tracepoint.
+
+    Since Linux 4.17.
+    """
+    with naming(f'attach program "{program.name}" to raw tracepoint {name}'):
+        attr = RawTracepointOpen(prog_fd=program.fileno(), name=name.encode() + b"\0")
+        if cookie:
+            attr.cookie = cookie
+        try:
+            fd = bpf.raw_tracepoint_open(attr)
+        except SyscallError as error:
+            if error.errno == errno.ENOENT:
+                error.detail = f"the kernel has no tracepoint {name!r}"
+            raise
+        return Link(fd, target=f"raw tracepoint {name}")

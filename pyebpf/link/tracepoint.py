@@ -1,0 +1,39 @@
+"""Static tracepoints: ``SEC("tracepoint/category/name")``."""
+
+from __future__ import annotations
+
+from pyebpf.errors import naming
+from pyebpf.host import tracefs
+from pyebpf.link.base import Link
+from pyebpf.link.perf_event import attach_event
+from pyebpf.programs.program import Program
+from pyebpf.sys import perf_event
+
+__all__ = ["attach_tracepoint"]
+
+
+def attach_tracepoint(
+    program: Program, category: str, name: str, *, cookie: int | None = None
+) -> Link:
+    """Attach *program* to a tracepoint; it runs on every CPU and for every process.
+
+    Args:
+        program: Of type ``BPF_PROG_TYPE_TRACEPOINT``; may be closed afterwards.
+        category: A directory of tracefs' ``events``, such as ``"sched"``.
+        name: One of its tracepoints, such as ``"sched_process_exec"``.
+        cookie: What ``bpf_get_attach_cookie()`` returns in the program (Linux 5.15).
+
+    Returns:
+        A link that detaches when closed.
+
+    Raises:
+        LoadError: No such tracepoint.
+        SyscallError: ``EEXIST`` if the program is attached there already, …
+
+    Since Linux 4.7.
+    """
+    target = f"tracepoint {category}/{name}"
+    with naming(f'attach program "{program.name}" to {target}'):
+        # One event on one CPU is enough: the program hangs on the tracepoint itself.
+        event = perf_event.open_tracepoint(tracefs.tracepoint_id(category, name))
+        return attach_event(program, event, target=target, cookie=cookie)
