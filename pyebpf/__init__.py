@@ -1,0 +1,162 @@
+"""pyebpf: load clang-compiled eBPF objects, attach their programs and read their events.
+
+x.bpf.o ──elf/──▶ spec.py ──loader/──▶ maps/ programs/ ──link/──▶ hook ──▶ ring, perf ──readers/──▶
+            ▲       ▲                     │     ▲                               │          your code
+          asm/    btf/      features.py   │     └── host/ (/proc, /sys)         │
+            ▲       ▲            │        ▼                                     │
+            └───────┴── uapi/ ◀──┴────── sys/  ◀────────────────────────────────┘
+pure column: bytes in, data out,          kernel column: the only code that
+any OS; same file, same spec              asks the running system
+
+Five nouns: Spec (plain data), Kernel (the seam to the system), FD (owner of one descriptor), object
+(Map, Program, Link, BtfObject: each owns one FD), Reader. Five verbs: parse, load, attach, read,
+close.
+
+    import pyebpf
+
+    with pyebpf.load("trace_exec.bpf.o") as bpf:
+        with bpf.reader("events", record="exec_event") as events:
+            bpf.attach()
+            for event in events:
+                print(event.pid, event.comm)
+
+Names are looked up when they are first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    # For type checkers and editors only; what runs is __getattr__ below. No cycle hides here.
+    from pyebpf import link as link
+    from pyebpf.btf.btf import Btf as Btf
+    from pyebpf.btf_object import BtfObject as BtfObject
+    from pyebpf.btf_object import loaded_btfs as loaded_btfs
+    from pyebpf.elf import load_spec as load_spec
+    from pyebpf.errors import AsmError as AsmError
+    from pyebpf.errors import BtfError as BtfError
+    from pyebpf.errors import ClosedError as ClosedError
+    from pyebpf.errors import CoreRelocationError as CoreRelocationError
+    from pyebpf.errors import EbpfError as EbpfError
+    from pyebpf.errors import ElfError as ElfError
+    from pyebpf.errors import ExternError as ExternError
+    from pyebpf.errors import FormatError as FormatError
+    from pyebpf.errors import IterationAborted as IterationAborted
+    from pyebpf.errors import KeyExistsError as KeyExistsError
+    from pyebpf.errors import KeyNotFoundError as KeyNotFoundError
+    from pyebpf.errors import KeyOutOfRangeError as KeyOutOfRangeError
+    from pyebpf.errors import LoadError as LoadError
+    from pyebpf.errors import MapFullError as MapFullError
+    from pyebpf.errors import MapIncompatibleError as MapIncompatibleError
+    from pyebpf.errors import NetlinkError as NetlinkError
+    from pyebpf.errors import NotSupportedError as NotSupportedError
+    from pyebpf.errors import PrivilegeError as PrivilegeError
+    from pyebpf.errors import ReaderTimeout as ReaderTimeout
+    from pyebpf.errors import SyscallError as SyscallError
+    from pyebpf.errors import UnreferencedSymbolError as UnreferencedSymbolError
+    from pyebpf.errors import VerifierError as VerifierError
+    from pyebpf.link.auto import attach as attach
+    from pyebpf.link.base import Link as Link
+    from pyebpf.link.base import loaded_links as loaded_links
+    from pyebpf.link.xdp import XdpMode as XdpMode
+    from pyebpf.loader.collection import Collection as Collection
+    from pyebpf.loader.collection import load as load
+    from pyebpf.loader.variables import Variable as Variable
+    from pyebpf.maps.map import Map as Map
+    from pyebpf.maps.map import loaded_maps as loaded_maps
+    from pyebpf.programs.program import Program as Program
+    from pyebpf.programs.program import RunResult as RunResult
+    from pyebpf.programs.program import loaded_programs as loaded_programs
+    from pyebpf.readers.perf import PerfReader as PerfReader
+    from pyebpf.readers.ring import RingReader as RingReader
+    from pyebpf.spec import CollectionSpec as CollectionSpec
+    from pyebpf.spec import MapSpec as MapSpec
+    from pyebpf.spec import ProgramSpec as ProgramSpec
+    from pyebpf.spec import VariableSpec as VariableSpec
+    from pyebpf.sys.bpf import bpf as bpf
+    from pyebpf.uapi.bpf import AttachType as AttachType
+    from pyebpf.uapi.bpf import LinkType as LinkType
+    from pyebpf.uapi.bpf import MapFlag as MapFlag
+    from pyebpf.uapi.bpf import MapType as MapType
+    from pyebpf.uapi.bpf import ProgFlag as ProgFlag
+    from pyebpf.uapi.bpf import ProgType as ProgType
+    from pyebpf.uapi.bpf import UpdateFlag as UpdateFlag
+    from pyebpf.uapi.net import XdpAction as XdpAction
+
+__version__ = "0.1.0"
+
+# In the order of the picture: parse, load, attach, read; then their words, and what goes wrong.
+_HOMES = {
+    "load_spec": "pyebpf.elf",
+    "CollectionSpec": "pyebpf.spec",
+    "MapSpec": "pyebpf.spec",
+    "ProgramSpec": "pyebpf.spec",
+    "VariableSpec": "pyebpf.spec",
+    "Btf": "pyebpf.btf.btf",
+    "load": "pyebpf.loader.collection",
+    "Collection": "pyebpf.loader.collection",
+    "Variable": "pyebpf.loader.variables",
+    "Map": "pyebpf.maps.map",
+    "Program": "pyebpf.programs.program",
+    "RunResult": "pyebpf.programs.program",
+    "BtfObject": "pyebpf.btf_object",
+    "attach": "pyebpf.link.auto",
+    "link": "pyebpf.link",
+    "Link": "pyebpf.link.base",
+    "XdpMode": "pyebpf.link.xdp",
+    "PerfReader": "pyebpf.readers.perf",
+    "RingReader": "pyebpf.readers.ring",
+    "loaded_maps": "pyebpf.maps.map",
+    "loaded_programs": "pyebpf.programs.program",
+    "loaded_links": "pyebpf.link.base",
+    "loaded_btfs": "pyebpf.btf_object",
+    "bpf": "pyebpf.sys.bpf",
+    "MapType": "pyebpf.uapi.bpf",
+    "ProgType": "pyebpf.uapi.bpf",
+    "AttachType": "pyebpf.uapi.bpf",
+    "LinkType": "pyebpf.uapi.bpf",
+    "MapFlag": "pyebpf.uapi.bpf",
+    "ProgFlag": "pyebpf.uapi.bpf",
+    "UpdateFlag": "pyebpf.uapi.bpf",
+    "XdpAction": "pyebpf.uapi.net",
+    "EbpfError": "pyebpf.errors",
+    "SyscallError": "pyebpf.errors",
+    "KeyNotFoundError": "pyebpf.errors",
+    "KeyExistsError": "pyebpf.errors",
+    "MapFullError": "pyebpf.errors",
+    "KeyOutOfRangeError": "pyebpf.errors",
+    "PrivilegeError": "pyebpf.errors",
+    "VerifierError": "pyebpf.errors",
+    "NetlinkError": "pyebpf.errors",
+    "NotSupportedError": "pyebpf.errors",
+    "FormatError": "pyebpf.errors",
+    "ElfError": "pyebpf.errors",
+    "BtfError": "pyebpf.errors",
+    "AsmError": "pyebpf.errors",
+    "LoadError": "pyebpf.errors",
+    "CoreRelocationError": "pyebpf.errors",
+    "ExternError": "pyebpf.errors",
+    "MapIncompatibleError": "pyebpf.errors",
+    "UnreferencedSymbolError": "pyebpf.errors",
+    "IterationAborted": "pyebpf.errors",
+    "ReaderTimeout": "pyebpf.errors",
+    "ClosedError": "pyebpf.errors",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(home)
+    value = module if home == f"{__name__}.{name}" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

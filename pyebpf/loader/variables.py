@@ -1,0 +1,121 @@
+"""Global variables of a loaded object: `Variable`, a typed window into its section's map."""
+
+from __future__ import annotations
+
+import mmap
+from typing import Any
+
+from pyebpf.btf import values
+from pyebpf.errors import BtfError, ClosedError
+from pyebpf.maps.map import Map
+from pyebpf.spec import VariableSpec
+from pyebpf.uapi.bpf import MapFlag
+
+__all__ = ["SectionMemory", "Variable"]
+
+
+class SectionMemory:
+    """The bytes of a data section's map, shared with the running programs.
+
+    Through memory where the kernel maps arrays (Linux 5.5); before that a write reads, changes and
+    writes back the whole section, and may undo what a program wrote meanwhile.
+
+    Args:
+        section: The map; must stay open.
+        frozen: It can only be read.
+    """
+
+    def __init__(self, section: Map[Any, Any], *, frozen: bool) -> None:
+        self.name = section.name
+        self.frozen = frozen
+        self._section: Map[bytes, bytes] = section.raw
+        self._memory: mmap.mmap | None = None
+        if section.flags & MapFlag.MMAPABLE:
+            try:
+                self._memory = section.memory(writable=not frozen)
+            except BaseException:
+                self._section.close()
+                raise
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return *size* bytes from *offset*."""
+        if self._memory is not None:
+            return self._memory[offset : offset + size]
+        return self._section[bytes(4)][offset : offset + size]
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Put *data* at *offset*."""
+        if self._memory is not None:
+            self._memory[offset : offset + len(data)] = data
+            return
+        whole = bytearray(self._section[bytes(4)])
+        whole[offset : offset + len(data)] = data
+        self._section[bytes(4)] = bytes(whole)
+
+    def close(self) -> None:
+        """Unmap; closing twice is fine."""
+        if self._memory is not None:
+            self._memory.close()
+        self._section.close()
+
+
+class Variable:
+    """A global variable of a loaded object.
+
+    Args:
+        spec: Its place and type.
+        memory: Its section.
+    """
+
+    def __init__(self, spec: VariableSpec, memory: SectionMemory) -> None:
+        self.spec = spec
+        self._memory = memory
+
+    @property
+    def name(self) -> str:
+        """The C name."""
+        return self.spec.name
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it is a constant (``.rodata``): set it in the spec, before loading."""
+        return self._memory.frozen
+
+    @property
+    def raw(self) -> bytes:
+        """The current value as bytes."""
+        try:
+            return self._memory.read(self.spec.offset, self.spec.size)
+        except ValueError:
+            raise ClosedError(f'variable "{self.name}" of a closed collection') from None
+
+    @raw.setter
+    def raw(self, value: bytes) -> None:
+        if self.read_only:
+            raise TypeError(f'variable "{self.name}" is constant once loaded; set it in the spec')
+        if len(value) != self.spec.size:
+            raise ValueError(
+                f'variable "{self.name}" takes {self.spec.size} bytes, not {len(value)}'
+            )
+        try:
+            self._memory.write(self.spec.offset, value)
+        except ValueError:
+            raise ClosedError(f'variable "{self.name}" of a closed collection') from None
+
+    @property
+    def value(self) -> object:
+        """The current value, typed by BTF: int, bool, enum, str, list or record."""
+        return self._codec().decode(self.raw)
+
+    @value.setter
+    def value(self, value: object) -> None:
+        self.raw = self._codec().encode(value)
+
+    def _codec(self) -> values.Codec:
+        btf = self.spec.map.btf
+        if btf is None or not self.spec.type_id:
+            raise BtfError(f'variable "{self.name}" has no type; use .raw')
+        return values.codec(btf, self.spec.type_id)
+
+    def __repr__(self) -> str:
+        return f"<Variable {self.name!r} of {self._memory.name}>"
