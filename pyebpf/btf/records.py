@@ -24,7 +24,7 @@ from pyebpf.btf.codec import Buffer, Codec, bits, too_short
 from pyebpf.btf.decode import ByteOrder
 from pyebpf.errors import BtfError
 
-__all__ = ["Layout", "Place", "Record", "RecordCodec", "record_codec"]
+__all__ = ["Layout", "Place", "Record", "RecordCodec"]
 
 
 class Place(NamedTuple):
@@ -386,14 +386,3 @@ def _record_decoder(
             raise too_short(type_name, packer.size, buffer) from None
 
     return decode
-
-
-def record_codec(
-    type_name: str, byteorder: ByteOrder, size: int, name: str, places: Sequence[Place]
-) -> RecordCodec:
-    """Return the codec of a struct of *size* bytes with fields at *places*; *name* is the class's.
-
-    Raises:
-        BtfError: The places do not fit the size.
-    """
-    return RecordCodec(type_name, byteorder, size, name, places)

@@ -71,6 +71,16 @@ def test_a_name_may_stand_in_the_strings_twice() -> None:
     assert Btf.decode(builder.build()).ids("int") == [1, 2]
 
 
+def test_a_large_string_area_is_read_up_to_the_first_hit() -> None:
+    """Kernels have each string once."""
+    builder = BtfBuilder()
+    builder.int("int", 4)
+    builder.string("x" * (1 << 20))
+    builder.known.clear()
+    builder.int("int", 8)
+    assert Btf.decode(builder.build()).ids("int") == [1]
+
+
 def test_names_need_not_be_text() -> None:
     """Bytes that are not UTF-8 survive as surrogates, and find their type."""
     builder = BtfBuilder()
@@ -121,14 +131,16 @@ def test_sizes_multiply_through_arrays() -> None:
     assert [btf.size_of(number) for number in (1, 2, 7, 8, 9, 10)] == [4, 8, 8, 8, 24, 120]
 
 
-@pytest.mark.parametrize(("name", "size"), [("long unsigned int", 4), ("long", 8), ("int", 8)])
+@pytest.mark.parametrize(
+    ("name", "size"), [("long unsigned int", 4), ("long", 8), ("int", 8), ("long", 16)]
+)
 def test_a_pointer_is_as_long_as_a_long(name: str, size: int) -> None:
     """Without a long it is BPF's 8 bytes."""
     builder = BtfBuilder()
     builder.int(name, size)
     builder.ptr(1)
     btf = Btf.decode(builder.build())
-    assert btf.pointer_size == btf.size_of(2) == size
+    assert btf.pointer_size == btf.size_of(2) == min(size, 8)
 
 
 def test_what_has_no_size_says_so() -> None:
@@ -225,6 +237,8 @@ def test_split_btf_continues_its_base(byteorder: str) -> None:
     assert list(split.of_kind(BtfKind.INT)) == [1, 4]
     assert split.string(0) == ""
     assert base.ids("module") == []
+    assert split.ids("") == base.ids("") == []
+    assert repr(split) == f"<Btf {len(second.build())} bytes, {byteorder} endian>"
 
 
 def test_the_first_string_of_a_split_area_is_found() -> None:

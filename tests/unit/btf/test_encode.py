@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,7 +86,28 @@ def test_the_bytes_are_those_of_the_other_writer() -> None:
     assert [Btf.decode(builder.build()).type(number) for number in (1, 2, 3)] == expected
 
 
+def test_forward_declarations_say_what_they_are() -> None:
+    """In the kind's flag; an array has three words behind."""
+    given_types = [t.Fwd("s"), t.Fwd("u", True), t.Array(1, 2, 3)]
+    btf = Btf.decode(encode(given_types))
+    assert [btf.type(number) for number in (1, 2, 3)] == given_types
+
+
+def test_kinds_newer_than_us_are_written_as_they_were_read() -> None:
+    """Words in, words out; only a layout area would make them readable again."""
+    blob = encode([t.Opaque("new", 100, 100 << 24 | 1, 7, (1, 2))])
+    assert blob[24:44] == struct.pack("<5I", 1, 100 << 24 | 1, 7, 1, 2)
+
+
+class _Endless(tuple):
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return 1 << 24
+
+
 BAD = {
+    "too many members": t.Struct("s", 0, _Endless()),
     "negative size": t.Int("x", -1),
     "wide offset": t.Struct("s", 4, (t.Member("a", 1, 1 << 24, 1),), True),
     "bit-field without kflag": t.Struct("s", 4, (t.Member("a", 1, 0, 1),)),

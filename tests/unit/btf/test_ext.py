@@ -68,6 +68,15 @@ def test_a_header_of_24_bytes_has_no_core_relocations() -> None:
     assert (len(ext.func_info), ext.line_info, ext.core_relocations) == (1, {}, {})
 
 
+def test_lines_are_a_sequence() -> None:
+    """By place, by slice, compared."""
+    btf, at = strings("little")
+    data = blob("<", b"", area("<", 16, (at["xdp"], [(8 * n, 1, 2, 3) for n in range(3)])), b"")
+    table = decode_ext(data, btf).line_info["xdp"]
+    assert (len(table), table[-1], table[::2]) == (3, table[2], [table[0], table[2]])
+    assert table != 5
+
+
 ONE = area("<", 8, (1, [(0, 5)]))
 MALFORMED = {
     "empty": b"",

@@ -38,6 +38,7 @@ def local(*members: tuple, size: int = 64, name: str = "task") -> Btf:
     builder.enum("e", {"A": 1, "B": 2})
     builder.enum64("wide", {"A": 1 << 40})
     builder.typedef("alias", 2)
+    builder.array(1, 4)
     return Btf.decode(builder.build())
 
 
@@ -113,6 +114,7 @@ REFUSED = {
     "negative index": (LOAD, PID._replace(access="0:-1"), "not indices"),
     "endless index": (LOAD, PID._replace(access="0:" + "1" * 5000), "not indices"),
     "too many indices": (LOAD, PID._replace(access=":".join("0" * 65)), "more than 64"),
+    "beyond an array": (LOAD, PID._replace(type_id=9, access="0:4"), "has no element 4"),
     "into an int": (LOAD, PID._replace(access="0:0:0"), "has no parts"),
     "type access with a path": (LOAD, Note(0, 2, "0:0", Kind.TYPE_SIZE), 'not "0"'),
     "not an enum": (LOAD, Note(0, 2, "0", Kind.ENUMVAL_VALUE), "not an enumerator"),
@@ -191,6 +193,45 @@ def test_a_load_narrower_than_its_field_is_refused() -> None:
         run(insn(0x61, 8), FLAGS, target=local(("flags", 4, 16)))
 
 
+def test_a_field_of_an_odd_width_is_poison() -> None:
+    """No load has sixteen bytes."""
+    builder = BtfBuilder()
+    builder.int("unsigned __int128", 16)
+    builder.struct("task", 64, ("flags", 1, 128))
+    done = run(insn(0x79, 8), FLAGS, target=Btf.decode(builder.build()))
+    assert done.poisoned == {0: "struct task.flags, which has 16 bytes instead of 8"}
+
+
+def test_values_beyond_an_immediate_are_refused() -> None:
+    """32 bits, with or without sign."""
+    ours = local()
+    wide = Note(0, 7, "0", Kind.ENUMVAL_VALUE)
+    with pytest.raises(BtfError, match="holds 0, the local type says 1099511627776"):
+        run(insn(0xB7, 0, 0), wide, ours=ours, target=ours)
+    builder = BtfBuilder()
+    builder.enum64("e", {"A": 1 << 32})
+    target = Btf.decode(builder.build())
+    with pytest.raises(BtfError, match="value 4294967296 does not fit 32 bits"):
+        run(insn(0xB7, 0, 1), wide._replace(type_id=6), target=target)
+
+
+BIT_FIELDS = {
+    "of a type without size": ("pid", 2, 0, 3),
+    "across 64 bits": ("pid", 1, 60, 8),
+}
+
+
+@pytest.mark.parametrize("member", BIT_FIELDS.values(), ids=BIT_FIELDS)
+def test_bit_fields_no_load_can_read_are_refused(member: tuple) -> None:
+    """Malformed, or packed by a compiler without mercy."""
+    builder = BtfBuilder()
+    builder.int("int", 4, wire.SIGNED)
+    builder.int("nothing", 0)
+    builder.struct("task", 64, member)
+    with pytest.raises(BtfError, match="bit-field"):
+        run(LOAD, PID, target=Btf.decode(builder.build()))
+
+
 def test_offsets_beyond_an_instruction_are_refused() -> None:
     """16 bits, signed."""
     with pytest.raises(BtfError, match="offset 32768 does not fit"):
@@ -266,6 +307,40 @@ def test_no_target_at_all_is_poison_and_no() -> None:
     done = run(code, PID, Note(1, 2, "0:0", Kind.FIELD_EXISTS), target=[])
     assert done.code == insn(0x85, 0, POISON, 0) + insn(0xB7, 0, 0)
     assert done.poisoned == {0: "struct task.pid"}
+
+
+def test_an_element_beyond_the_target_s_array_is_missing() -> None:
+    """As is an element of what is no array any more, and an enumeration that became a struct."""
+    ours = local(("many", 9, 0))
+    note = Note(0, 2, "0:0:3", Kind.FIELD_BYTE_OFFSET)
+    for length in (2, 4):
+        builder = BtfBuilder()
+        builder.int("int", 4, wire.SIGNED)
+        builder.struct("task", 64, ("many", builder.array(1, length), 0))
+        done = run(insn(0x61, 12), note, ours=ours, target=Btf.decode(builder.build()))
+        assert done.poisoned == ({} if length == 4 else {0: "struct task.many[3]"})
+
+
+def test_an_enumerator_of_what_is_no_enumeration_any_more_is_missing() -> None:
+    """Two typedefs may share a name and nothing else."""
+    builder = BtfBuilder()
+    builder.int("int", 4, wire.SIGNED)
+    builder.typedef("alias", builder.enum("e", {"A": 1}))
+    ours = Btf.decode(builder.build())
+    note = Note(0, 3, "0", Kind.ENUMVAL_EXISTS)
+    assert run(insn(0xB7, 0, 1), note, ours=ours, target=ours).code == insn(0xB7, 0, 1)
+    assert run(insn(0xB7, 0, 1), note, ours=ours, target=TASK).code == insn(0xB7, 0, 0)
+
+
+def test_an_element_of_what_is_no_array_any_more_is_missing() -> None:
+    """The same with an array."""
+    builder = BtfBuilder()
+    builder.int("int", 4, wire.SIGNED)
+    builder.typedef("alias", builder.array(1, 4))
+    ours = Btf.decode(builder.build())
+    note = Note(0, 3, "0:2", Kind.FIELD_EXISTS)
+    assert run(insn(0xB7, 0, 1), note, ours=ours, target=ours).code == insn(0xB7, 0, 1)
+    assert run(insn(0xB7, 0, 1), note, ours=ours, target=TASK).code == insn(0xB7, 0, 0)
 
 
 INCOMPATIBLE = {

@@ -33,6 +33,7 @@ def newest(byteorder: str = "little") -> BtfBuilder:
     builder.enum64("big", {"A": 1 << 40, "B": 2}, signed=True)  # 9
     builder.enum("small", {"C": -1}, signed=True)  # 10
     builder.ptr(9)  # 11
+    builder.enum64("more", {"D": 1})  # 12
     return builder
 
 
@@ -53,9 +54,10 @@ REPLACED: dict[str, dict[int, t.Type]] = {
     "decl_tag": {7: t.Int("tag", BYTE)},
     "type_tag": {8: t.Const(1)},
     "enum64": {
-        9: t.Union("big", 8, (t.Member("A", 12, 0), t.Member("B", 12, 0))),
+        9: t.Union("big", 8, (t.Member("A", 13, 0), t.Member("B", 13, 0))),
         10: t.Enum("small", 4, False, (t.Enumerator("C", 0xFFFFFFFF),)),
-        12: PLACEHOLDER,
+        12: t.Union("more", 8, (t.Member("D", 13, 0),)),
+        13: PLACEHOLDER,
     },
     "layout": {},
 }

@@ -22,6 +22,7 @@ def unfixed(byteorder: str = "little") -> Btf:
     builder.datasec(".data", 0, (2, 0, 4), (3, 0, 4), (4, 8, 4))
     builder.datasec(".kconfig", 0, (2, 0, 4))
     builder.func("f", builder.func_proto(0), 1)
+    builder.func("g", 7, 1)
     return Btf.decode(builder.build())
 
 
@@ -54,6 +55,7 @@ def test_hidden_functions_become_static(byteorder: str) -> None:
     found = fixed.type(8)
     assert isinstance(found, Func)
     assert found.linkage == 0
+    assert fixed.type(9) == Func("g", 7, 1)
 
 
 def test_a_variable_outside_its_section_is_an_error() -> None:

@@ -42,6 +42,10 @@ def sample(byteorder: str = "little") -> tuple[Btf, dict[str, int]]:
     ids["double"] = builder.add(wire.FLOAT, "double", 8)
     ids["long double"] = builder.add(wire.FLOAT, "long double", 16)
     ids["pointer"] = builder.ptr(0)
+    ids["int128"] = builder.int("__int128", 16, wire.SIGNED)
+    ids["bits"] = builder.struct("bits", 4, ("a", ids["u32"], 0, 3))
+    ids["named"] = builder.typedef("named", builder.struct("", 4, ("a", ids["int"], 0)))
+    ids["constant"] = builder.add(wire.CONST, "", ids["named"])
     return Btf.decode(builder.build()), ids
 
 
@@ -175,6 +179,8 @@ REFUSED = {
     "short tuple": ("point", (1,), ValueError, "takes 2 fields, not 1"),
     "number for a record": ("point", 5, TypeError, "takes a record"),
     "short raw record": ("point", b"123", ValueError, "takes 8 bytes, not 3"),
+    "too large for 128 bits": ("int128", 1 << 127, ValueError, "does not fit __int128"),
+    "too large for a bit-field": ("bits", {"a": 8}, ValueError, "does not fit 3 bits of unsigned"),
     "negative pointer": ("pointer", -1, ValueError, "does not fit"),
     "text for a float": ("float", "x", ValueError, "float"),
 }
@@ -200,6 +206,18 @@ def test_scalars_are_python_s() -> None:
     assert codec(BTF, IDS["long double"]).decode(b"x" * 16) == b"x" * 16
 
 
+def test_texts_and_arrays_take_raw_bytes() -> None:
+    """As they are; shorter texts are filled up."""
+    assert codec(BTF, IDS["comm"]).encode(b"\xff") == b"\xff" + bytes(7)
+    assert codec(BTF, IDS["ints"]).encode(bytes(range(12))) == bytes(range(12))
+
+
+def test_anonymous_structs_are_called_as_their_typedef() -> None:
+    """Behind a qualifier too."""
+    assert repr(codec(BTF, IDS["constant"]).decode(bytes(4))) == "named(a=0)"
+    assert repr(codec(BTF, IDS["constant"])) == "<Codec const named, 4 bytes>"
+
+
 def test_enums_take_names_and_keep_unknown_values() -> None:
     """A newer kernel's value is a number."""
     one = codec(BTF, IDS["enum"])
@@ -213,6 +231,14 @@ def test_an_enum_python_cannot_make_gives_numbers() -> None:
     builder = BtfBuilder()
     builder.enum("e", {"mro": 1, "_x_": 2})
     assert codec(Btf.decode(builder.build()), 1).decode(b"\1\0\0\0") == 1
+
+
+def test_an_enum_of_odd_size_is_malformed() -> None:
+    """No machine has integers of three bytes."""
+    builder = BtfBuilder()
+    builder.enum("e", {"A": 1}, size=3)
+    with pytest.raises(BtfError, match="enum e has 3 bytes"):
+        codec(Btf.decode(builder.build()), 1)
 
 
 def test_fields_may_be_called_anything() -> None:
