@@ -1,8 +1,11 @@
 """BTF, the kernel's and clang's compact description of C types. Bytes in, data out; pure.
 
-types     one small class per kind            btf       `Btf`: a lazily read set of types
-decode    the wire format                     encode    the other way, for tests and probes
-ext       .BTF.ext: func, line, CO-RE info     relocate  CO-RE: fit code to the kernel's types
-values    bytes <-> Python values by type     records   the tuples that stand for structs
-sanitize  what older kernels do not know      sections  data sections' sizes and offsets
+    types     one small class per kind             btf       `Btf`: a lazily read set of types
+    names     strings and names, searched          decode    the wire format, read
+    encode    the wire format, written             ext       .BTF.ext: func, line, CO-RE notes
+    values    which Python value for which type    codec     scalars and arrays
+    records   structs as tuples with fields        sections  data sections' sizes and offsets
+    relocate  CO-RE: fit code to a kernel's types  sanitize  what older kernels do not know
+    access    what a CO-RE note points at          compat    which types count as the same
+    patch     one instruction changed
 """

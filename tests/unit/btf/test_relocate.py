@@ -332,6 +332,15 @@ def test_an_enumerator_of_what_is_no_enumeration_any_more_is_missing() -> None:
     assert run(insn(0xB7, 0, 1), note, ours=ours, target=TASK).code == insn(0xB7, 0, 0)
 
 
+def test_an_enumerator_the_target_lost_is_missing() -> None:
+    """Its enumeration is still there."""
+    builder = BtfBuilder()
+    builder.enum("e", {"B": 2})
+    target = Btf.decode(builder.build())
+    note = Note(0, 6, "0", Kind.ENUMVAL_VALUE)
+    assert run(insn(0xB7, 0, 1), note, target=target).poisoned == {0: "enum e.A"}
+
+
 def test_an_element_of_what_is_no_array_any_more_is_missing() -> None:
     """The same with an array."""
     builder = BtfBuilder()

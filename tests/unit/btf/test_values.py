@@ -295,6 +295,14 @@ def test_sections_are_records_of_their_variables() -> None:
     assert codec(btf, 2).decode(b"\5\0\0\0") == 5
 
 
+def test_padding_bits_are_no_field() -> None:
+    """A member without a name that is not a struct."""
+    builder = BtfBuilder()
+    builder.int("int", 4)
+    builder.struct("s", 4, ("", 1, 0, 3), ("a", 1, 3, 5))
+    assert codec(Btf.decode(builder.build()), 2).decode(b"\xff\0\0\0") == (31,)
+
+
 def test_bit_fields_of_old_pahole_are_bit_fields() -> None:
     """Their width is in the integer's type."""
     builder = BtfBuilder()

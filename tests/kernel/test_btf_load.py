@@ -1,0 +1,62 @@
+"""BTF as the kernel takes it: whole, and rewritten for older kernels."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from pyebpf.btf import types as t
+from pyebpf.btf.btf import Btf
+from pyebpf.btf.encode import encode
+from pyebpf.btf.sanitize import BtfFeatures, sanitize
+from pyebpf.elf import load_spec
+from pyebpf.sys import bpf
+from pyebpf.uapi.attrs import BtfLoad
+from tests.support import programs
+
+FEATURES = [field.name for field in dataclasses.fields(BtfFeatures)]
+TYPES = [
+    t.Int("int", 4, 1),
+    t.Ptr(1),
+    t.Struct("s", 8, (t.Member("a", 1, 0, 3), t.Member("b", 1, 32, 0)), True),
+    t.Enum("e", 4, True, (t.Enumerator("A", -1),)),
+    t.Enum64("e64", 8, False, (t.Enumerator("B", 1 << 40),)),
+    t.Typedef("alias", 3),
+    t.TypeTag("user", 1),
+    t.Ptr(7),
+    t.Float("double", 8),
+    t.DeclTag("tag", 3, 0),
+    t.FuncProto(1, (t.Param("p", 2),)),
+    t.Func("f", 11, 1),
+    t.Var("v", 3, 1),
+    t.Datasec(".data", 8, (t.SectionVariable(13, 0, 8),)),
+]
+
+
+def accepted(blob: bytes) -> None:
+    log = bytearray(1 << 16)
+    attr = BtfLoad(
+        btf=blob, btf_size=len(blob), btf_log_buf=log, btf_log_size=len(log), btf_log_level=1
+    )
+    bpf.btf_load(attr).close()
+
+
+def test_the_kernel_takes_what_is_encoded() -> None:
+    """Every kind a program can have."""
+    accepted(encode(TYPES))
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_the_kernel_takes_each_rewriting(feature: str) -> None:
+    """A newer kernel knows the older kinds too."""
+    accepted(sanitize(Btf.decode(encode(TYPES)), BtfFeatures(**{feature: False})))
+
+
+@pytest.mark.parametrize("name", ["count", "trace_exec", "globals", "subprogs", "core"])
+def test_the_kernel_takes_what_clang_wrote_and_its_oldest_form(name: str) -> None:
+    """With sections and offsets filled in from the ELF."""
+    btf = load_spec(programs.built(name)).btf
+    assert btf is not None
+    accepted(bytes(btf.raw))
+    accepted(sanitize(btf, BtfFeatures(**dict.fromkeys(FEATURES, False))))
