@@ -8,4 +8,6 @@
     relocate  CO-RE: fit code to a kernel's types  sanitize  what older kernels do not know
     access    what a CO-RE note points at          compat    which types count as the same
     patch     one instruction changed
+
+What there is to import is in the modules; this package has no names of its own.
 """

@@ -111,8 +111,8 @@ def test_records_match_patterns() -> None:
     """Fields by place in a class pattern."""
     point = POINT.record
     match POINT.record(x=1, y=2):
-        case point(1, y):
-            assert y == 2
+        case point(1, 2):
+            pass
         case _:
             pytest.fail("no match")
 
