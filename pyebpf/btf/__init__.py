@@ -1,5 +1,7 @@
 """BTF, the kernel's and clang's compact description of C types. Bytes in, data out; pure.
 
+The modules, and what each one is for:
+
     types     one small class per kind             btf       `Btf`: a lazily read set of types
     names     strings and names, searched          decode    the wire format, read
     encode    the wire format, written             ext       .BTF.ext: func, line, CO-RE notes

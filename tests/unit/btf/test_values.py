@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -109,7 +110,7 @@ def test_a_record_can_be_changed_into_another() -> None:
 
 def test_records_match_patterns() -> None:
     """Fields by place in a class pattern."""
-    point = POINT.record
+    point: Any = POINT.record
     match POINT.record(x=1, y=2):
         case point(1, 2):
             pass

@@ -41,9 +41,8 @@ def test_this_machines_numbers_are_its_headers() -> None:
     """Oracle: what the C preprocessor finds in asm/unistd.h."""
     source = "#include <asm/unistd.h>\n"
     try:
-        done = subprocess.run(
-            ["cc", "-dM", "-E", "-xc", "-"], input=source, capture_output=True, text=True, check=True
-        )
+        command = ["cc", "-dM", "-E", "-xc", "-"]
+        done = subprocess.run(command, input=source, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no C compiler, or no kernel headers")
     found = dict(re.findall(r"^#define __NR_(\w+) (\d+)", done.stdout, re.MULTILINE))
