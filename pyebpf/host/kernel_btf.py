@@ -33,6 +33,7 @@ _PLACES = (
 _ELF_MAGIC = b"\x7fELF"
 # Kernels have 4 to 10 MB of BTF; more than this is something else.
 _MAX_SIZE = 1 << 28
+_MAX_SECTIONS = 0xFFFF  # what fits e_shnum
 
 _Identity = tuple[int, int, int, int]
 _kept: dict[str, tuple[_Identity, Btf]] = {}
@@ -153,7 +154,10 @@ def _btf_section(path: Path) -> tuple[int, int]:
 
     with path.open("rb") as file:
         try:
-            section = ELFFile(file).get_section_by_name(".BTF")
+            elf = ELFFile(file)
+            if elf.num_sections() > _MAX_SECTIONS:
+                raise ValueError("too many sections")
+            section = elf.get_section_by_name(".BTF")
             if section is not None:
                 return int(section["sh_offset"]), int(section["sh_size"])
         except Exception as error:  # pyelftools lets anything out of a broken file

@@ -32,6 +32,8 @@ _VERSION_HIDDEN, _VERSION_INDEX = 0x8000, 0x7FFF
 
 # A symbol table, or its strings, beyond this is not read; 2 GB programs stay below.
 _MAX_SECTION = 1 << 29
+# What fits e_shnum; real files have a few dozen.
+_MAX_HEADERS = 0xFFFF
 # Names an unknown one is compared with; more would take seconds.
 _MAX_NAMES = 20_000
 
@@ -110,6 +112,8 @@ class _Image:
         self.path = path
         try:
             elf = ELFFile(file)
+            if max(elf.num_sections(), elf.num_segments()) > _MAX_HEADERS:
+                raise ValueError("too many headers")
             self._order = "<" if elf.little_endian else ">"
             self._wide = elf.elfclass == 64
             self._arm = elf.header["e_machine"] == "EM_ARM"

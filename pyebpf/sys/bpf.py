@@ -539,9 +539,16 @@ def prog_assoc_struct_ops(attr: ProgAssocStructOps) -> None:
 def _load_undisturbed(attr: ProgLoad, common: CommonAttr | None) -> FD:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _RECURRING)
     try:
-        return FD(kernel.current().bpf(Cmd.PROG_LOAD, attr, common=common))
-    finally:
+        fd = FD(kernel.current().bpf(Cmd.PROG_LOAD, attr, common=common))
+    except BaseException:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    except BaseException:  # the handler of one of them raised
+        fd.close()
+        raise
+    return fd
 
 
 def _unless_absent(cmd: Cmd, attr: CStruct) -> bool:

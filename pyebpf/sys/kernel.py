@@ -18,6 +18,8 @@ place. Text needs its own NUL.
       such command; ENOSYS
     E2BIG and a field is set that  SyscallError that names the field and its release
       lies beyond the kernel's attr
+    EPERM of what kernels before   tried once more after raising the limit
+      5.11 charge to RLIMIT_MEMLOCK
     everything else                SyscallError with that errno: also ENOENT, 524 (ENOTSUPP), and
                                    EINVAL, which may mean a field, flag or type is too new
 
@@ -37,10 +39,11 @@ from collections.abc import Iterator
 from typing import Protocol, TypeAlias
 
 from pyebpf.errors import EbpfError, NotSupportedError, PrivilegeError, SyscallError
-from pyebpf.sys import absence, privileges
+from pyebpf.sys import absence, memlock, privileges
+from pyebpf.sys.call import Memory, Result
 from pyebpf.sys.elements import Elements
 from pyebpf.sys.failures import failure
-from pyebpf.sys.libc import address_of, error_number, libc
+from pyebpf.sys.libc import error_number, libc
 from pyebpf.sys.numbers import Numbers, numbers
 from pyebpf.uapi.attrs import CommonAttr
 from pyebpf.uapi.bpf import COMMON_ATTRS, Cmd
@@ -50,6 +53,26 @@ __all__ = ["Attr", "Kernel", "LinuxKernel", "current", "use"]
 
 # A typed attr, or its bytes for what has no type yet; bytes that are written by the kernel.
 Attr: TypeAlias = CStruct | bytearray
+
+
+# The commands that return a descriptor.
+_OPENING = frozenset(
+    {
+        Cmd.MAP_CREATE,
+        Cmd.PROG_LOAD,
+        Cmd.OBJ_GET,
+        Cmd.PROG_GET_FD_BY_ID,
+        Cmd.MAP_GET_FD_BY_ID,
+        Cmd.RAW_TRACEPOINT_OPEN,
+        Cmd.BTF_LOAD,
+        Cmd.BTF_GET_FD_BY_ID,
+        Cmd.LINK_CREATE,
+        Cmd.LINK_GET_FD_BY_ID,
+        Cmd.ENABLE_STATS,
+        Cmd.ITER_CREATE,
+        Cmd.TOKEN_CREATE,
+    }
+)
 
 
 class Kernel(Protocol):
@@ -122,18 +145,23 @@ class LinuxKernel:
 
         Since Linux 3.18.
         """
-        memory = _Memory()
+        memory = Memory()
         buffer = memory.pack(attr)
-        if common is None:
-            result, number = self._call(cmd, buffer)
-        else:
+        words = [int(cmd), memory.address(buffer), len(buffer)]
+        if common is not None:
             second = memory.pack(common)
-            where = (memory.address(second), len(second))
-            result, number = self._call(cmd | COMMON_ATTRS, buffer, where)
-        memory.refresh()
-        if result < 0:
-            raise self._failure(cmd, number, attr, buffer, common)
-        return result
+            words[0] |= COMMON_ATTRS
+            words += [memory.address(second), len(second)]
+        with Result(closes=cmd in _OPENING) as result:
+            result.call(self._known().bpf, *words)
+            # Whether this kernel charges them cannot be asked, but a higher limit harms nobody.
+            charged = result.number == errno.EPERM and cmd in privileges.CHARGED
+            if charged and memlock.raise_limit():
+                result.call(self._known().bpf, *words)
+            memory.refresh()
+            if result.number:
+                raise self._failure(cmd, result.number, attr, buffer, common)
+            return result.value
 
     def perf_event_open(self, attr: CStruct, pid: int, cpu: int, group_fd: int, flags: int) -> int:
         """Open a perf event.
@@ -151,16 +179,18 @@ class LinuxKernel:
 
         Since Linux 2.6.31.
         """
-        memory = _Memory()
+        memory = Memory()
         if not getattr(attr, "size", 1):
             attr.size = type(attr).SIZE
-        words = [memory.address(memory.pack(attr)), pid, cpu, group_fd, flags]
-        result, number = _syscall(self._known().perf_event_open, *words)
-        if result < 0:
-            if number in (errno.EPERM, errno.EACCES):
-                raise PrivilegeError("perf_event_open", number, privileges.explain_perf())
-            raise SyscallError("perf_event_open", number)
-        return result
+        where = memory.address(memory.pack(attr))
+        with Result(closes=True) as result:
+            result.call(self._known().perf_event_open, where, pid, cpu, group_fd, flags)
+            if result.number in (errno.EPERM, errno.EACCES):
+                reason = privileges.explain_perf()
+                raise PrivilegeError("perf_event_open", result.number, reason)
+            if result.number:
+                raise SyscallError("perf_event_open", result.number)
+            return result.value
 
     def ioctl(self, fd: int, request: int, argument: int | bytearray = 0) -> int:
         """Make one ``ioctl(2)`` call.
@@ -234,14 +264,12 @@ class LinuxKernel:
         if libc.setsockopt(fd, level, name, value, len(value)):
             raise failure("setsockopt", error_number(), f"level {level}, option {name}")
 
-    # Out: result and errno. *common* is an address and a size.
-    def _call(
-        self, cmd: int, buffer: bytearray, common: tuple[int, int] = (0, 0)
-    ) -> tuple[int, int]:
-        keeper, address = address_of(buffer)
-        result = _syscall(self._known().bpf, cmd, address, len(buffer), *common)
-        del keeper  # it was needed until here
-        return result
+    # For probes. Out: result and errno. *common* is an address and a size.
+    def _call(self, cmd: int, buffer: bytearray, common: tuple[int, int]) -> tuple[int, int]:
+        memory = Memory()
+        result = Result(closes=False)
+        result.call(self._known().bpf, cmd, memory.address(buffer), len(buffer), *common)
+        return result.value, result.number
 
     def _known(self) -> Numbers:
         if self._numbers is None:
@@ -269,42 +297,6 @@ class LinuxKernel:
         if cmd not in self._missing:
             self._missing[cmd] = absence.lacks(self._call, cmd)
         return self._missing[cmd]
-
-
-# Turns buffers into addresses and keeps them alive: as long as this lives.
-class _Memory:
-    __slots__ = ("_keepers", "_nested")
-
-    def __init__(self) -> None:
-        self._keepers: list[object] = []
-        self._nested: list[tuple[CStruct, bytearray]] = []
-
-    def pack(self, attr: Attr) -> bytearray:
-        if not isinstance(attr, CStruct):
-            return attr
-        buffer = attr.pack(self.address)
-        self._nested.append((attr, buffer))
-        return buffer
-
-    def address(self, buffer: object) -> int:
-        if isinstance(buffer, CStruct):
-            buffer = self.pack(buffer)
-        keeper, address = address_of(buffer)
-        self._keepers.append(keeper)
-        return address
-
-    # Hands what the kernel wrote back to the structs.
-    def refresh(self) -> None:
-        for attr, buffer in self._nested:
-            attr.unpack_into(buffer)
-
-
-# Out: result and errno, 0 if there was no error. Negative numbers become C's unsigned words.
-def _syscall(number: int, *words: int) -> tuple[int, int]:
-    mask = sys.maxsize * 2 + 1
-    a, b, c, d, e = (int(word) & mask for word in words)
-    result = libc.syscall(number, a, b, c, d, e)
-    return result, error_number() if result < 0 else 0
 
 
 def _privilege(cmd: Cmd, number: int, attr: Attr) -> str:

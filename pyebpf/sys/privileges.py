@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pyebpf.uapi.bpf import Cmd, MapType, ProgType
 
-__all__ = ["Capabilities", "explain", "explain_perf"]
+__all__ = ["CHARGED", "Capabilities", "explain", "explain_perf"]
 
 # Bits of CapEff, linux/capability.h.
 _BITS = {
@@ -81,7 +81,8 @@ _OTHER_REASONS = {
     Cmd.LINK_CREATE: "another program is attached there, or above it, that does not share",
     Cmd.LINK_UPDATE: "the old program is not the one attached",
 }
-_CHARGED_COMMANDS = frozenset({Cmd.MAP_CREATE, Cmd.PROG_LOAD, Cmd.BTF_LOAD})
+# What kernels before 5.11 (commit 3ac1f01b43b6) charge to RLIMIT_MEMLOCK: EPERM when it is full.
+CHARGED = frozenset({Cmd.MAP_CREATE, Cmd.PROG_LOAD, Cmd.BTF_LOAD})
 _WHOLE_ID_RANGE = "4294967295"
 
 
@@ -145,7 +146,7 @@ def explain(
             "capabilities of a user namespace do not count: those of the initial one, or a BPF "
             "token (since Linux 6.9), are needed"
         )
-    elif cmd in _CHARGED_COMMANDS and (limit := _memory_limit()):
+    elif cmd in CHARGED and (limit := _memory_limit()):
         reasons.append(limit)
     else:
         reasons.append(_OTHER_REASONS.get(cmd, "no capability is missing"))

@@ -28,6 +28,7 @@ from pyebpf.sys.elements import Elements
 from pyebpf.sys.fd import FD
 from pyebpf.uapi.attrs import MapCreate, MapElem
 from pyebpf.uapi.bpf import MapType, UpdateFlag
+from tests.support.children import fork
 
 WAITS = pytest.mark.parametrize("waits", [False, True], ids=["gil", "no gil"])
 
@@ -223,7 +224,7 @@ def test_a_forked_child_uses_the_same_map(numbers: FD, waits: bool) -> None:
     """The child's buffers are its own: both write at once, and each reads back what it wrote."""
     elements = Elements(numbers.fileno(), 4, 8, waits=waits)
     elements.update(key(1), value(1))
-    child = os.fork()
+    child = fork()
     number = 2 if child == 0 else 3
     ok = True
     for step in range(200):
@@ -278,7 +279,7 @@ def test_a_reused_number_is_never_hit(waits: bool) -> None:
             except ClosedError:
                 running.set()
 
-        threads = [threading.Thread(target=work) for _ in range(2)]
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(2)]
         for thread in threads:
             thread.start()
         running.wait()
@@ -322,7 +323,7 @@ def test_a_call_under_way_ends_normally_and_lets_go() -> None:
                     outcome.append(error)
                     return
 
-        thread = threading.Thread(target=work)
+        thread = threading.Thread(target=work, daemon=True)
         thread.start()
         started.wait()
         elements.close()

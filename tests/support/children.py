@@ -1,0 +1,41 @@
+"""Child processes made by fork: the same code and objects, another user or another fate.
+
+In: a function; out: what it returned, or the text of what it raised.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+
+NOBODY = 65534
+
+
+def fork() -> int:
+    """Fork, without Python 3.12's warning about threads: pytest's own watchdog is one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def outcome_as_nobody(action: Callable[[], object]) -> str:
+    """Return ``"Class: message"`` of what *action* raises for user nobody, or ``"allowed"``."""
+    reader, writer = os.pipe()
+    child = fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+            action()
+            text = "allowed"
+        except BaseException as error:
+            text = f"{type(error).__name__}: {error}"
+        os.write(writer, text.encode())
+        os._exit(0)
+    os.close(writer)
+    text = os.read(reader, 4096).decode()
+    os.close(reader)
+    os.waitpid(child, 0)
+    return text
