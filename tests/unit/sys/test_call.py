@@ -63,15 +63,20 @@ def test_a_buffer_in_use_cannot_move() -> None:
     buffer.extend(bytes(10_000))
 
 
+def interrupted(result: Result, number: int) -> None:
+    with result:
+        result.call(number, 1)
+        raise KeyboardInterrupt
+
+
 def test_a_block_left_by_an_error_closes_the_new_descriptor(dup: int) -> None:
     """Otherwise it is the caller's."""
     with Result(closes=True) as kept:
         kept.call(dup, 1)
     os.close(kept.value)
     lost = Result(closes=True)
-    with pytest.raises(KeyboardInterrupt), lost:
-        lost.call(dup, 1)
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(lost, dup)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(lost.value)
 
