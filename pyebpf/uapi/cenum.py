@@ -72,6 +72,10 @@ class CEnum(IntEnum):
     def __format__(self, spec: str) -> str:
         return _formatted(self, spec)
 
+    # Python 3.11.0 to 3.11.3 would copy and pickle by name, which unknown values do not have.
+    def __reduce_ex__(self, protocol: object) -> tuple[object, ...]:
+        return type(self), (int(self),)
+
 
 class CFlag(IntFlag):
     """Bits that may be combined; bits we do not know are kept.
@@ -113,6 +117,10 @@ class CFlag(IntFlag):
 
     def __format__(self, spec: str) -> str:
         return _formatted(self, spec)
+
+    # Python 3.11.0 to 3.11.3 would copy and pickle by name, which unknown values do not have.
+    def __reduce_ex__(self, protocol: object) -> tuple[object, ...]:
+        return type(self), (int(self),)
 
 
 def _formatted(member: CEnum | CFlag, spec: str) -> str:
