@@ -60,6 +60,20 @@ def test_make_targets_exist() -> None:
 
 
 @pytest.mark.usefixtures("real_kernel")
+@pytest.mark.parametrize(
+    ("number", "said"), [(1, r"\{\d+: \d+.*\}"), (2, r"--> refused\.bpf\.c:20:9\n +20 \| .*value;")]
+)
+def test_the_other_programs_run_as_they_stand(number: int, said: str) -> None:
+    """What is shown can be typed, and prints what is said."""
+    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[number]
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(said, done.stdout)
+
+
+@pytest.mark.usefixtures("real_kernel")
 def test_the_first_program_prints_events() -> None:
     """The program a newcomer sees first runs as it stands."""
     program = re.search(r"```python\n(.*?)```", README, re.DOTALL)
