@@ -5,6 +5,7 @@
 #   make fuzz                 hostile input for SECONDS=60
 #   make lint                 format, style and types
 #   make bpf                  compile bpf_src/ into tests/data/
+#   make corpus DIR=objects   the loader beside libbpf over other people's objects (root): tests/corpus
 #   make test-kernel KERNEL="5.10 6.1" VMTEST=command    the kernel tests under other kernels
 
 PYTHON = python3
@@ -46,6 +47,13 @@ bpf:
 	@.ci/setup tools
 	@$(MAKE) --no-print-directory -C bpf_src
 
+# Needs libbpf 1.6: LIBBPF_CFLAGS and LIBBPF_LIBS, or what pkg-config finds.
+DIR =
+corpus:
+	@.ci/setup python test
+	@[ -n "$(DIR)" ] || { echo "corpus: set DIR to a directory of eBPF objects"; exit 1; }
+	@$(RUN) -m tests.corpus $(DIR) $(ARGS)
+
 test-kernel:
 	@.ci/setup python test
 	@[ -n "$(KERNEL)" ] && [ -n "$(VMTEST)" ] || \
@@ -56,4 +64,4 @@ test-kernel:
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
-.PHONY: help demo test fuzz lint bpf test-kernel clean
+.PHONY: help demo test fuzz lint bpf corpus test-kernel clean

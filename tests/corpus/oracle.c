@@ -1,0 +1,187 @@
+/*
+ * What libbpf makes of one object file, as lines of tab-separated fields on standard output.
+ *
+ *   oracle FILE open|prepare|load [TYPES]
+ *
+ *   open     0 or errno      message
+ *   map      name            type      key_size      value_size      max_entries      flags
+ *   program  name            section   type          attach_type     flags            autoload
+ *   made     program         0 or errno              seconds         message
+ *   loaded   program         0 or errno              seconds         message
+ *   fd       program         map       number
+ *   code     program         instructions in hex, every relocation applied
+ *
+ * Programs are made ("prepare") and loaded each on its own, from an object opened anew with all other
+ * programs left out: one refused program must not hide what becomes of the next. Nothing is attached or
+ * pinned. TYPES is a BTF file to relocate against instead of the running kernel's.
+ */
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define MESSAGE_SIZE 1024
+
+/* The last warnings since forget(): the end of a verifier's log says more than its beginning. */
+static char message[MESSAGE_SIZE];
+
+static void forget(void)
+{
+	message[0] = '\0';
+}
+
+static int remember(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	static char text[1 << 20];
+	int length, kept = strlen(message), surplus;
+
+	if (level != LIBBPF_WARN)
+		return 0;
+	length = vsnprintf(text, sizeof(text), format, arguments);
+	if (length >= (int)sizeof(text))
+		length = sizeof(text) - 1;
+	if (length >= MESSAGE_SIZE) {
+		memcpy(message, text + length - (MESSAGE_SIZE - 1), MESSAGE_SIZE);
+		return 0;
+	}
+	surplus = kept + length - (MESSAGE_SIZE - 1);
+	if (surplus > 0) {
+		memmove(message, message + surplus, kept - surplus + 1);
+		kept -= surplus;
+	}
+	memcpy(message + kept, text, length + 1);
+	return 0;
+}
+
+/* One field: text without the characters that separate fields and lines. */
+static void put_text(const char *text)
+{
+	putchar('\t');
+	for (; *text; text++)
+		putchar(*text == '\n' || *text == '\t' || *text == '\r' ? ' ' : *text);
+}
+
+static double seconds_since(const struct timespec *start)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec - start->tv_sec + (now.tv_nsec - start->tv_nsec) / 1e9;
+}
+
+static void put_verdict(const char *what, const char *program, int error, double seconds)
+{
+	printf("%s\t%s\t%d\t%.6f", what, program, error, seconds);
+	put_text(error ? message : "");
+	putchar('\n');
+}
+
+static void put_spec(struct bpf_object *object)
+{
+	struct bpf_program *program;
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, object)
+		printf("map\t%s\t%u\t%u\t%u\t%u\t%u\n", bpf_map__name(map), bpf_map__type(map),
+		       bpf_map__key_size(map), bpf_map__value_size(map), bpf_map__max_entries(map),
+		       bpf_map__map_flags(map));
+	bpf_object__for_each_program(program, object)
+		printf("program\t%s\t%s\t%u\t%u\t%u\t%d\n", bpf_program__name(program),
+		       bpf_program__section_name(program), bpf_program__type(program),
+		       bpf_program__expected_attach_type(program), bpf_program__flags(program),
+		       bpf_program__autoload(program));
+}
+
+static void put_code(struct bpf_object *object, const struct bpf_program *program)
+{
+	const char *name = bpf_program__name(program);
+	const unsigned char *code = (const unsigned char *)bpf_program__insns(program);
+	size_t size = bpf_program__insn_cnt(program) * sizeof(struct bpf_insn);
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, object)
+		if (bpf_map__fd(map) >= 0)
+			printf("fd\t%s\t%s\t%d\n", name, bpf_map__name(map), bpf_map__fd(map));
+	printf("code\t%s\t", name);
+	for (size_t at = 0; at < size; at++)
+		printf("%02x", code[at]);
+	putchar('\n');
+}
+
+static struct bpf_object *open_object(const char *path, const char *types)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, options, .btf_custom_path = types);
+	struct bpf_object *object = bpf_object__open_file(path, &options);
+	struct bpf_map *map;
+
+	if (!object)
+		return NULL;
+	bpf_object__for_each_map(map, object)
+		bpf_map__set_pin_path(map, NULL);
+	return object;
+}
+
+/* Makes and loads the only program called `name`; false when the object has none of that name. */
+static bool try_program(const char *path, const char *types, const char *name, bool load)
+{
+	struct bpf_program *program, *chosen = NULL;
+	struct bpf_object *object;
+	struct timespec start;
+	int error;
+
+	forget();
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	object = open_object(path, types);
+	if (!object)
+		return false;
+	bpf_object__for_each_program(program, object) {
+		bool wanted = !strcmp(bpf_program__name(program), name);
+
+		bpf_program__set_autoload(program, wanted);
+		if (wanted)
+			chosen = program;
+	}
+	error = chosen ? -bpf_object__prepare(object) : ENOENT;
+	put_verdict("made", name, error, seconds_since(&start));
+	if (!error) {
+		put_code(object, chosen);
+		if (load) {
+			error = -bpf_object__load(object);
+			put_verdict("loaded", name, error, seconds_since(&start));
+		}
+	}
+	fflush(stdout);
+	bpf_object__close(object);
+	return true;
+}
+
+int main(int count, char **arguments)
+{
+	const char *path, *types;
+	struct bpf_program *program;
+	struct bpf_object *object;
+
+	if (count < 3) {
+		fprintf(stderr, "usage: oracle FILE open|prepare|load [TYPES]\n");
+		return 2;
+	}
+	path = arguments[1];
+	types = count > 3 ? arguments[3] : NULL;
+	libbpf_set_print(remember);
+	object = open_object(path, types);
+	printf("open\t%d", object ? 0 : errno);
+	put_text(object ? "" : message);
+	putchar('\n');
+	if (!object)
+		return 0;
+	put_spec(object);
+	fflush(stdout);
+	if (strcmp(arguments[2], "open"))
+		bpf_object__for_each_program(program, object)
+			try_program(path, types, bpf_program__name(program), !strcmp(arguments[2], "load"));
+	bpf_object__close(object);
+	return 0;
+}

@@ -1,0 +1,123 @@
+"""What one side makes of one object: the lines of `oracle.c` and `ours.py` read into a `Report`.
+
+A child that dies or is killed has said everything up to then; its last words are in `trouble`.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import resource
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["Attempt", "Report", "read_report", "run"]
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What became of one program.
+
+    Attributes:
+        error: Why it was not made or not loaded, or ``""``.
+        errno: With it; -1 if the kernel was not asked.
+        made: Its code got so far that it could be offered to the kernel.
+        loaded: The kernel took it.
+        seconds: From the file (libbpf) or spec (ours) to the last verdict.
+        code: Instructions as offered.
+        maps: Names of maps by descriptor.
+    """
+
+    error: str = ""
+    errno: int = 0
+    made: bool = False
+    loaded: bool = False
+    seconds: float = 0.0
+    code: bytes = field(default=b"", repr=False)
+    maps: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of one object.
+
+    Attributes:
+        opened: It gave a spec.
+        error: Why not, or ``""``.
+        maps: Type, key size, value size, capacity and flags by name.
+        programs: Section, type, attach type, flags, autoload by name.
+        attempts: By program, as far as they were made.
+        trouble: A timeout, a traceback or a signal, or ``""``.
+        seconds: Of the whole process.
+    """
+
+    opened: bool = False
+    error: str = ""
+    maps: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    programs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    attempts: dict[str, Attempt] = field(default_factory=dict)
+    trouble: str = ""
+    seconds: float = 0.0
+
+
+def run(command: Sequence[str], *, cwd: pathlib.Path, limit: float, memory: int) -> Report:
+    """Run one side in a process of its own and read what it prints.
+
+    Args:
+        command: The program and its arguments.
+        cwd: Where to run it.
+        limit: Seconds after which it is killed.
+        memory: Bytes of address space it may have.
+    """
+    start = time.monotonic()
+    with subprocess.Popen(
+        command,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        errors="replace",
+        text=True,
+    ) as child:
+        resource.prlimit(child.pid, resource.RLIMIT_AS, (memory, memory))
+        trouble = ""
+        try:
+            output, complaint = child.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            output, complaint = child.communicate()
+            trouble = f"no end after {limit:g} s"
+    if not trouble and child.returncode:
+        trouble = f"ended with {child.returncode}: {complaint[-4000:]}"
+    report = read_report(output)
+    report.trouble = trouble
+    report.seconds = time.monotonic() - start
+    return report
+
+
+def read_report(output: str) -> Report:
+    """Read the lines one side printed; an unfinished last line is left out."""
+    report = Report()
+    for line in output.split("\n")[:-1]:
+        what, *fields = line.split("\t")
+        if what == "open":
+            report.opened, report.error = fields[0] == "0", fields[1]
+        elif what == "map":
+            report.maps[fields[0]] = tuple(int(number) for number in fields[1:])
+        elif what == "program":
+            report.programs[fields[0]] = tuple(fields[1:])
+        else:
+            _read_attempt(report.attempts.setdefault(fields[0], Attempt()), what, fields[1:])
+    return report
+
+
+def _read_attempt(attempt: Attempt, what: str, fields: list[str]) -> None:
+    if what == "fd":
+        attempt.maps[int(fields[1])] = fields[0]
+    elif what == "code":
+        attempt.code = bytes.fromhex(fields[0])
+    else:
+        attempt.errno, attempt.seconds = int(fields[0]), float(fields[1])
+        attempt.error = fields[2] if attempt.errno else ""
+        setattr(attempt, what, attempt.errno == 0)

@@ -1,0 +1,99 @@
+"""What the two sides say of one object, compared.
+
+category    agree             both open it, or both load the program
+            both fail         neither does
+            we fail           and libbpf does it: a bug
+            libbpf fails      and we do it: to be explained
+differences maps, programs or instructions that are not the same
+"""
+
+from __future__ import annotations
+
+from pyebpf.uapi.bpf import MapFlag
+from tests.corpus.canonical import canonical, first_difference
+from tests.corpus.report import Attempt, Report
+
+__all__ = ["AGREE", "BOTH_FAIL", "LIBBPF_FAILS", "WE_FAIL", "category", "differences", "program"]
+
+AGREE, BOTH_FAIL, WE_FAIL, LIBBPF_FAILS = "agree", "both fail", "we fail", "libbpf fails"
+
+# What the kernel keeps of a name, and so all that can be compared.
+NAME_BYTES = 15
+
+
+def category(*, ours: bool, theirs: bool) -> str:
+    """Name the combination of two answers."""
+    if ours:
+        return AGREE if theirs else LIBBPF_FAILS
+    return WE_FAIL if theirs else BOTH_FAIL
+
+
+def program(ours: Attempt, theirs: Attempt, *, load: bool) -> dict[str, object]:
+    """Compare what became of one program; plain values, ready for JSON."""
+    done, their_done = (each.loaded if load else each.made for each in (ours, theirs))
+    result: dict[str, object] = {
+        "category": category(ours=done, theirs=their_done),
+        "error": ours.error,
+        "seconds": ours.seconds,
+        "libbpf": {"error": theirs.error, "errno": theirs.errno, "seconds": theirs.seconds},
+        "code": code_difference(ours, theirs),
+    }
+    if not done and not their_done and ours.errno != theirs.errno:
+        result["errno"] = [ours.errno, theirs.errno]
+    return result
+
+
+def code_difference(ours: Attempt, theirs: Attempt) -> str | None:
+    """Say how the instructions differ: ``""`` if they do not, ``None`` where a side has none."""
+    if not (ours.made and theirs.made and ours.code and theirs.code):
+        return None
+    forms = (
+        canonical(each.code, {fd: _short(name) for fd, name in each.maps.items()})
+        for each in (ours, theirs)
+    )
+    return first_difference(*forms)
+
+
+def differences(ours: Report, theirs: Report) -> list[str]:
+    """List how the specs differ, for an object that both opened."""
+    # Ours is made by the loader, of what the programs refer to.
+    their_names = {_long(name) for name in theirs.maps} - {".kconfig"}
+    found = [
+        *_missing("map", {_long(name) for name in ours.maps}, their_names),
+        *_missing("program", set(ours.programs), set(theirs.programs)),
+    ]
+    their_maps = {_long(name): _definition(name, each) for name, each in theirs.maps.items()}
+    for name, each in ours.maps.items():
+        left, right = _definition(name, each), their_maps.get(_long(name))
+        if right not in (None, left):
+            found.append(f'map "{name}": {left}, and libbpf makes {right}')
+    for name, (_, kind, attach_type, _, autoload) in ours.programs.items():
+        if name not in theirs.programs:
+            continue
+        _, their_kind, their_attach, _, their_autoload = theirs.programs[name]
+        left = (kind, attach_type, autoload)
+        right = (their_kind, their_attach, their_autoload)
+        if left != right:
+            found.append(f'program "{name}": {left}, and libbpf makes {right}')
+    return found
+
+
+def _missing(what: str, ours: set[str], theirs: set[str]) -> list[str]:
+    return [f'{what} "{name}": libbpf has none' for name in sorted(ours - theirs)] + [
+        f'{what} "{name}": only libbpf has it' for name in sorted(theirs - ours)
+    ]
+
+
+# That data sections are mapped is said in the spec there, and decided at the load here.
+def _definition(name: str, numbers: tuple[int, ...]) -> tuple[int, ...]:
+    *others, flags = numbers
+    return (*others, flags & ~MapFlag.MMAPABLE if "." in name else flags)
+
+
+# libbpf puts the object's name before a data section's.
+def _long(name: str) -> str:
+    return name[name.index(".") :] if "." in name else name
+
+
+def _short(name: str) -> str:
+    return _long(name)[:NAME_BYTES]
