@@ -8,6 +8,7 @@ Code stays bytes: a program's code is its raw instructions plus tables keyed by 
 
     code         |entry function .......|callee|callee ..|     calls between them already resolved
     references   {slot: Reference}                             maps and variables, filled in at load
+    jump_tables  {name: (slot, ...)}                           where indirect jumps go
     relocations  (CoreRelocation, ...)                         fields and types, resolved at load
     func_info    struct bpf_func_info[], insn_off in slots     line_info likewise
 """
@@ -55,6 +56,7 @@ class ReferenceKind(enum.Enum):
     KCONFIG = "kconfig"  # extern variable of .kconfig
     KSYM = "ksym"  # extern variable or function address of .ksyms
     KFUNC = "kfunc"  # call of a kernel function
+    JUMP_TABLE = "jump table"  # ldimm64 of an address inside one of the program's jump tables
     UNDEFINED = "undefined"  # a symbol nothing defines
 
 
@@ -64,8 +66,9 @@ class Reference:
 
     Attributes:
         kind: What the symbol stands for.
-        symbol: The map's name (``MAP``, ``MAP_VALUE``), otherwise the extern's name.
-        offset: Bytes behind the start: of the map's value (``MAP_VALUE``), of the variable.
+        symbol: The map's name (``MAP``, ``MAP_VALUE``), the table's, otherwise the extern's.
+        offset: Bytes behind the start: of the map's value (``MAP_VALUE``), of the variable, of the
+            table. Of an arena's, behind the start of its globals.
         weak: The symbol may be missing.
     """
 
@@ -111,7 +114,8 @@ class MapSpec:
         key_type_id: The key's type in the object's BTF, 0 if only its size is known.
         value_type_id: The value's type likewise.
         btf: The object's BTF, or ``None``.
-        contents: Initial bytes of a data section's only value, or ``None`` for other maps.
+        contents: Initial bytes of a data section's only value, of an arena's globals, or of a
+            struct_ops implementation as the object declares it; ``None`` for other maps.
         frozen: Freeze it against changes by system calls after filling (``.rodata``).
         inner: What a map-in-map holds, or ``None``.
         entries: Static contents: (key, name of a map or program), resolved at load. Of a data
@@ -173,6 +177,7 @@ class ProgramSpec:
         byteorder: Of the code and its tables.
         autoload: False leaves it out of the load (``SEC("?...")``).
         references: Named references by slot.
+        jump_tables: Targets of indirect jumps, as slots of the code, by the table's symbol.
         relocations: CO-RE relocations, by slot.
         functions: ``(slot, name)`` of each function in the code, the entry first.
         func_info: ``struct bpf_func_info`` records (8 bytes: slot, type id), or empty.
@@ -194,6 +199,7 @@ class ProgramSpec:
     byteorder: ByteOrder = "little"
     autoload: bool = True
     references: dict[int, Reference] = field(default_factory=dict, repr=False)
+    jump_tables: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     relocations: tuple[CoreRelocation, ...] = field(default=(), repr=False)
     functions: tuple[tuple[int, str], ...] = field(default=(), repr=False)
     func_info: bytes = field(default=b"", repr=False)
@@ -214,6 +220,7 @@ class ProgramSpec:
         """Return an independent copy; the immutable BTF is shared."""
         clone = copy.copy(self)
         clone.references = dict(self.references)
+        clone.jump_tables = dict(self.jump_tables)
         return clone
 
 

@@ -48,6 +48,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_BLOOM_FILTER = 30,
+	BPF_MAP_TYPE_ARENA = 33,
 };
 
 enum {

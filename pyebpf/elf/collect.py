@@ -15,12 +15,14 @@ from typing import BinaryIO
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.ext import decode_ext
 from pyebpf.btf.sections import fix_elf_btf
+from pyebpf.elf.arena import arena_of, arena_section
 from pyebpf.elf.data import data_maps, data_sections, variables
 from pyebpf.elf.datasec import tags_of
 from pyebpf.elf.debug_info import DebugInfo
-from pyebpf.elf.externs import Externs
-from pyebpf.elf.flatten import Linker
-from pyebpf.elf.functions import CodeSections, Function
+from pyebpf.elf.exceptions import callbacks
+from pyebpf.elf.externs import Externs, config_map
+from pyebpf.elf.flatten import Linked, Linker
+from pyebpf.elf.functions import CodeSections
 from pyebpf.elf.legacy_maps import LegacyFormat, legacy_maps
 from pyebpf.elf.maps import SECTION as MAPS_SECTION
 from pyebpf.elf.maps import declared_maps, fill_contents
@@ -72,8 +74,12 @@ def _read(
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         return path.read_bytes(), _stem(path.name)
+    data: object = source.read() if hasattr(source, "read") else None
+    if not isinstance(data, bytes):
+        kind = "a text file" if isinstance(data, str) else type(source).__name__
+        raise TypeError(f"an object is a path, bytes or a file opened for bytes, not {kind}")
     name = getattr(source, "name", "")
-    return source.read(), _stem(Path(name).name) if isinstance(name, str) else ""
+    return data, _stem(Path(name).name) if isinstance(name, str) else ""
 
 
 # "trace_exec" of "trace_exec.bpf.o"; a leading dot belongs to the name.
@@ -89,6 +95,7 @@ class _Collector:
         self._tags = tags_of(self._btf) if self._btf is not None else {}
         self._code = CodeSections(self._elf)
         self._places: dict[int, dict[int, MapSpec]] = {}
+        self._arena: dict[int, MapSpec] = {}
 
     def collect(self, name: str) -> CollectionSpec:
         spec = CollectionSpec(
@@ -102,7 +109,10 @@ class _Collector:
         used = self._resolve()
         data = data_maps(self._elf, data_sections(self._elf).values(), used, self._btf)
         spec.maps = self._named([*self._places.values(), data])
-        spec.variables = variables(self._elf, data, self._btf, self._tags)
+        config = config_map(self._btf)
+        if config is not None:
+            spec.maps.setdefault(config.name, config)
+        spec.variables = variables(self._elf, data | self._arena, self._btf, self._tags)
         spec.programs = self._programs(spec)
         return spec
 
@@ -177,6 +187,10 @@ class _Collector:
             self._places[index] = struct_ops_maps(
                 self._elf, section, self._btf, self._code, self._tags
             )
+        globals_ = arena_section(self._elf)
+        if globals_ is not None:
+            specs = [spec for maps in self._places.values() for spec in maps.values()]
+            self._arena[globals_.index] = arena_of(globals_, specs)
 
     def _resolve(self) -> set[int]:
         names = {
@@ -184,6 +198,7 @@ class _Collector:
             for index, maps in self._places.items()
         }
         data = {index: section.name for index, section in data_sections(self._elf).items()}
+        data |= {index: arena.name for index, arena in self._arena.items()}
         resolver = Resolver(
             self._elf, self._code, maps=names, data=data, externs=Externs(self._btf)
         )
@@ -207,8 +222,9 @@ class _Collector:
             with naming("section .BTF.ext"):
                 ext = decode_ext(bytes(section.data()), self._btf)
         info = DebugInfo(ext, self._code, self._elf.byteorder)
+        thrown_to = callbacks(self._btf, self._tags, self._code)
         return {
-            name: _program(name, function, spec, linker, info)
+            name: _program(name, linker.link(function, callback=thrown_to.get(name)), spec, info)
             for name, function in self._code.entries().items()
         }
 
@@ -217,12 +233,9 @@ def _holds_data(section: Section) -> bool:
     return section.type == SHT_PROGBITS and section.size > 0 and not section.executable
 
 
-def _program(
-    name: str, function: Function, spec: CollectionSpec, linker: Linker, info: DebugInfo
-) -> ProgramSpec:
-    section = function.home.section.name
+def _program(name: str, linked: Linked, spec: CollectionSpec, info: DebugInfo) -> ProgramSpec:
+    section = linked.layout[0][1].home.section.name
     found: SectionMatch = match(section)
-    linked = linker.link(function)
     func_info = info.func_info(linked.layout)
     return ProgramSpec(
         name=name,
@@ -238,6 +251,7 @@ def _program(
         byteorder=spec.byteorder,
         autoload=found.autoload,
         references=linked.references,
+        jump_tables=linked.jump_tables,
         relocations=info.relocations(linked.layout),
         functions=tuple((start, part.name) for start, part in linked.layout),
         func_info=func_info,

@@ -5,6 +5,7 @@ and function addresses are given their distances:
 
     | entry ... call +N | callee ... | callee of the callee ... |
                    └──────▲
+An exception callback is called by the kernel only, so it comes last.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ class Linked:
         code: Raw instructions.
         layout: The functions in it and the slots they start at, the entry first.
         references: Named references by slot of the whole code.
+        jump_tables: Targets of indirect jumps as slots of the whole code, by the table's symbol.
     """
 
     code: bytes
     layout: tuple[tuple[int, Function], ...]
     references: dict[int, Reference]
+    jump_tables: dict[str, tuple[int, ...]]
 
 
 class Linker:
@@ -51,15 +54,21 @@ class Linker:
         self._byteorder = byteorder
         self._budget = _LINKED_LIMIT
 
-    def link(self, entry: Function) -> Linked:
+    def link(self, entry: Function, *, callback: Function | None = None) -> Linked:
         """Link one program.
 
+        Args:
+            entry: Where it starts.
+            callback: Its exception callback.
+
         Raises:
-            ElfError: The programs of the file add up to more than 64 MiB.
+            ElfError: The programs of the file add up to more than 64 MiB, or two functions have
+                jump tables of one name.
         """
-        places = self._place(entry)
+        places = self._place(entry, callback)
         slots = Slots(bytearray().join(function.code for function in places), self._byteorder)
         references: dict[int, Reference] = {}
+        tables: dict[str, tuple[int, ...]] = {}
         for function, start in places.items():
             for slot, callee in function.calls.items():
                 here = start + slot
@@ -68,22 +77,25 @@ class Linker:
                     slots.set_immediate(here + 1, 0)
             for slot, reference in function.references.items():
                 references[start + slot] = reference
+            for name, targets in function.jump_tables.items():
+                if name in tables:
+                    raise function.home.section.error(
+                        f'a second jump table "{name}"', function.start
+                    )
+                tables[name] = tuple(start + target for target in targets)
         layout = tuple((start, function) for function, start in places.items())
-        return Linked(bytes(slots.code), layout, dict(sorted(references.items())))
+        return Linked(bytes(slots.code), layout, dict(sorted(references.items())), tables)
 
     # Where each function of the program starts, in slots; dicts keep the order of appending.
-    def _place(self, entry: Function) -> dict[Function, int]:
+    def _place(self, entry: Function, callback: Function | None) -> dict[Function, int]:
+        order = _reachable(entry, {})
+        if callback is not None:
+            order = _reachable(callback, order)
         places: dict[Function, int] = {}
         size = 0
-        waiting = [entry]
-        seen = {entry}
-        for function in waiting:  # grows while it is walked: breadth first
+        for function in order:
             places[function] = size // SLOT_SIZE
             size += function.end - function.start
-            for _, callee in sorted(function.calls.items(), key=_by_slot):
-                if callee not in seen:
-                    seen.add(callee)
-                    waiting.append(callee)
         self._budget -= size
         if self._budget < 0:
             raise ElfError(
@@ -91,6 +103,18 @@ class Linker:
                 where=f"section {entry.home.section.name}",
             )
         return places
+
+
+# What a function needs, breadth first, behind what is there already; a dict serves as ordered set.
+def _reachable(first: Function, seen: dict[Function, None]) -> dict[Function, None]:
+    waiting = [] if first in seen else [first]
+    found = seen | dict.fromkeys(waiting)
+    for function in waiting:  # grows while it is walked
+        for _, callee in sorted(function.calls.items(), key=_by_slot):
+            if callee not in found:
+                found[callee] = None
+                waiting.append(callee)
+    return found
 
 
 def _by_slot(item: tuple[int, Function]) -> int:

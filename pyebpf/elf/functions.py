@@ -42,6 +42,7 @@ class Function:
         symbols: All its symbols, the one that names it first.
         references: Named references by slot.
         calls: Functions it calls or takes the address of, by slot.
+        jump_tables: Targets of its indirect jumps as slots, by the table's symbol.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Function:
     symbols: tuple[Symbol, ...] = field(repr=False)
     references: dict[int, Reference] = field(default_factory=dict, repr=False)
     calls: dict[int, Function] = field(default_factory=dict, repr=False)
+    jump_tables: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def code(self) -> memoryview:

@@ -6,7 +6,8 @@ The instruction and the section of the symbol decide; the relocation's own type 
 
     instruction  symbol in        becomes                      code afterwards
     load 64      map section      MAP, name                    src 1, immediates 0
-    load 64      data section     MAP_VALUE, section + offset  src 2, second immediate the offset
+    load 64      data section     MAP_VALUE, map + offset      src 2, second immediate the offset
+    load 64      .jumptables      JUMP_TABLE, name + offset    src 2, second immediate the offset
     load 64      code             the function's address       src 4
     load 64      nowhere          KCONFIG, KSYM, UNDEFINED     as compiled
     call         code             the function                 src 1
@@ -24,6 +25,7 @@ from collections.abc import Mapping
 from pyebpf.asm.opcode import CALL, LOAD_IMMEDIATE_64, SLOT_SIZE
 from pyebpf.elf.externs import Externs
 from pyebpf.elf.functions import CodeSection, CodeSections, Function
+from pyebpf.elf.jump_tables import JumpTables
 from pyebpf.elf.reader import Elf, Relocation, Symbol
 from pyebpf.errors import ElfError
 from pyebpf.spec import Reference, ReferenceKind
@@ -40,7 +42,7 @@ class Resolver:
         elf: The file.
         code: Its functions; they receive references and calls.
         maps: Names of maps, by section number and offset.
-        data: Names of data sections, by section number.
+        data: Names of the maps that hold data sections, by section number.
         externs: What undefined symbols are.
 
     Attributes:
@@ -61,6 +63,7 @@ class Resolver:
         self._maps = maps
         self._data = data
         self._externs = externs
+        self._tables = JumpTables(elf)
         self.used: set[int] = set()
 
     def run(self) -> None:
@@ -129,6 +132,8 @@ class _Site:
             self._refer_to_map(symbol, addend)
         elif symbol.section in resolver._data:
             self._refer_to_value(symbol, addend)
+        elif resolver._tables.holds(symbol):
+            self._refer_to_table(symbol, addend)
         elif symbol.section in resolver._code.by_index:
             home = resolver._code.by_index[symbol.section]
             self._slots.set_source(self._slot, PSEUDO_FUNC)
@@ -157,7 +162,19 @@ class _Site:
         self._resolver.used.add(symbol.section)
         self._slots.set_source(self._slot, PSEUDO_MAP_VALUE)
         self._set_immediates(0, offset)
-        self._refer(Reference(ReferenceKind.MAP_VALUE, section.name, offset))
+        name = self._resolver._data[symbol.section]
+        self._refer(Reference(ReferenceKind.MAP_VALUE, name, offset))
+
+    def _refer_to_table(self, symbol: Symbol, addend: int) -> None:
+        if not 0 <= addend < symbol.size:
+            raise self._error(f'offset {addend:#x} is outside jump table "{symbol.name}"')
+        targets = self._resolver._tables.targets(symbol, self._function)
+        known = self._function.jump_tables.setdefault(symbol.name, targets)
+        if known != targets:
+            raise self._error(f'a second jump table "{symbol.name}"')
+        self._slots.set_source(self._slot, PSEUDO_MAP_VALUE)
+        self._set_immediates(0, addend)
+        self._refer(Reference(ReferenceKind.JUMP_TABLE, symbol.name, addend))
 
     def _callee(self, symbol: Symbol, home: CodeSection, offset: int) -> Function:
         callee = home.starting_at(offset)

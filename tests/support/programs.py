@@ -21,8 +21,8 @@ DATA = ROOT / "tests" / "data"
 # the host by `python -m tests.support.programs DIRECTORY`.
 PREBUILT = "PYEBPF_PREBUILT_OBJECTS"
 
-# Needs BPF_TYPE_MATCHES, which clang knows since 15.
-OLDEST_CLANG = {"core_matches": 15}
+# What needs a newer clang than 14: BPF_TYPE_MATCHES, address spaces, may_goto.
+OLDEST_CLANG = {"core_matches": 15, "arena": 19, "isa_v4": 19}
 
 
 def names() -> list[str]:
@@ -40,7 +40,7 @@ def built(
 def clang_versions() -> list[int]:
     """Return the major versions of the clangs of this machine that make BPF objects with BTF."""
     versions = set()
-    for directory in map(pathlib.Path, ("/usr/bin", "/usr/local/bin")):
+    for directory in map(pathlib.Path, os.get_exec_path()):
         for path in directory.glob("clang-*"):
             match = re.fullmatch(r"clang-(\d+)", path.name)
             if match and int(match[1]) >= 14:

@@ -185,8 +185,8 @@ def _failing(*instructions, section=None, offset=0, number=None, **symbol):
             "0x0: offset -0x1 is outside section .data",
         ),
         (
-            _failing(load_64(), section=".addr_space.1"),
-            '0x0: load of "x", which stands in section .addr_space.1',
+            _failing(load_64(), section=".init_array"),
+            '0x0: load of "x", which stands in section .init_array',
         ),
     ],
 )
