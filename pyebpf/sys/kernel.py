@@ -44,6 +44,7 @@ from pyebpf.sys.call import Memory, Result
 from pyebpf.sys.elements import Elements
 from pyebpf.sys.failures import failure
 from pyebpf.sys.libc import error_number, libc
+from pyebpf.sys.mapping import Mapping
 from pyebpf.sys.numbers import Numbers, numbers
 from pyebpf.uapi.attrs import CommonAttr
 from pyebpf.uapi.bpf import COMMON_ATTRS, Cmd
@@ -96,6 +97,9 @@ class Kernel(Protocol):
 
     def mmap(self, fd: int, length: int, *, writable: bool, offset: int = 0) -> mmap.mmap:
         """Map *length* bytes of *fd*, shared."""
+
+    def mapping(self, fd: int, length: int, *, address: int = 0) -> Mapping:
+        """Map *length* bytes of *fd*, shared and writable, at an address: see `Mapping`."""
 
     def elements(
         self, fd: int, key_size: int, value_size: int, *, waits: bool, array: bool = False
@@ -231,6 +235,10 @@ class LinuxKernel:
             return mmap.mmap(fd, length, mmap.MAP_SHARED, protection, offset=offset)
         except OSError as error:
             raise failure("mmap", error.errno, f"{length} bytes at {offset:#x}") from None
+
+    def mapping(self, fd: int, length: int, *, address: int = 0) -> Mapping:
+        """Map memory at an address that matters; arguments and errors as for `Mapping`."""
+        return Mapping(fd, length, address=address)
 
     def elements(
         self, fd: int, key_size: int, value_size: int, *, waits: bool, array: bool = False

@@ -7,11 +7,14 @@ calls go through ctypes instead, see `pyebpf.sys.elements`: half a microsecond l
 
 from __future__ import annotations
 
+import sys
 from typing import Protocol
 
 from pyebpf.sys._libc import ffi
 
-__all__ = ["ForeignFunctions", "Library", "address_of", "error_number", "libc"]
+__all__ = ["MAP_FAILED", "ForeignFunctions", "Library", "address_of", "error_number", "libc"]
+
+MAP_FAILED = sys.maxsize * 2 + 1
 
 
 class Library(Protocol):
@@ -37,6 +40,14 @@ class Library(Protocol):
 
     def statfs(self, path: bytes, buffer: object) -> int:
         """``statfs(2)``; the buffer must take the largest struct."""
+
+    def mmap(
+        self, address: int, length: int, protection: int, flags: int, fd: int, offset: int
+    ) -> int:
+        """``mmap(2)``; `MAP_FAILED` for an error."""
+
+    def munmap(self, address: int, length: int) -> int:
+        """``munmap(2)``."""
 
 
 class ForeignFunctions(Protocol):

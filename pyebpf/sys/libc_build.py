@@ -24,6 +24,8 @@ int mount(const char *source, const char *target, const char *type, unsigned lon
 int umount2(const char *target, int flags);
 int setns(int fd, int kind);
 int statfs(const char *path, void *buffer);
+size_t mmap(size_t address, size_t length, int protection, int flags, int fd, long offset);
+int munmap(size_t address, size_t length);
 """
 
 TARGET = Path(__file__).with_name("_libc.py")
