@@ -5,12 +5,13 @@ bytes say nothing; the definition is the variable's type, whose members carry nu
 
     struct {
         __uint(type, BPF_MAP_TYPE_HASH);     int (*type)[1]                   number = array length
-        __ulong(map_extra, 1ull << 40);      enum { v = 1ull << 40 } *...     number = first value
+        __ulong(map_extra, 1ull << 40);      enum { v = 1ull << 40 } map_extra   or a pointer to it
         __type(key, u32);                    u32 *key                         type   = pointee
         __array(values, struct inner);       struct inner *values[]           what the slots hold
     } flows SEC(".maps");
 
-Static contents of ``values`` are relocations in the section: slot i holds a map or a program.
+Static contents of ``values`` are relocations in the section: slot i holds a map or a program. Other
+contents of the section, where a definition is initialised by mistake, mean nothing, as in libbpf.
 """
 
 from __future__ import annotations
@@ -200,8 +201,11 @@ class _Definition:
             raise self._error(f"holds {self._btf.describe(pointer.type)}: not maps, nor functions")
         spec.value_size = self._agreed("value_size", spec.value_size, 4)
 
+    # An array's length behind a pointer, or an enum's first value, with a pointer or without.
     def _number(self, member: Member) -> int:
-        found = self._btf.type(self._btf.strip(self._pointee(member)))
+        found = self._btf.type(self._btf.strip(member.type))
+        if not isinstance(found, Enumeration):
+            found = self._btf.type(self._btf.strip(self._pointee(member)))
         if isinstance(found, Array):
             return found.length
         if isinstance(found, Enumeration) and found.values:
@@ -231,7 +235,7 @@ class _Definition:
 def fill_contents(
     elf: Elf, section: Section, maps: Mapping[int, Declared], code: CodeSections
 ) -> None:
-    """Record what the slots of ``values`` hold, and check that nothing else is initialised.
+    """Record what the slots of ``values`` hold.
 
     Args:
         elf: The file.
@@ -242,7 +246,7 @@ def fill_contents(
     Raises:
         ElfError: A slot refers to something of the wrong kind, or lies outside ``values``.
     """
-    rest = bytearray(section.data())
+    data = section.data()
     starts = sorted(maps)
     found: dict[int, list[tuple[int, str]]] = {}
     for relocation in elf.relocations_of(section):
@@ -254,8 +258,7 @@ def fill_contents(
         behind = at - starts[index] - (owner.values_at or 0)
         if owner.values_at is None or behind < 0 or behind % _SLOT:
             raise section.error(f'map "{owner.spec.name}" has contents outside its values', at)
-        addend = int.from_bytes(rest[at : at + _SLOT], elf.byteorder)
-        rest[at : at + _SLOT] = bytes(_SLOT)
+        addend = int.from_bytes(data[at : at + _SLOT], elf.byteorder)
         symbol = elf.symbol(relocation.symbol)
         if owner.spec.inner is not None:
             name = _map_name(section, symbol, addend, maps)
@@ -267,9 +270,6 @@ def fill_contents(
         found.setdefault(starts[index], []).append((behind // _SLOT, name))
     for start, entries in found.items():
         maps[start].spec.entries = tuple(entries)
-    if any(rest):
-        at = next(offset for offset, byte in enumerate(rest) if byte)
-        raise section.error("map definitions cannot be initialised with values", at)
 
 
 def _map_name(
