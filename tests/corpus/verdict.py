@@ -17,6 +17,7 @@ __all__ = ["AGREE", "BOTH_FAIL", "LIBBPF_FAILS", "WE_FAIL", "category", "differe
 
 AGREE, BOTH_FAIL, WE_FAIL, LIBBPF_FAILS = "agree", "both fail", "we fail", "libbpf fails"
 
+UNSPEC = "0"
 # What the kernel keeps of a name, and so all that can be compared.
 NAME_BYTES = 15
 
@@ -56,10 +57,8 @@ def code_difference(ours: Attempt, theirs: Attempt) -> str | None:
 
 def differences(ours: Report, theirs: Report) -> list[str]:
     """List how the specs differ, for an object that both opened."""
-    # Ours is made by the loader, of what the programs refer to.
-    their_names = {_long(name) for name in theirs.maps} - {".kconfig"}
     found = [
-        *_missing("map", {_long(name) for name in ours.maps}, their_names),
+        *_missing("map", {_long(name) for name in ours.maps}, _map_names(ours, theirs)),
         *_missing("program", set(ours.programs), set(theirs.programs)),
     ]
     their_maps = {_long(name): _definition(name, each) for name, each in theirs.maps.items()}
@@ -73,9 +72,17 @@ def differences(ours: Report, theirs: Report) -> list[str]:
         _, their_kind, their_attach, _, their_autoload = theirs.programs[name]
         left = (kind, attach_type, autoload)
         right = (their_kind, their_attach, their_autoload)
-        if left != right:
+        # We know section names that libbpf does not; the other way round would be a difference.
+        if left != right and their_kind != UNSPEC:
             found.append(f'program "{name}": {left}, and libbpf makes {right}')
     return found
+
+
+# Their maps, without those we leave out on purpose: data sections that nothing refers to, and that
+# of .kconfig, which the loader makes.
+def _map_names(ours: Report, theirs: Report) -> set[str]:
+    names = {_long(name) for name in theirs.maps}
+    return {name for name in names if not name.startswith(".") or name in ours.maps}
 
 
 def _missing(what: str, ours: set[str], theirs: set[str]) -> list[str]:
