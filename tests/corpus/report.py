@@ -89,7 +89,7 @@ def run(command: Sequence[str], *, cwd: pathlib.Path, limit: float, memory: int)
             output, complaint = child.communicate()
             trouble = f"no end after {limit:g} s"
     if not trouble and child.returncode:
-        trouble = f"ended with {child.returncode}: {complaint[-4000:]}"
+        trouble = f"ended with {child.returncode}: {complaint[-1500:]}"
     report = read_report(output)
     report.trouble = trouble
     report.seconds = time.monotonic() - start
