@@ -1,4 +1,4 @@
-"""What a compiler leaves open in an object's BTF and its ELF file knows.
+"""Sections in an object's BTF: what is in them, and what a compiler leaves open about them.
 
 Sizes of data sections and offsets of the variables in them are 0 in what clang writes (offsets of
 static variables are right in newer ones), and functions with hidden visibility look global. A new
@@ -8,16 +8,35 @@ blob goes out; ids do not move.
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.types import Datasec, Func, Var
 from pyebpf.errors import BtfError
 from pyebpf.uapi.btf import BtfKind
 
-__all__ = ["fix_elf_btf"]
+__all__ = ["entries_of", "fix_elf_btf"]
 
 _STATIC, _GLOBAL = 0, 1
+
+
+def entries_of(btf: Btf, section: str) -> Iterator[tuple[int, Var | Func]]:
+    """Iterate what BTF lists in a section: ids with variables, or functions among the externs.
+
+    Raises:
+        BtfError: Something else is listed.
+    """
+    for datasec_id in btf.ids(section, BtfKind.DATASEC):
+        datasec = btf.type(datasec_id)
+        assert isinstance(datasec, Datasec)
+        for entry in datasec.variables:
+            found = btf.type(entry.type)
+            if not isinstance(found, (Var, Func)):
+                raise BtfError(
+                    f"{btf.describe(entry.type)} is neither a variable nor a function",
+                    f'section "{section}", type {datasec_id}',
+                )
+            yield entry.type, found
 
 
 def fix_elf_btf(

@@ -6,35 +6,14 @@ variable's name joins them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from pyebpf.btf.btf import Btf
-from pyebpf.btf.types import Datasec, DeclTag, Func, Var
-from pyebpf.errors import BtfError
+from pyebpf.btf.sections import entries_of
+from pyebpf.btf.types import DeclTag, Var
 from pyebpf.uapi.btf import BtfKind
 
-__all__ = ["entries_of", "tags_of", "variables_of"]
+__all__ = ["tags_of", "variables_of"]
 
 _STATIC = 0  # BTF_VAR_STATIC
-
-
-def entries_of(btf: Btf, section: str) -> Iterator[tuple[int, Var | Func]]:
-    """Iterate what BTF lists in a section: ids with variables, or functions among the externs.
-
-    Raises:
-        BtfError: Something else is listed.
-    """
-    for datasec_id in btf.ids(section, BtfKind.DATASEC):
-        datasec = btf.type(datasec_id)
-        assert isinstance(datasec, Datasec)
-        for entry in datasec.variables:
-            found = btf.type(entry.type)
-            if not isinstance(found, (Var, Func)):
-                raise BtfError(
-                    f"{btf.describe(entry.type)} is neither a variable nor a function",
-                    f'section "{section}", type {datasec_id}',
-                )
-            yield entry.type, found
 
 
 def variables_of(btf: Btf, section: str) -> dict[str, tuple[int, Var]]:

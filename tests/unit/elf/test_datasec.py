@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pyebpf.btf.btf import Btf
+from pyebpf.btf.sections import entries_of
 from pyebpf.elf import load_spec
-from pyebpf.elf.datasec import entries_of, tags_of, variables_of
+from pyebpf.elf.datasec import tags_of, variables_of
 from pyebpf.errors import BtfError, ElfError
 from pyebpf.uapi.elf import R_BPF_64_ABS64, STT_NOTYPE
 from tests.support.btf_builder import DECL_TAG, BtfBuilder
