@@ -69,15 +69,19 @@ def kernel_btf(root: str | None = None) -> Btf:
     )
 
 
-def read_btf(path: str | os.PathLike[str]) -> Btf:
+def read_btf(path: str | os.PathLike[str], *, base: Btf | None = None) -> Btf:
     """Return the types in a file: raw BTF, such as BTFHub's, or an ELF file with ``.BTF``.
+
+    Args:
+        path: The file.
+        base: The kernel's types, if these are a module's.
 
     Raises:
         BtfError: Malformed, or an ELF file without BTF.
         SyscallError: The file cannot be read.
     """
     try:
-        return _read(Path(path))
+        return _read(Path(path), base)
     except OSError as error:
         raise SyscallError("open", error.errno or 0, os.fspath(path)) from None
 
@@ -102,7 +106,7 @@ def _remembered(path: Path) -> Btf:
     return btf
 
 
-def _read(path: Path) -> Btf:
+def _read(path: Path, base: Btf | None = None) -> Btf:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         start = file.read(4)
@@ -118,7 +122,7 @@ def _read(path: Path) -> Btf:
                 file.seek(0)
                 data = file.read(_MAX_SIZE)
     try:
-        return Btf.decode(data)
+        return Btf.decode(data, base=base)
     except BtfError as error:
         error.context.insert(0, str(path))
         raise
