@@ -9,10 +9,11 @@ from __future__ import annotations
 from pyebpf.features.btf import btf_features
 from pyebpf.features.feature import Feature
 from pyebpf.features.maps import map_type, mmapable_arrays
-from pyebpf.features.programs import function_pointers, program_type
+from pyebpf.features.programs import attach_cookie, function_pointers, program_type
 
 __all__ = [
     "Feature",
+    "attach_cookie",
     "btf_features",
     "function_pointers",
     "map_type",

@@ -10,13 +10,15 @@ from pyebpf.features.feature import Feature, accepted
 from pyebpf.sys import bpf
 from pyebpf.uapi.attrs import ProgLoad
 from pyebpf.uapi.bpf import AttachType, ProgFlag, ProgType
+from pyebpf.uapi.helpers import FuncId
 
-__all__ = ["function_pointers", "program_type"]
+__all__ = ["attach_cookie", "function_pointers", "program_type"]
 
 # r0 = 0; exit. Only opcodes are not zero, so the bytes are the same in either byte order.
 _RETURN_ZERO = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
 _GPL = b"GPL\0"
 _LOAD_IMM64 = 0x18
+_CALL = 0x85
 
 
 def program_type(kind: ProgType) -> Feature:
@@ -73,3 +75,15 @@ def _try_function_pointers() -> bool:
 
 
 function_pointers = Feature("function pointers in programs", "5.13", _try_function_pointers)
+
+
+# Asks for the cookie of its attachment and exits.
+def _try_attach_cookie() -> bool:
+    call = struct.pack("=BBhi", _CALL, 0, 0, FuncId.get_attach_cookie)
+    attr = ProgLoad(
+        prog_type=ProgType.TRACEPOINT, insns=call + _RETURN_ZERO[8:], insn_cnt=2, license=_GPL
+    )
+    return accepted(lambda: bpf.prog_load(attr).close())
+
+
+attach_cookie = Feature("cookies of attachments", "5.15", _try_attach_cookie)
