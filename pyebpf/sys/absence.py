@@ -58,7 +58,7 @@ _PROBES = {
     Cmd.PROG_BIND_MAP: (0, _NO_FD),
     Cmd.TOKEN_CREATE: (4, _NO_FD),
     Cmd.PROG_STREAM_READ_BY_FD: (16, _NO_FD),
-    Cmd.PROG_ASSOC_STRUCT_OPS: (0, _NO_FD),
+    Cmd.PROG_ASSOC_STRUCT_OPS: (4, _NO_FD),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import ctypes
 import errno
 import os
@@ -14,11 +15,13 @@ from collections.abc import Iterator
 import pytest
 
 from pyebpf.errors import (
+    ENOTSUPP,
     ClosedError,
     KeyExistsError,
     KeyNotFoundError,
     KeyOutOfRangeError,
     MapFullError,
+    NotSupportedError,
     PrivilegeError,
     SyscallError,
 )
@@ -72,11 +75,23 @@ def test_each_call_does_what_its_name_says(numbers: FD, waits: bool) -> None:
     assert {first, second} == {key(1), key(2)}
     assert second is not None
     assert elements.next_key(second) is None
-    assert elements.lookup_and_delete(key(1)) == value(10)
-    assert elements.lookup_and_delete(key(1)) is None
     assert elements.delete(key(2))
     assert not elements.delete(key(2))
     elements.close()
+
+
+def test_a_value_is_taken_out_of_a_hash(numbers: FD) -> None:
+    """Once; the second time there is none."""
+    with contextlib.closing(Elements(numbers.fileno(), 4, 8, waits=False)) as elements:
+        elements.update(key(1), value(10))
+        try:
+            taken = elements.lookup_and_delete(key(1))
+        except SyscallError as error:
+            if error.errno != ENOTSUPP:
+                raise
+            raise NotSupportedError("lookup and delete in hashes", "5.14") from None
+        assert taken == value(10)
+        assert elements.lookup_and_delete(key(1)) is None
 
 
 @WAITS
