@@ -97,8 +97,20 @@ class EbpfError(Exception):
         self.message = message
         self.context: list[str] = []
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_revived, (type(self), self.args, self.__dict__))
+
     def __str__(self) -> str:
         return ": ".join([*self.context, self.message])
+
+
+# Pickling and copying: without __init__, whose arguments are not what the error keeps.
+def _revived(
+    kind: type[EbpfError], arguments: tuple[object, ...], state: dict[str, object]
+) -> EbpfError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 class SyscallError(EbpfError, OSError):
@@ -122,8 +134,9 @@ class SyscallError(EbpfError, OSError):
         self.detail = detail
         self.context = []
 
-    def __reduce__(self) -> tuple[type[SyscallError], tuple[str, int, str]]:
-        return (type(self), (self.cmd, self.errno or 0, self.detail))
+    # OSError keeps the errno outside of __dict__, so __init__ has to run.
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.cmd, self.errno or 0, self.detail), self.__dict__)
 
     # OSError declares these as int | None; ours are always set.
     @property
