@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import ClassVar, TypeVar
 
 from pyebpf import pinning
-from pyebpf.sys.fd import FD
+from pyebpf.errors import ClosedError, naming
+from pyebpf.sys.fd import FD, duplicate
 
 __all__ = ["Handle"]
 
@@ -37,7 +38,36 @@ class Handle:
         Raises:
             ClosedError: It was closed.
         """
-        return self._fd.fileno()
+        try:
+            return self._fd.fileno()
+        except ClosedError:
+            raise ClosedError(f"{self._label()} used after close") from None
+
+    # What messages call this very one, such as: map "counts".
+    def _label(self) -> str:
+        return self.KIND
+
+    # A descriptor of our own for what *fd* stands for. Information about a descriptor comes in the
+    # form of its own kind, so the wrong kind must be refused before anybody asks.
+    @classmethod
+    def _fd_of(cls, fd: int) -> FD:
+        return cls._checked(FD(duplicate(fd)), f"descriptor {fd} is no {cls.KIND}")
+
+    @classmethod
+    def _fd_at(cls, path: str | os.PathLike[str], flags: int = 0) -> FD:
+        opened = pinning.open_pin(path, flags=flags)
+        return cls._checked(opened, f"no {cls.KIND} is pinned at {os.fspath(path)}")
+
+    @classmethod
+    def _checked(cls, fd: FD, refusal: str) -> FD:
+        try:
+            found = pinning.kind_of(fd.fileno())
+            if found != cls.KIND:
+                raise ValueError(f"{refusal}, but a {found}" if found else refusal)
+        except BaseException:
+            fd.close()
+            raise
+        return fd
 
     @property
     def closed(self) -> bool:
@@ -56,14 +86,15 @@ class Handle:
         """Give the object a name on a bpffs, so that it outlives this process.
 
         Args:
-            path: Where; the directory is made if only its last part is missing.
+            path: Where; the directory is made (mode 0700) if only its last part is missing.
 
         Raises:
             SyscallError: ``EEXIST``, ``EPERM`` outside a bpffs, …
 
         Since Linux 4.4.
         """
-        pinning.pin(self.fileno(), path)
+        with naming(self._label()):
+            pinning.pin(self.fileno(), path)
 
     def __enter__(self: H) -> H:  # noqa: PYI019 - typing.Self is Python 3.11's
         return self

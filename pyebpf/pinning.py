@@ -6,18 +6,20 @@ descriptor and a path; goes out: a path, or an owned descriptor.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from pyebpf.errors import SyscallError, naming
 from pyebpf.sys import bpf
+from pyebpf.sys.failures import failure
 from pyebpf.sys.fd import FD
 from pyebpf.sys.mount import is_bpffs
 from pyebpf.uapi.attrs import ObjPin
 from pyebpf.uapi.bpf import OpenFlag
 
-__all__ = ["kind_of", "open_pin", "pin", "unpin", "walk"]
+__all__ = ["kind_of", "make_directory", "open_pin", "pin", "unpin", "walk"]
 
 ANON_INODE = "anon_inode:"
 KINDS = {"bpf-map": "map", "bpf-prog": "program", "bpf_link": "link", "bpf-link": "link"}
@@ -28,7 +30,7 @@ def pin(fd: int, path: str | os.PathLike[str]) -> None:
 
     Args:
         fd: A map, program or link; not taken over.
-        path: A name on a bpffs; its directory is made (mode 0700) if only the last part is missing.
+        path: A name on a bpffs, without dots; its directory is made if only that is missing.
 
     Raises:
         SyscallError: ``EEXIST`` if the name is taken, ``EPERM`` if it is not on a bpffs.
@@ -37,20 +39,42 @@ def pin(fd: int, path: str | os.PathLike[str]) -> None:
     """
     text = os.fspath(path)
     with naming(f'pin at "{text}"'):
+        attr = ObjPin(pathname=_c_string(text), bpf_fd=fd)
         parent = Path(text).parent
-        if not parent.is_dir():
+        with contextlib.ExitStack() as undo:
+            if make_directory(parent):
+                undo.callback(_remove_empty, parent)
             try:
-                parent.mkdir(mode=0o700)
-            except OSError as error:
-                raise SyscallError(
-                    "mkdir", error.errno or 0, f"{parent}: {error.strerror}"
-                ) from None
-        try:
-            bpf.obj_pin(ObjPin(pathname=_c_string(text), bpf_fd=fd))
-        except SyscallError as error:
-            if not is_bpffs(parent):
-                error.detail = f"{parent} is not on a bpffs (mount -t bpf bpffs /sys/fs/bpf)"
-            raise
+                bpf.obj_pin(attr)
+            except SyscallError as error:
+                if not is_bpffs(parent):
+                    error.detail = f"{parent} is not on a bpffs (mount -t bpf bpffs /sys/fs/bpf)"
+                elif "." in Path(text).name:
+                    error.detail = "a bpffs takes no names with dots"
+                raise
+            undo.pop_all()
+
+
+def make_directory(path: str | os.PathLike[str]) -> bool:
+    """Make a directory for pins (mode 0700) if it is missing; return whether it was.
+
+    Raises:
+        PrivilegeError: ``EACCES``, and ``EPERM`` for a name with a dot on a bpffs.
+        SyscallError: What mkdir(2) says.
+    """
+    try:
+        Path(path).mkdir(mode=0o700)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise failure("mkdir", error.errno, os.fspath(path)) from None
+    return True
+
+
+# Somebody else may have put a pin there meanwhile.
+def _remove_empty(directory: Path) -> None:
+    with contextlib.suppress(OSError):
+        directory.rmdir()
 
 
 def unpin(path: str | os.PathLike[str], *, missing_ok: bool = False) -> None:
@@ -68,7 +92,7 @@ def unpin(path: str | os.PathLike[str], *, missing_ok: bool = False) -> None:
         Path(text).unlink(missing_ok=missing_ok)
     except OSError as error:
         with naming(f'unpin "{text}"'):
-            raise SyscallError("unlink", error.errno or 0) from None
+            raise failure("unlink", error.errno, text) from None
 
 
 def open_pin(path: str | os.PathLike[str], *, flags: int = 0) -> FD:
@@ -92,11 +116,19 @@ def open_pin(path: str | os.PathLike[str], *, flags: int = 0) -> FD:
 
 
 def kind_of(fd: int) -> str:
-    """Return ``"map"``, ``"program"``, ``"link"``, or ``""`` for anything else."""
+    """Return ``"map"``, ``"program"``, ``"link"``, or ``""`` for anything else.
+
+    Raises:
+        SyscallError: No such descriptor, or no ``/proc``.
+    """
     # The anonymous inode's name is the only thing that tells the kinds apart before asking for
     # info, which answers by position, not by kind. Some kernels put it in brackets.
-    target = str(Path(f"/proc/self/fd/{fd}").readlink()).removeprefix(ANON_INODE).strip("[]\n")
-    return KINDS.get(target, "")
+    path = Path(f"/proc/self/fd/{fd}")
+    try:
+        target = str(path.readlink())
+    except OSError as error:
+        raise failure("readlink", error.errno, str(path)) from None
+    return KINDS.get(target.removeprefix(ANON_INODE).strip("[]\n"), "")
 
 
 def walk(directory: str | os.PathLike[str]) -> Iterator[Path]:

@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pyebpf import pinning
 from pyebpf.errors import NotSupportedError, SyscallError, naming
 from pyebpf.handle import Handle
 from pyebpf.programs.program import Program
@@ -57,8 +56,15 @@ class Link(Handle):
 
     @classmethod
     def from_fd(cls, fd: int) -> Link:
-        """Open the link behind a descriptor; the caller keeps *fd*."""
-        return cls(FD(os.dup(fd)))
+        """Open the link behind a descriptor; the caller keeps *fd*.
+
+        Raises:
+            ValueError: *fd* is not a link's.
+            SyscallError: No such descriptor.
+
+        Since Linux 5.7.
+        """
+        return cls(cls._fd_of(fd))
 
     @classmethod
     def from_id(cls, link_id: int) -> Link:
@@ -82,11 +88,10 @@ class Link(Handle):
 
         Since Linux 5.7.
         """
-        fd = pinning.open_pin(path)
-        if pinning.kind_of(fd.fileno()) != "link":
-            fd.close()
-            raise ValueError(f"no link is pinned at {os.fspath(path)}")
-        return cls(fd)
+        return cls(cls._fd_at(path))
+
+    def _label(self) -> str:
+        return f"link to {self.target}" if self.target else "link"
 
     def info(self) -> LinkDetails:
         """Return what the kernel knows about the link. Since Linux 5.8."""
