@@ -16,6 +16,9 @@ from pyebpf.sys import kernel
 
 __all__ = ["Feature", "accepted"]
 
+# Failures that have nothing to do with what was asked for.
+_NO_ANSWER = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EINTR})
+
 _answers: weakref.WeakKeyDictionary[object, dict[str, bool]] = weakref.WeakKeyDictionary()
 
 
@@ -37,7 +40,7 @@ class Feature:
         """Return whether the kernel has it.
 
         Raises:
-            SyscallError: The kernel refused to say, for want of a privilege.
+            SyscallError: The kernel could not say, for want of a privilege or of memory.
         """
         known = _answers.setdefault(kernel.current(), {})
         if self.name not in known:
@@ -74,12 +77,15 @@ def accepted(attempt: Callable[[], None]) -> bool:
 
     Raises:
         PrivilegeError: It cannot tell.
+        SyscallError: Neither can it: ``ENOMEM``, ``EMFILE``, …
     """
     try:
         attempt()
     except PrivilegeError:
         raise
     except SyscallError as error:
+        if error.errno in _NO_ANSWER:
+            raise
         return error.errno not in (errno.EINVAL, errno.E2BIG)
     except NotSupportedError:
         return False
