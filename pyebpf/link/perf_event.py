@@ -41,6 +41,8 @@ def attach_event(program: Program, event: FD, *, target: str, cookie: int | None
     try:
         try:
             link = Link(bpf.link_create(attr), target=target)
+        except NotSupportedError:
+            pass  # before 5.7 there are no links at all
         except SyscallError as error:
             # EINVAL is how kernels before 5.15 refuse the attach type; a real one comes again.
             if error.errno != errno.EINVAL:

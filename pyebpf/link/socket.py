@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
+import errno
 import struct
 from typing import Protocol
 
-from pyebpf.errors import SyscallError, naming
+from pyebpf.errors import ClosedError, EbpfError, SyscallError, naming
 from pyebpf.link.base import DescriptorLink
 from pyebpf.programs.program import Program
 from pyebpf.sys import kernel
-from pyebpf.sys.fd import FD
+from pyebpf.sys.fd import FD, duplicate
 
 __all__ = ["SocketLink", "attach_socket"]
 
@@ -31,16 +30,26 @@ class HasFileno(Protocol):
 class SocketLink(DescriptorLink):
     """A program on a socket, by a descriptor of its own: closing it takes the program off.
 
-    When the socket itself goes, so does the filter.
+    A socket has one filter: closing the link takes off whatever is there by then. When the socket
+    itself goes, so does its filter; but a link that is merely forgotten leaves the filter on.
     """
 
     def close(self) -> None:
-        """Detach the program; the socket stays open for its owner."""
-        if not self.closed:
-            # ENOENT: somebody detached it already.
-            with contextlib.suppress(SyscallError):
-                kernel.current().setsockopt(self.fileno(), SOL_SOCKET, SO_DETACH_BPF, bytes(4))
-        super().close()
+        """Detach the program; the socket stays open for its owner.
+
+        Raises:
+            PrivilegeError: The filter was locked (``SO_LOCK_FILTER``); it stays.
+        """
+        try:
+            held = FD(self._fd.take())
+        except ClosedError:
+            return
+        with held, naming(f"detach from {self.target}"):
+            try:
+                kernel.current().setsockopt(held.fileno(), SOL_SOCKET, SO_DETACH_BPF, bytes(4))
+            except SyscallError as error:
+                if error.errno != errno.ENOENT:  # somebody detached it already
+                    raise
 
 
 def attach_socket(program: Program, sock: HasFileno) -> SocketLink:
@@ -60,10 +69,15 @@ def attach_socket(program: Program, sock: HasFileno) -> SocketLink:
     """
     number = sock.fileno()
     with naming(f'attach program "{program.name}" to socket {number}'):
-        kernel.current().setsockopt(
-            number,
-            SOL_SOCKET,
-            SO_ATTACH_BPF,
-            struct.pack("=i", program.fileno()),
-        )
-        return SocketLink(FD(os.dup(number)), target=f"socket {number}")
+        given = struct.pack("=i", program.fileno())
+        held = FD(duplicate(number))
+        link = SocketLink(held, target=f"socket {number}")
+        try:
+            kernel.current().setsockopt(number, SOL_SOCKET, SO_ATTACH_BPF, given)
+        except EbpfError:
+            held.close()  # and leave the filter that is there alone
+            raise
+        except BaseException:  # Ctrl-C, maybe after the call had its effect
+            link.close()
+            raise
+        return link
