@@ -42,6 +42,8 @@ LOG_LEVEL_BRANCHES = 1
 LOAD_IMM64 = 0x18
 # Since Linux 3.18; a helper that exists, but not for this kind of program, is told otherwise.
 UNKNOWN_HELPER = re.compile(r"invalid func unknown#(\d+)")
+# The verifier was stopped, whatever it had written by then.
+INTERRUPTED = frozenset({errno.EAGAIN, errno.EINTR, errno.ENOMEM})
 HINTS = (
     ("cannot call GPL-restricted function", "the object's licence is not GPL compatible"),
     ("program of this type cannot use helper", "helper not allowed for this program type"),
@@ -139,6 +141,8 @@ def _load_with_log(request: LoadRequest) -> tuple[FD, str]:
 
 def _explain(request: LoadRequest, error: SyscallError, log: str, truncated: bool) -> Exception:
     number = error.errno or 0
+    if number in INTERRUPTED:
+        return error
     if not log.strip():
         return _explain_silence(request, error)
     unsupported = _lacking(request, log)

@@ -11,21 +11,22 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pyebpf import pinning
 from pyebpf.asm.instruction import Instruction
-from pyebpf.errors import SyscallError
+from pyebpf.errors import SyscallError, naming
 from pyebpf.handle import Handle
 from pyebpf.programs.info import ProgramInfo, program_info
 from pyebpf.spec import ProgramSpec
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
 from pyebpf.uapi.attrs import ProgTestRun
-from pyebpf.uapi.bpf import ProgType
+from pyebpf.uapi.bpf import ProgType, TestRunFlag
 
 __all__ = ["Program", "RunResult", "loaded_programs"]
 
-# Room behind the input for a program that grows the packet: XDP_PACKET_HEADROOM and a page's tail.
-OUTPUT_HEADROOM = 256 + 256
+# Room behind the input for a program that grows the packet: an skb may become as long as loopback's
+# MTU, an XDP frame gains its headroom and a page. The kernel only says ENOSPC when the effects of
+# the run are real already.
+OUTPUT_ROOM = 256 + (1 << 16)
 # Kinds whose test run refuses data_in/data_out: they take a context only.
 CONTEXT_ONLY = frozenset({ProgType.RAW_TRACEPOINT, ProgType.SYSCALL, ProgType.STRUCT_OPS})
 
@@ -82,9 +83,12 @@ class Program(Handle):
         """Open the program behind a descriptor; the caller keeps *fd*.
 
         Raises:
-            SyscallError: *fd* is not a program's.
+            ValueError: *fd* is not a program's.
+            SyscallError: No such descriptor.
+
+        Since Linux 4.13.
         """
-        return cls._adopt(FD(os.dup(fd)))
+        return cls._adopt(cls._fd_of(fd))
 
     @classmethod
     def from_id(cls, program_id: int) -> Program:
@@ -108,11 +112,7 @@ class Program(Handle):
 
         Since Linux 4.4.
         """
-        fd = pinning.open_pin(path)
-        if pinning.kind_of(fd.fileno()) != "program":
-            fd.close()
-            raise ValueError(f"no program is pinned at {os.fspath(path)}")
-        return cls._adopt(fd)
+        return cls._adopt(cls._fd_at(path))
 
     @classmethod
     def _adopt(cls, fd: FD) -> Program:
@@ -122,6 +122,9 @@ class Program(Handle):
             fd.close()
             raise
         return cls(fd, name=info.name, type=info.type)
+
+    def _label(self) -> str:
+        return f'program "{self.name}"'
 
     def info(self) -> ProgramInfo:
         """Return what the kernel knows about the program. Since Linux 4.13."""
@@ -141,7 +144,7 @@ class Program(Handle):
         self,
         data: bytes | bytearray | memoryview = b"",
         *,
-        ctx: bytes | bytearray | memoryview = b"",
+        ctx: bytes | bytearray | memoryview | None = None,
         repeat: int = 1,
         flags: int = 0,
         cpu: int = 0,
@@ -163,34 +166,37 @@ class Program(Handle):
             The return value, the packet and the context afterwards, and the mean duration.
 
         Raises:
-            SyscallError: ``ENOTSUPP`` if the kind cannot be run this way, ``EINTR`` after a signal.
+            SyscallError: ``ENOTSUPP`` if the kind cannot be run this way, ``EINTR`` after a signal,
+                ``ENOSPC`` if the program made a packet more than 64 KiB longer.
 
         Since Linux 4.12 (networking), 5.10 (raw tracepoints), 5.14 (syscall programs).
         """
         attr = ProgTestRun(
             prog_fd=self.fileno(), repeat=repeat, flags=flags, cpu=cpu, batch_size=batch_size
         )
-        if len(data):
-            attr.data_in, attr.data_size_in = data, len(data)
-        wants_output = self.type not in CONTEXT_ONLY and len(data) and not batch_size
-        data_out = bytearray(len(data) + OUTPUT_HEADROOM) if wants_output else None
-        if data_out is not None:
+        packet = memoryview(data).tobytes()
+        # Frames that really travel do not come back.
+        returned = self.type not in CONTEXT_ONLY and not flags & TestRunFlag.XDP_LIVE_FRAMES
+        data_out = bytearray(len(packet) + OUTPUT_ROOM if packet and returned else 0)
+        if packet:
+            attr.data_in, attr.data_size_in = packet, len(packet)
             attr.data_out, attr.data_size_out = data_out, len(data_out)
-        ctx_out = None
-        if len(ctx):
-            attr.ctx_in, attr.ctx_size_in = ctx, len(ctx)
+        # A syscall program's context is written back to where it came from: into a copy.
+        context = bytearray(memoryview(ctx if ctx is not None else b"").tobytes())
+        ctx_out = context
+        if context:
+            attr.ctx_in, attr.ctx_size_in = context, len(context)
             if self.type not in CONTEXT_ONLY:
-                ctx_out = bytearray(len(ctx))
-                attr.ctx_out, attr.ctx_size_out = ctx_out, len(ctx)
-        try:
+                ctx_out = bytearray(len(context))
+                attr.ctx_out, attr.ctx_size_out = ctx_out, len(ctx_out)
+        with naming(f'run program "{self.name}"'):
             bpf.prog_test_run(attr)
-        except SyscallError as error:
-            error.context.insert(0, f'run program "{self.name}"')
-            raise
+        if self.type not in CONTEXT_ONLY:
+            del ctx_out[attr.ctx_size_out :]
         return RunResult(
             retval=attr.retval,
-            data=bytes(data_out[: attr.data_size_out]) if data_out is not None else b"",
-            ctx=bytes(ctx_out[: attr.ctx_size_out]) if ctx_out is not None else b"",
+            data=bytes(data_out[: attr.data_size_out]),
+            ctx=bytes(ctx_out),
             duration_ns=attr.duration,
         )
 
