@@ -14,7 +14,7 @@ import mmap
 from pyebpf import features
 from pyebpf.errors import NotSupportedError, PrivilegeError, SyscallError, naming
 from pyebpf.host import cpus
-from pyebpf.maps.kinds import RINGS, WITHOUT_BTF
+from pyebpf.maps.kinds import KEYLESS, LRU, RINGS, WITHOUT_BTF, WITHOUT_CAPACITY
 from pyebpf.spec import MapSpec
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
@@ -30,7 +30,8 @@ def completed(spec: MapSpec) -> MapSpec:
     """Return a copy of *spec* with what its kind leaves to the loader filled in.
 
     Perf event arrays get a slot per possible CPU, ring buffers a size the kernel accepts: a power
-    of two of at least a page.
+    of two of at least a page. What the kernel rounds or adds by itself is written down, so that a
+    map opened later compares equal.
     """
     spec = spec.copy()
     if spec.type == MapType.PERF_EVENT_ARRAY:
@@ -45,6 +46,11 @@ def completed(spec: MapSpec) -> MapSpec:
         spec.value_size = spec.value_size or 4
     if spec.type == MapType.LPM_TRIE:
         spec.flags |= MapFlag.NO_PREALLOC
+    if spec.type in LRU and spec.flags & MapFlag.NO_COMMON_LRU:
+        # A list per CPU, all equally long: htab_map_alloc().
+        spec.max_entries = -(-spec.max_entries // cpus.possible()) * cpus.possible()
+    if spec.numa_node is not None:
+        spec.flags |= MapFlag.NUMA_NODE
     return spec
 
 
@@ -72,7 +78,6 @@ def create(spec: MapSpec, *, btf_fd: int | None = None, inner_fd: int | None = N
     )
     if spec.numa_node is not None:
         attr.numa_node = spec.numa_node
-        attr.map_flags |= MapFlag.NUMA_NODE
     if inner_fd is not None:
         attr.inner_map_fd = inner_fd
     typed = btf_fd is not None and spec.type not in WITHOUT_BTF and spec.value_type_id
@@ -114,12 +119,12 @@ def _explained(spec: MapSpec, error: SyscallError) -> SyscallError | NotSupporte
 
 # What EINVAL most often means, by the kind's own rules.
 def _wrong_shape(spec: MapSpec) -> str:
-    if spec.max_entries == 0:
+    if spec.max_entries == 0 and spec.type not in WITHOUT_CAPACITY:
         return "max_entries is 0"
-    if spec.type in RINGS:
+    if spec.type in RINGS or spec.type == MapType.ARENA:
         return ""
     if spec.value_size == 0:
         return "value_size is 0"
-    if spec.key_size == 0:
+    if spec.key_size == 0 and spec.type not in KEYLESS:
         return "key_size is 0"
     return ""

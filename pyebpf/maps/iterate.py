@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from pyebpf.errors import IterationAborted
+from pyebpf.errors import IterationAborted, naming
 from pyebpf.sys.elements import Elements
 
 __all__ = ["array_keys", "keys"]
@@ -18,6 +18,8 @@ __all__ = ["array_keys", "keys"]
 # How many times its capacity a walk may visit before it gives up: deletes that restart it cost
 # steps, and cilium's reliable dump found four times enough in practice.
 BOUND = 4
+# Kinds without a capacity of their own (storage of cgroups) give 0.
+UNBOUNDED = 1 << 20
 
 
 def array_keys(max_entries: int) -> Iterator[bytes]:
@@ -32,20 +34,22 @@ def keys(elements: Elements, max_entries: int, name: str) -> Iterator[bytes]:
 
     Args:
         elements: The map.
-        max_entries: Its capacity.
+        max_entries: Its capacity, or 0.
         name: For the error.
 
     Raises:
         IterationAborted: After four times *max_entries* steps without reaching the end.
+        SyscallError: A kind without keys to walk over, …
     """
     seen: set[bytes] = set()
-    current = elements.next_key(None)
-    for _ in range(BOUND * max_entries + 1):
-        if current is None:
-            return
-        following = elements.next_key(current)
-        if current not in seen:
-            seen.add(current)
-            yield current
-        current = following
-    raise IterationAborted(f'map "{name}" changes faster than it can be walked')
+    with naming(f'walk over map "{name}"'):
+        current = elements.next_key(None)
+        for _ in range(BOUND * (max_entries or UNBOUNDED) + 1):
+            if current is None:
+                return
+            following = elements.next_key(current)
+            if current not in seen:
+                seen.add(current)
+                yield current
+            current = following
+        raise IterationAborted("it changes faster than it can be walked")

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from pyebpf.uapi.bpf import MapType
 
-__all__ = ["ARRAYS", "HOLDS_FDS", "KEYLESS", "PER_CPU", "RINGS", "WAITS", "WITHOUT_BTF"]
+__all__ = [
+    "ARRAYS",
+    "HOLDS_FDS",
+    "KEYLESS",
+    "LRU",
+    "PER_CPU",
+    "RINGS",
+    "SPARSE",
+    "WAITS",
+    "WITHOUT_BTF",
+    "WITHOUT_CAPACITY",
+]
 
 # An index instead of a key: E2BIG means "out of range", nothing can be deleted.
 ARRAYS = frozenset(
@@ -44,9 +55,28 @@ HOLDS_FDS = frozenset(
     }
 )
 
+# Arrays with empty slots that can be told from full ones: by a look-up. (Of perf events, cgroups
+# and sockets the kernel shows user space nothing.)
+SPARSE = frozenset({MapType.PROG_ARRAY, MapType.ARRAY_OF_MAPS, MapType.DEVMAP, MapType.CPUMAP})
+
+# They forget the entry that was not used for longest.
+LRU = frozenset({MapType.LRU_HASH, MapType.LRU_PERCPU_HASH})
+
 # No element access by key.
 KEYLESS = frozenset({MapType.QUEUE, MapType.STACK, MapType.BLOOM_FILTER})
 RINGS = frozenset({MapType.RINGBUF, MapType.USER_RINGBUF})
+
+# As many entries as there are sockets, tasks, inodes or control groups: max_entries must be 0.
+WITHOUT_CAPACITY = frozenset(
+    {
+        MapType.CGROUP_STORAGE,
+        MapType.PERCPU_CGROUP_STORAGE,
+        MapType.SK_STORAGE,
+        MapType.INODE_STORAGE,
+        MapType.TASK_STORAGE,
+        MapType.CGRP_STORAGE,
+    }
+)
 
 # Element operations that may sleep (RCU grace periods of 8 to 16 ms, sockets, storage): these must
 # release the GIL, or every thread of the process would stand still with them.

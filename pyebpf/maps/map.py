@@ -14,15 +14,14 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
-from pyebpf import pinning
 from pyebpf.btf.btf import Btf
-from pyebpf.errors import KeyNotFoundError, SyscallError, naming
+from pyebpf.errors import EbpfError, KeyNotFoundError, SyscallError, naming
 from pyebpf.handle import Handle
 from pyebpf.maps import iterate
 from pyebpf.maps.codec import BytesCodec, Codec, PerCpuCodec
 from pyebpf.maps.create import completed, create
 from pyebpf.maps.info import MapDetails, map_info, spec_of
-from pyebpf.maps.kinds import ARRAYS, KEYLESS, WAITS
+from pyebpf.maps.kinds import ARRAYS, KEYLESS, SPARSE, WAITS
 from pyebpf.maps.types import key_codec, value_codec
 from pyebpf.spec import MapSpec
 from pyebpf.sys import bpf, kernel
@@ -58,7 +57,7 @@ class Map(Handle, Generic[K, V]):
     ) -> None:
         super().__init__(fd)
         self.spec = spec
-        self.key_codec: Codec = key or key_codec(spec)
+        self.key_codec: Codec = key_codec(spec, key)
         self.value_codec: Codec = value_codec(spec, value)
         self._elements = kernel.current().elements(
             fd.fileno(),
@@ -187,8 +186,15 @@ class Map(Handle, Generic[K, V]):
     def from_fd(
         cls, fd: int, *, key: Codec | None = None, value: Codec | None = None
     ) -> Map[Any, Any]:
-        """Open the map behind a descriptor; the caller keeps *fd*. Since Linux 4.13."""
-        return cls._opened(FD(os.dup(fd)), key, value)
+        """Open the map behind a descriptor; the caller keeps *fd*.
+
+        Raises:
+            ValueError: *fd* is not a map's, or a codec's size is not its.
+            SyscallError: No such descriptor.
+
+        Since Linux 4.13.
+        """
+        return cls._opened(cls._fd_of(fd), key, value)
 
     @classmethod
     def from_id(
@@ -221,10 +227,7 @@ class Map(Handle, Generic[K, V]):
 
         Since Linux 4.4 (``read_only``: 4.15).
         """
-        fd = pinning.open_pin(path, flags=OpenFlag.RDONLY if read_only else 0)
-        if pinning.kind_of(fd.fileno()) != "map":
-            fd.close()
-            raise ValueError(f"no map is pinned at {os.fspath(path)}")
+        fd = cls._fd_at(path, OpenFlag.RDONLY if read_only else 0)
         return cls._opened(fd, key, value)
 
     @classmethod
@@ -286,7 +289,7 @@ class Map(Handle, Generic[K, V]):
             KeyNotFoundError: No such key (a ``KeyError``).
             SyscallError: Anything else.
         """
-        data = self._elements.lookup(self.key_codec.encode(key), flags)
+        data = self._find(self.key_codec.encode(key), flags)
         if data is None:
             raise self._missing(Cmd.MAP_LOOKUP_ELEM, key)
         return cast("V", self.value_codec.decode(data))
@@ -309,8 +312,8 @@ class Map(Handle, Generic[K, V]):
         """
         try:
             self._elements.update(self.key_codec.encode(key), self.value_codec.encode(value), flags)
-        except SyscallError as error:
-            error.context.insert(0, f'update map "{self.name}"')
+        except EbpfError as error:
+            self._name("update", error)
             raise
 
     def delete(self, key: K) -> None:
@@ -320,12 +323,7 @@ class Map(Handle, Generic[K, V]):
             KeyNotFoundError: No such key.
             SyscallError: ``EINVAL`` for arrays, whose elements always exist.
         """
-        try:
-            found = self._elements.delete(self.key_codec.encode(key))
-        except SyscallError as error:
-            error.context.insert(0, f'delete from map "{self.name}"')
-            raise
-        if not found:
+        if not self._remove(self.key_codec.encode(key)):
             raise self._missing(Cmd.MAP_DELETE_ELEM, key)
 
     def lookup_and_delete(self, key: K) -> V:
@@ -349,16 +347,13 @@ class Map(Handle, Generic[K, V]):
         A key that is gone restarts hashes at the beginning; iterating over the map is safe.
         """
         encoded = None if key is None else self.key_codec.encode(key)
-        following = self._elements.next_key(encoded)
+        with naming(f'next key of map "{self.name}"'):
+            following = self._elements.next_key(encoded)
         return None if following is None else cast("K", self.key_codec.decode(following))
 
     def get(self, key: K, default: D | None = None) -> V | D | None:
         """Return the value at *key*, or *default* if there is none."""
-        try:
-            data = self._elements.lookup(self.key_codec.encode(key), 0)
-        except SyscallError as error:
-            error.context.insert(0, f'lookup in map "{self.name}"')
-            raise
+        data = self._find(self.key_codec.encode(key))
         return default if data is None else cast("V", self.value_codec.decode(data))
 
     def sum(self, key: K) -> int:
@@ -372,20 +367,20 @@ class Map(Handle, Generic[K, V]):
         return sum(cast("list[int]", self.lookup(key)))
 
     def keys(self) -> Iterator[K]:
-        """Iterate over the keys.
+        """Iterate over the keys; over the full slots of arrays of maps, programs, devices and CPUs.
 
         Keys inserted or deleted meanwhile may be missed or met; none that stays is missed.
 
         Raises:
             IterationAborted: The map changes faster than it can be walked.
         """
-        for key in self._raw_keys():
+        for key in self._present_keys():
             yield cast("K", self.key_codec.decode(key))
 
     def items(self) -> Iterator[tuple[K, V]]:
         """Iterate over keys and values; entries deleted meanwhile are left out."""
         for key in self._raw_keys():
-            data = self._elements.lookup(key, 0)
+            data = self._find(key)
             if data is not None:
                 yield (
                     cast("K", self.key_codec.decode(key)),
@@ -404,7 +399,32 @@ class Map(Handle, Generic[K, V]):
             SyscallError: ``EINVAL`` for arrays, whose elements always exist.
         """
         for key in list(self._raw_keys()):
-            self._elements.delete(key)
+            self._remove(key)
+
+    def _find(self, key: bytes, flags: int = 0) -> bytes | None:
+        try:
+            return self._elements.lookup(key, flags)
+        except EbpfError as error:
+            self._name("lookup in", error)
+            raise
+
+    def _remove(self, key: bytes) -> bool:
+        try:
+            return self._elements.delete(key)
+        except EbpfError as error:
+            self._name("delete from", error)
+            raise
+
+    # As `naming` does, at no cost while nothing fails.
+    def _name(self, doing: str, error: EbpfError) -> None:
+        error.context.insert(0, f'{doing} map "{self.name}"')
+
+    # Those of slots that hold something, where that can be told.
+    def _present_keys(self) -> Iterable[bytes]:
+        keys = self._raw_keys()
+        if self.type in SPARSE:
+            return (key for key in keys if self._find(key) is not None)
+        return keys
 
     def _raw_keys(self) -> Iterable[bytes]:
         if self.type in KEYLESS or not self.key_size:
@@ -425,16 +445,16 @@ class Map(Handle, Generic[K, V]):
         self.delete(key)
 
     def __contains__(self, key: K) -> bool:
-        return self._elements.lookup(self.key_codec.encode(key), 0) is not None
+        return self._find(self.key_codec.encode(key)) is not None
 
     def __iter__(self) -> Iterator[K]:
         return self.keys()
 
     def __len__(self) -> int:
-        """Count the entries, by walking over them."""
-        if self.type in ARRAYS:
+        """Count the entries, by walking over them; those of an array are all its slots."""
+        if self.type in ARRAYS - SPARSE:
             return self.max_entries
-        return sum(1 for _ in self._raw_keys())
+        return sum(1 for _ in self._present_keys())
 
     def __bool__(self) -> bool:
         # A map is an object, not a collection to be tested for emptiness by a walk over it.
@@ -457,11 +477,15 @@ class Map(Handle, Generic[K, V]):
             writable: A frozen map can only be mapped read-only.
 
         Raises:
-            SyscallError: ``EPERM`` for a frozen map, ``EINVAL`` without the flag.
+            TypeError: A map without values, such as a ring buffer.
+            SyscallError: ``EPERM`` for a frozen map, ``EINVAL`` without the flag, ``ENOTSUPP`` for
+                other kinds.
 
         Since Linux 5.5.
         """
         length = (self.value_size + 7 & ~7) * self.max_entries
+        if not length:
+            raise TypeError(f'map "{self.name}" ({self.type}) has no values to be mapped')
         length = -(-length // mmap.PAGESIZE) * mmap.PAGESIZE
         with naming(f'map the memory of map "{self.name}"'):
             return kernel.current().mmap(self.fileno(), length, writable=writable)
@@ -480,8 +504,13 @@ class Map(Handle, Generic[K, V]):
 
         The kernel keeps the map as long as a pin, a program or another descriptor holds it.
         """
-        self._elements.close()
-        super().close()
+        try:
+            self._elements.close()
+        finally:
+            super().close()
+
+    def _label(self) -> str:
+        return f'map "{self.name}"'
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"fd {self.fileno()}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -13,6 +14,14 @@ import pytest
 
 import pyebpf
 from pyebpf import Map, MapFlag, MapType, UpdateFlag
+from pyebpf.maps import iterate
+from pyebpf.maps.codec import BytesCodec
+from pyebpf.maps.create import completed
+from pyebpf.maps.types import value_codec
+from pyebpf.spec import Pinning
+from pyebpf.sys import kernel
+from pyebpf.sys.kernel import LinuxKernel
+from tests.support.children import outcome_as_nobody
 from tests.support.programs import built
 
 HASHES = [MapType.HASH, MapType.LRU_HASH]
@@ -345,3 +354,182 @@ def test_a_data_section_is_made_mappable(maps):
     with pyebpf.load(built("globals")) as bpf:
         assert bpf.maps[".data"].flags & MapFlag.MMAPABLE
         assert bpf.maps[".rodata"].flags & MapFlag.RDONLY_PROG
+
+
+def test_a_descriptor_of_another_kind_is_refused(maps):
+    """Information comes in the form of the descriptor's own kind, so it would be garbage."""
+    with pyebpf.load(built("subprogs")) as bpf:
+        program = bpf.programs["alone"]
+        with pytest.raises(ValueError, match="is no map, but a program"):
+            Map.from_fd(program.fileno())
+        with pytest.raises(ValueError, match="is no program, but a map"):
+            pyebpf.Program.from_fd(maps["array"].fileno())
+        with pytest.raises(ValueError, match="is no link, but a map"):
+            pyebpf.Link.from_fd(maps["array"].fileno())
+    reader, writer = os.pipe()
+    for kind in (Map, pyebpf.Program, pyebpf.Link):
+        with pytest.raises(ValueError, match="is no "):
+            kind.from_fd(reader)
+    os.close(reader)
+    os.close(writer)
+    with pytest.raises(pyebpf.SyscallError, match="EBADF"):
+        Map.from_fd(reader)
+
+
+def test_errors_name_the_map(maps):
+    """Whatever fails, the message says in which map."""
+    events, ring = maps["perf_events"], maps["ring"]
+    for use in (
+        lambda: events[0],
+        lambda: events.get(0),
+        lambda: 0 in events,
+        lambda: [*events.items()],
+    ):
+        with pytest.raises(pyebpf.SyscallError, match=r'lookup in map "perf_events".*ENOTSUPP'):
+            use()
+    with pytest.raises(pyebpf.SyscallError, match='delete from map "array"'):
+        maps["array"].clear()
+    with pytest.raises(pyebpf.SyscallError, match='walk over map "socket_storage"'):
+        len(maps["socket_storage"])
+    with pytest.raises(TypeError, match='map "ring" has no keys'):
+        len(ring)
+    with pytest.raises(TypeError, match=r'map "ring" .* no values'):
+        ring.memory()
+    with Map.create(type=MapType.ARRAY, key_size=4, value_size=4, max_entries=1, name="c") as m:
+        pass
+    for use in (lambda: m[0], lambda: m.get(0), lambda: m.pin("/sys/fs/bpf/x"), lambda: m.info()):
+        with pytest.raises(pyebpf.ClosedError, match='map "c"'):
+            use()
+
+
+def test_empty_slots_are_no_entries(maps):
+    """What iteration yields can be looked up; len() counts just that."""
+    outer = maps["array_of_maps"]
+    spec = pyebpf.MapSpec(name="i", type=MapType.ARRAY, key_size=4, value_size=8, max_entries=2)
+    assert (len(outer), list(outer), dict(outer)) == (0, [], {})
+    with Map.from_spec(spec) as inner:
+        outer[2] = inner
+        assert (len(outer), dict(outer)) == (1, {2: inner.id})
+    outer.clear()
+    assert len(outer) == 0
+    assert (len(maps["jump_table"]), list(maps["jump_table"])) == (0, [])
+
+
+def test_a_codec_of_another_size_is_refused():
+    """Keys as well as values: the kernel would read beyond the end of a short one."""
+    wrong = BytesCodec(8)
+    shape = {"type": MapType.HASH, "key_size": 4, "value_size": 4, "max_entries": 1}
+    with pytest.raises(ValueError, match=r"key of map .* is 4 bytes, its codec's 8"):
+        Map.create(**shape, key=wrong)
+    with pytest.raises(ValueError, match=r"value of map .* is 4 bytes, its codec's 8"):
+        Map.create(**shape, value=wrong)
+
+
+def test_numbers_of_cpus_may_have_holes(tmp_path):
+    """A per-CPU value has one item per possible CPU, a perf event array reaches the last."""
+    possible = tmp_path / "sys/devices/system/cpu/possible"
+    possible.parent.mkdir(parents=True)
+    possible.write_text("0,2-3,8\n")
+
+    class Holes:
+        root = str(tmp_path)
+
+        def __getattr__(self, name):
+            return getattr(LinuxKernel(), name)
+
+    with kernel.use(Holes()):
+        shape = pyebpf.MapSpec(name="e", type=MapType.PERF_EVENT_ARRAY)
+        assert completed(shape).max_entries == 9
+        percpu = pyebpf.MapSpec(
+            name="p", type=MapType.PERCPU_ARRAY, key_size=4, value_size=5, max_entries=1
+        )
+        codec = value_codec(percpu)
+    assert codec.size == 4 * 8
+    assert codec.decode(codec.encode([b"00000", b"22222", b"33333", b"88888"])) == [
+        b"00000",
+        b"22222",
+        b"33333",
+        b"88888",
+    ]
+
+
+def test_what_the_kernel_changes_is_known_before(bpffs):
+    """A node and a list per CPU: a map opened again is like the one that was asked for."""
+    spec = pyebpf.load_spec(built("maps"))
+    for name in set(spec.maps) - {"on_node", "lru_hash", "array"}:
+        spec.maps[name].autocreate = False
+    for name in ("on_node", "lru_hash"):
+        spec.maps[name].pinning = Pinning.BY_NAME
+    spec.maps["lru_hash"].flags |= MapFlag.NO_COMMON_LRU
+    spec.maps["lru_hash"].max_entries = 33
+    with pyebpf.load(spec, pin_dir=bpffs) as first, pyebpf.load(spec, pin_dir=bpffs) as second:
+        for name in ("on_node", "lru_hash"):
+            assert first.maps[name].id == second.maps[name].id
+            assert first.maps[name].max_entries == first.maps[name].info().max_entries
+            assert first.maps[name].flags == first.maps[name].info().flags
+            (bpffs / name).unlink()
+
+
+def test_a_map_without_a_capacity_is_walked_to_its_end():
+    """Storage of control groups has max_entries 0 and entries all the same."""
+
+    class Three:
+        def next_key(self, key):
+            return {None: b"1", b"1": b"2", b"2": b"3", b"3": None}[key]
+
+    assert list(iterate.keys(Three(), 0, "s")) == [b"1", b"2", b"3"]
+
+
+def test_types_the_user_may_not_read_leave_bytes(maps):
+    """Without CAP_SYS_ADMIN the kernel does not hand out BTF by id: the map works all the same."""
+    array = maps["array"]
+    array[1] = -5
+
+    def look() -> None:
+        with Map.from_fd(array.fileno()) as opened:
+            found = opened.btf, opened[1]
+        raise LookupError(found)
+
+    assert outcome_as_nobody(look) == f"LookupError: (None, {struct.pack('=q', -5)!r})"
+
+
+def test_pins_are_made_in_one_step_or_not_at_all(maps, bpffs, tmp_path):
+    """A directory made for a pin that fails is taken away again; names with dots are explained."""
+    with pytest.raises(pyebpf.SyscallError, match=r'map "hash": pin at .*is not on a bpffs'):
+        maps["hash"].pin(tmp_path / "new" / "pin")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(pyebpf.PrivilegeError, match="no names with dots"):
+        maps["hash"].pin(bpffs / "new" / "a.b")
+    assert not (bpffs / "new").exists()
+    with pytest.raises(pyebpf.SyscallError, match="mkdir: ENOENT"):
+        maps["hash"].pin(bpffs / "not" / "there" / "pin")
+    with pytest.raises(pyebpf.SyscallError, match=r"mkdir: ENOTDIR|mkdir: EEXIST"):
+        maps["hash"].pin("/dev/null/x/pin")
+
+
+@pytest.mark.parametrize("name", ["../escape", "/etc/passwd", "a/b", ""])
+def test_a_maps_name_never_leads_out_of_the_pin_directory(bpffs, name):
+    """Names come from the object, which may be anybody's."""
+    spec = pyebpf.load_spec(built("maps"))
+    spec.maps["pinned"].name = name
+    with pytest.raises(pyebpf.LoadError, match="cannot be pinned by this name"):
+        pyebpf.load(spec, pin_dir=bpffs)
+
+
+def test_dots_of_a_name_become_underscores_in_its_pin(bpffs):
+    """A bpffs takes no dots."""
+    spec = pyebpf.load_spec(built("globals"))
+    spec.maps[".data"].pinning = Pinning.BY_NAME
+    with pyebpf.load(spec, pin_dir=bpffs) as first, pyebpf.load(spec, pin_dir=bpffs) as second:
+        first.variables["total"].value = 77
+        assert second.variables["total"].value == 77
+    (bpffs / "_data").unlink()
+
+
+def test_a_pin_that_leads_nowhere_ends_the_load(bpffs):
+    """A dangling link is neither there nor free: no endless race with it."""
+    (bpffs / "pinned").symlink_to(bpffs / "nothing")
+    with pytest.raises(pyebpf.SyscallError, match="EEXIST"):
+        pyebpf.load(built("maps"), pin_dir=bpffs)
+    assert (bpffs / "pinned").is_symlink()
+    (bpffs / "pinned").unlink()
