@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Mapping
 from types import TracebackType
@@ -19,14 +20,22 @@ from typing import Any, BinaryIO
 from pyebpf import btf_object
 from pyebpf.btf.btf import Btf
 from pyebpf.elf import load_spec
-from pyebpf.errors import ElfError, LoadError, PrivilegeError, SyscallError, naming
+from pyebpf.errors import (
+    ClosedError,
+    ElfError,
+    LoadError,
+    NotSupportedError,
+    PrivilegeError,
+    SyscallError,
+    naming,
+)
 from pyebpf.host.kernel_btf import read_btf
 from pyebpf.link import auto
 from pyebpf.link.base import Link
 from pyebpf.loader import maps
+from pyebpf.loader.named import Named
 from pyebpf.loader.programs import Environment, check, load_program
 from pyebpf.loader.variables import SectionMemory, Variable
-from pyebpf.maps.create import completed
 from pyebpf.maps.map import Map
 from pyebpf.programs.program import Program
 from pyebpf.readers.perf import PerfReader
@@ -42,10 +51,12 @@ Source = CollectionSpec | str | os.PathLike[str] | bytes | BinaryIO
 class Collection:
     """The maps, programs and variables of one object, loaded.
 
-    Closing it detaches what `attach` attached and closes everything it owns; pins stay.
+    Closing it detaches what `attach` attached and closes everything it owns; pins stay. May be
+    shared between threads. One that is forgotten warns (``ResourceWarning``) and closes.
 
     Args:
         stack: Undoes the load; owned by the collection from now on.
+        name: Of the object, for messages.
         maps: By name.
         programs: By name.
         variables: By name.
@@ -57,19 +68,26 @@ class Collection:
         links: What `attach` attached, by the program's name.
     """
 
+    _closed = True  # for __del__, until there is something to close
+
     def __init__(
         self,
         stack: contextlib.ExitStack,
         *,
-        maps: dict[str, Map[Any, Any]],
-        programs: dict[str, Program],
-        variables: dict[str, Variable],
+        name: str = "",
+        maps: Mapping[str, Map[Any, Any]],
+        programs: Mapping[str, Program],
+        variables: Mapping[str, Variable],
     ) -> None:
+        self.name = name
+        self.maps: dict[str, Map[Any, Any]] = Named("map", maps)
+        self.programs: dict[str, Program] = Named("program", programs)
+        self.variables: dict[str, Variable] = Named("variable", variables)
+        self.links: dict[str, Link] = Named("link", {})
+        # Closing waits for an attach() that is under way, which would be lost otherwise.
+        self._lock = threading.RLock()
         self._stack = stack
-        self.maps = maps
-        self.programs = programs
-        self.variables = variables
-        self.links: dict[str, Link] = {}
+        self._closed = False
 
     def attach(self, *names: str) -> dict[str, Link]:
         """Attach programs where their section names say; closing the collection detaches them.
@@ -80,24 +98,28 @@ class Collection:
                 ``pyebpf.link``.
 
         Returns:
-            The new links by program name; also in `links`.
+            The new links by program name; also in `links`. What is attached already is left as it
+            is.
 
         Raises:
+            KeyError: No such program.
             LoadError: A named program's section does not say where; or without names, none does.
             SyscallError: The kernel refused; then nothing of this call stays attached.
         """
-        chosen = [self.programs[name] for name in names] if names else self._attachable()
         attached: dict[str, Link] = {}
-        with contextlib.ExitStack() as undo:
-            for program in chosen:
-                if program.name not in self.links:
-                    attached[program.name] = undo.enter_context(auto.attach(program))
+        with self._lock, contextlib.ExitStack() as undo:
+            if self._closed:
+                raise ClosedError(f"attach programs of {self!r}: used after close")
+            for name in names or self._attachable():
+                program, link = self.programs[name], self.links.get(name)
+                if name not in attached and (link is None or link.closed):
+                    attached[name] = undo.enter_context(auto.attach(program))
             self._stack.push(undo.pop_all())
-        self.links.update(attached)
+            self.links.update(attached)
         return attached
 
-    def _attachable(self) -> list[Program]:
-        chosen = [each for each in self.programs.values() if auto.names_its_target(each)]
+    def _attachable(self) -> list[str]:
+        chosen = [name for name, each in self.programs.items() if auto.names_its_target(each)]
         if not chosen:
             raise LoadError("", "no program's section name says where to attach it")
         return chosen
@@ -124,9 +146,17 @@ class Collection:
             return RingReader(source, **options)
         raise TypeError(f'map "{name}" ({source.type}) holds no events to read')
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
     def close(self) -> None:
         """Detach and close everything; closing twice is fine."""
-        self._stack.close()
+        with self._lock:
+            self._closed = True
+            # Interrupted, it keeps what is left, so that a second call goes on.
+            self._stack.close()
 
     def __enter__(self) -> Collection:  # noqa: PYI034 - typing.Self is Python 3.11's
         return self
@@ -139,8 +169,18 @@ class Collection:
     ) -> None:
         self.close()
 
+    # One warning that says what was forgotten, in the place of one for each of its descriptors.
+    def __del__(self) -> None:
+        if not self._closed:
+            try:
+                warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            finally:
+                self.close()
+
     def __repr__(self) -> str:
-        return f"<Collection {list(self.maps)} {list(self.programs)}>"
+        state = "closed" if self._closed else "open"
+        counts = f"{len(self.maps)} maps, {len(self.programs)} programs, {len(self.links)} links"
+        return f'<Collection "{self.name}" {counts}, {state}>'
 
 
 def load(
@@ -195,25 +235,30 @@ def load(
             log_size=log_size,
         )
         programs = {
-            each.name: owned.enter_context(load_program(each, environment)) for each in chosen
+            name: owned.enter_context(load_program(each, environment))
+            for name, each in chosen.items()
         }
         variables = _variables(spec, maps, owned)
         on_failure.pop_all()
-        return Collection(owned.pop_all(), maps=maps, programs=programs, variables=variables)
+        return Collection(
+            owned.pop_all(), name=spec.name, maps=maps, programs=programs, variables=variables
+        )
 
 
 # The programs to load, after refusing everything that can be refused before the kernel is asked.
-def _checked(spec: CollectionSpec, replacements: Mapping[str, object]) -> list[ProgramSpec]:
+def _checked(spec: CollectionSpec, replacements: Mapping[str, object]) -> dict[str, ProgramSpec]:
     unknown = min(set(replacements) - set(spec.maps), default=None)
     if unknown is not None:
         raise LoadError(unknown, f'map_replacements: the object has no map "{unknown}"')
-    created = {name for name, each in spec.maps.items() if each.autocreate}
-    for name in created - set(replacements):
-        maps.check(spec.maps[name])
-    chosen = [each for each in spec.programs.values() if each.autoload]
-    for each in chosen:
+    available = set(replacements)
+    for name, definition in spec.maps.items():
+        if definition.autocreate and name not in replacements:
+            maps.check(definition)
+            available.add(name)
+    chosen = {name: each for name, each in spec.programs.items() if each.autoload}
+    for each in chosen.values():
         with naming(f'load program "{each.name}"'):
-            check(each, created | set(replacements))
+            check(each, available)
     return chosen
 
 
@@ -226,6 +271,8 @@ def _load_btf(spec: CollectionSpec, owned: contextlib.ExitStack) -> int | None:
         return owned.enter_context(btf_object.load(spec.btf)).fileno()
     except PrivilegeError:
         raise
+    except NotSupportedError:
+        return None  # before Linux 4.18
     except SyscallError as error:
         warnings.warn(
             f"{spec.name}: loading without type information: {error}", RuntimeWarning, stacklevel=3
@@ -246,7 +293,7 @@ def _load_maps(
         given = replacements.get(name)
         if given is not None:
             with naming(f'replace map "{name}"'):
-                maps.check_compatible(completed(each), given.spec)
+                maps.check_compatible(maps.as_loaded(each), given.spec)
             loaded[name] = given
         elif each.autocreate:
             loaded[name] = maps.load_map(
@@ -264,11 +311,12 @@ def _core_types(given: Btf | str | os.PathLike[str] | bytes | None) -> Btf | Non
 def _variables(
     spec: CollectionSpec, loaded: Mapping[str, Map[Any, Any]], owned: contextlib.ExitStack
 ) -> dict[str, Variable]:
+    names = {id(each): name for name, each in spec.maps.items()}
     sections: dict[str, SectionMemory] = {}
     variables: dict[str, Variable] = {}
     for name, each in spec.variables.items():
-        section = each.map.name
-        if section not in loaded:
+        section = names.get(id(each.map))
+        if section is None or section not in loaded:
             continue
         if section not in sections:
             memory = SectionMemory(loaded[section], frozen=each.map.frozen)

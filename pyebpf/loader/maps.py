@@ -14,6 +14,7 @@ from typing import Any
 
 from pyebpf import features, pinning
 from pyebpf.errors import (
+    EbpfError,
     LoadError,
     MapIncompatibleError,
     NotSupportedError,
@@ -21,12 +22,18 @@ from pyebpf.errors import (
     naming,
 )
 from pyebpf.maps.create import completed
+from pyebpf.maps.info import spec_of
 from pyebpf.maps.map import Map
 from pyebpf.spec import MapSpec, Pinning
 from pyebpf.sys.fd import FD
 from pyebpf.uapi.bpf import MapFlag, MapType
 
-__all__ = ["check", "check_compatible", "load_map"]
+__all__ = ["as_loaded", "check", "check_compatible", "load_map"]
+
+# How often the loser of a race for a pin looks again.
+PIN_TRIES = 8
+# Of a descriptor rather than of the map: the kernel forgets them.
+ACCESS = MapFlag.RDONLY | MapFlag.WRONLY
 
 
 def check(spec: MapSpec) -> None:
@@ -40,6 +47,11 @@ def check(spec: MapSpec) -> None:
     if spec.entries:
         raise LoadError(
             spec.name, f'map "{spec.name}": static contents are not loaded by this version'
+        )
+    if spec.contents is not None and spec.type != MapType.ARRAY:
+        raise LoadError(
+            spec.name,
+            f'map "{spec.name}": contents of {spec.type} are not loaded by this version',
         )
     if any(spec.extra):
         raise LoadError(
@@ -67,41 +79,78 @@ def load_map(
         on_failure: Receives what must be undone only if the load fails later: a new pin.
 
     Raises:
+        LoadError: Its name cannot be that of a pin.
         MapIncompatibleError: The pinned map is not like the spec.
         SyscallError: Anything the kernel says.
     """
-    spec = completed(spec)
-    if spec.contents is not None:
-        spec.value_size = len(spec.contents)
-        if features.mmapable_arrays.available():
-            spec.flags |= MapFlag.MMAPABLE
-    path = None
-    if spec.pinning is Pinning.BY_NAME and pin_dir is not None:
-        path = Path(pin_dir, spec.name)
-    while True:
+    spec = as_loaded(spec)
+    if spec.pinning is not Pinning.BY_NAME or pin_dir is None:
+        return _created(spec, btf_fd, owned)
+    path = _pin_path(spec, pin_dir)
+    for last in (*[False] * (PIN_TRIES - 1), True):
         existing = _pinned(spec, path)
         if existing is not None:
             return owned.enter_context(existing)
-        created = Map.from_spec(spec, btf_fd=btf_fd)
-        owned.enter_context(created)
-        _fill(created, spec)
-        if path is None:
-            return created
+        created = _created(spec, btf_fd, owned)
         try:
-            created.pin(path)
+            _pin(created, path, on_failure)
         except SyscallError as error:
-            if error.errno != errno.EEXIST:
+            if error.errno != errno.EEXIST or last:
                 raise
             created.close()  # somebody else was faster: use theirs
-            continue
-        on_failure.callback(pinning.unpin, path, missing_ok=True)
-        return created
+        else:
+            break
+    return created
+
+
+def as_loaded(spec: MapSpec) -> MapSpec:
+    """Return a copy of *spec* as it is asked of the kernel; data sections can be memory-mapped."""
+    spec = completed(spec)
+    if spec.contents is not None:
+        spec.value_size = len(spec.contents)
+        with naming(f'create map "{spec.name}"'):
+            if features.mmapable_arrays.available():
+                spec.flags |= MapFlag.MMAPABLE
+    return spec
+
+
+def _created(spec: MapSpec, btf_fd: int | None, owned: contextlib.ExitStack) -> Map[Any, Any]:
+    created = owned.enter_context(Map.from_spec(spec, btf_fd=btf_fd))
+    _fill(created, spec)
+    return created
+
+
+# Dots mean something else on a bpffs; libbpf replaces them, too.
+def _pin_path(spec: MapSpec, pin_dir: str | os.PathLike[str]) -> Path:
+    if not spec.name or "/" in spec.name:
+        raise LoadError(spec.name, f'map "{spec.name}" cannot be pinned by this name')
+    return Path(pin_dir, spec.name.replace(".", "_"))
+
+
+# What is to be undone is known before it is done: Ctrl-C may come right after.
+def _pin(created: Map[Any, Any], path: Path, on_failure: contextlib.ExitStack) -> None:
+    if pinning.make_directory(path.parent):
+        on_failure.callback(_remove_directory, path.parent)
+    on_failure.callback(_unpin, created, path)
+    created.pin(path)
+
+
+# Takes away the pin of a map of ours, never one that somebody else has put there.
+def _unpin(created: Map[Any, Any], path: Path) -> None:
+    if created.closed:
+        return
+    with contextlib.suppress(EbpfError, ValueError), Map.from_pin(path) as pinned:
+        if pinned.id == created.id:
+            pinning.unpin(path, missing_ok=True)
+
+
+def _remove_directory(path: Path) -> None:
+    with contextlib.suppress(OSError):  # somebody else uses it meanwhile
+        path.rmdir()
 
 
 # The map pinned at path, if there is one, with the spec's types.
-def _pinned(spec: MapSpec, path: Path | None) -> Map[Any, Any] | None:
-    if path is None:
-        return None
+def _pinned(spec: MapSpec, path: Path) -> Map[Any, Any] | None:
     try:
         fd = pinning.open_pin(path)
     except SyscallError as error:
@@ -125,8 +174,7 @@ def adopt(fd: FD, spec: MapSpec) -> Map[Any, Any]:
     try:
         if pinning.kind_of(fd.fileno()) != "map":
             raise MapIncompatibleError(spec.name, "not a map")
-        with Map.from_fd(fd.fileno()) as existing:
-            check_compatible(spec, existing.spec)
+        check_compatible(spec, spec_of(fd.fileno()))
         return Map(fd, spec)
     except BaseException:
         fd.close()
@@ -136,16 +184,21 @@ def adopt(fd: FD, spec: MapSpec) -> Map[Any, Any]:
 def check_compatible(spec: MapSpec, existing: MapSpec) -> None:
     """Raise `MapIncompatibleError` unless a map like *existing* can stand in for *spec*.
 
-    Type, sizes, capacity and flags must agree; types are not compared.
+    Type, sizes, capacity and flags must agree; types are not compared, nor whether a data section
+    can be memory-mapped.
     """
-    # The kernel adds RDONLY_PROG to devmaps by itself: dev_map_init_map().
-    added = MapFlag.RDONLY_PROG if spec.type in (MapType.DEVMAP, MapType.DEVMAP_HASH) else 0
+    ignored = ACCESS
+    if spec.type in (MapType.DEVMAP, MapType.DEVMAP_HASH):
+        ignored |= MapFlag.RDONLY_PROG  # the kernel adds it by itself: dev_map_init_map()
+    if spec.contents is not None:
+        ignored |= MapFlag.MMAPABLE
     pairs = [
         ("type", spec.type, existing.type),
         ("key size", spec.key_size, existing.key_size),
         ("value size", spec.value_size, existing.value_size),
         ("max_entries", spec.max_entries, existing.max_entries),
-        ("flags", MapFlag(spec.flags | added), MapFlag(existing.flags | added)),
+        ("flags", MapFlag(spec.flags & ~ignored), MapFlag(existing.flags & ~ignored)),
+        ("map_extra", spec.map_extra, existing.map_extra),
     ]
     different = [
         f"{what} is {found!s}, not {wanted!s}" for what, wanted, found in pairs if wanted != found
@@ -162,11 +215,6 @@ def _fill(created: Map[Any, Any], spec: MapSpec) -> None:
         with created.raw as raw:
             raw[bytes(4)] = bytes(spec.contents)
     if spec.frozen:
-        try:
+        # Before Linux 5.2 there is no such command, and the verifier has no use for it.
+        with contextlib.suppress(NotSupportedError):
             created.freeze()
-        except SyscallError as error:
-            # Before Linux 5.2 there is no such command, and the verifier has no use for it.
-            if error.errno != errno.EINVAL:
-                raise
-        except NotSupportedError:
-            pass

@@ -70,6 +70,10 @@ def _check_reference(
         )
     if kind is ReferenceKind.UNDEFINED:
         raise ExternError(symbol, f'symbol "{symbol}" (slot {slot}) is not defined anywhere')
+    if kind is ReferenceKind.JUMP_TABLE:
+        raise LoadError(
+            spec.name, f'jump table "{symbol}" (slot {slot}): not loaded by this version'
+        )
     if symbol not in maps:
         raise LoadError(spec.name, f'map "{symbol}" (slot {slot}) is not part of the load')
 

@@ -54,9 +54,11 @@ class SectionMemory:
 
     def close(self) -> None:
         """Unmap; closing twice is fine."""
-        if self._memory is not None:
-            self._memory.close()
-        self._section.close()
+        try:
+            if self._memory is not None:
+                self._memory.close()
+        finally:
+            self._section.close()
 
 
 class Variable:
@@ -90,15 +92,16 @@ class Variable:
             raise ClosedError(f'variable "{self.name}" of a closed collection') from None
 
     @raw.setter
-    def raw(self, value: bytes) -> None:
+    def raw(self, value: bytes | bytearray | memoryview) -> None:
         if self.read_only:
             raise TypeError(f'variable "{self.name}" is constant once loaded; set it in the spec')
-        if len(value) != self.spec.size:
+        data = memoryview(value).tobytes()
+        if len(data) != self.spec.size:
             raise ValueError(
-                f'variable "{self.name}" takes {self.spec.size} bytes, not {len(value)}'
+                f'variable "{self.name}" takes {self.spec.size} bytes, not {len(data)}'
             )
         try:
-            self._memory.write(self.spec.offset, value)
+            self._memory.write(self.spec.offset, data)
         except ValueError:
             raise ClosedError(f'variable "{self.name}" of a closed collection') from None
 

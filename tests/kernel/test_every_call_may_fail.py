@@ -1,0 +1,246 @@
+"""Whatever call fails, and whenever Ctrl-C comes: nothing stays open, pinned, attached or mapped.
+
+A kernel stands in that is the real one but for its n-th call, for every n there is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import os
+import pathlib
+import socket
+import warnings
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import pyebpf
+from pyebpf import link
+from pyebpf.sys import kernel
+from pyebpf.uapi.bpf import Cmd
+from tests.support.programs import built
+
+# Those that return a descriptor.
+OPENING = {
+    "perf_event_open",
+    "open",
+    Cmd.MAP_CREATE,
+    Cmd.PROG_LOAD,
+    Cmd.BTF_LOAD,
+    Cmd.OBJ_GET,
+    Cmd.MAP_GET_FD_BY_ID,
+    Cmd.PROG_GET_FD_BY_ID,
+    Cmd.BTF_GET_FD_BY_ID,
+    Cmd.LINK_GET_FD_BY_ID,
+    Cmd.LINK_CREATE,
+    Cmd.RAW_TRACEPOINT_OPEN,
+}
+CALLS = ("bpf", "perf_event_open", "ioctl", "mmap", "open", "setsockopt", "elements")
+
+
+class FailingOnce:
+    """The real kernel, but for its n-th call, which raises instead.
+
+    Args:
+        number: Which call, counting from 0.
+        error: Makes what it raises, given the call's name.
+        afterwards: Make the call nevertheless, before raising.
+    """
+
+    def __init__(
+        self, number: int, error: Callable[[str], BaseException], *, afterwards: bool
+    ) -> None:
+        self._real = kernel.current()
+        self._afterwards = afterwards
+        self._left = number
+        self._error = error
+        self.failed = False
+
+    def __getattr__(self, name: str):
+        value = getattr(self._real, name)
+        if name not in CALLS:
+            return value
+
+        def call(*arguments, **options):
+            self._left -= 1
+            if self._left != -1:
+                return value(*arguments, **options)
+            self.failed = True
+            if self._afterwards:
+                result = value(*arguments, **options)
+                # As the real kernel does when a signal handler raises.
+                if name in ("mmap", "elements"):
+                    result.close()
+                elif name in OPENING or (name == "bpf" and arguments[0] in OPENING):
+                    os.close(result)
+            raise self._error(str(arguments[0]) if name == "bpf" else name)
+
+        return call
+
+
+def refusing(number: int) -> Callable[[str], BaseException]:
+    kind = pyebpf.PrivilegeError if number == errno.EPERM else pyebpf.SyscallError
+    return lambda call: kind(call, number)
+
+
+def late_interrupt(call: str) -> BaseException:
+    return KeyboardInterrupt(call)
+
+
+FAILURES = {
+    "ENOMEM": refusing(errno.ENOMEM),
+    "EINVAL": refusing(errno.EINVAL),
+    "EPERM": refusing(errno.EPERM),
+    "not supported": lambda call: pyebpf.NotSupportedError(call, "99.0"),
+    "Ctrl-C": KeyboardInterrupt,
+    "Ctrl-C afterwards": late_interrupt,
+}
+
+
+def each_call_failing(error: Callable[[str], BaseException]) -> Iterator[FailingOnce]:
+    """Yield kernels until there is one whose failing call is never reached."""
+    number = 0
+    while True:
+        failing = FailingOnce(number, error, afterwards=error is late_interrupt)
+        with kernel.use(failing):
+            yield failing
+        if not failing.failed:
+            assert number > 0
+            return
+        number += 1
+
+
+def descriptors() -> set[str]:
+    return {each.name for each in pathlib.Path("/proc/self/fd").iterdir()}
+
+
+def assert_harmless(error: Callable[[str], BaseException], action: Callable[[], None]) -> None:
+    """Run *action* once for each call it makes, with that call failing."""
+    action()  # what is kept for good (the kernel's own types) is open from here on
+    before = descriptors()
+    for _ in each_call_failing(error):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "loading without type info", RuntimeWarning)
+            with contextlib.suppress(pyebpf.EbpfError, KeyboardInterrupt):
+                action()
+        gc.collect()  # what was forgotten warns now, and a warning is an error
+        assert descriptors() == before
+
+
+LOADED = ["globals", "callbacks", "count", "maps", "probes", "trace_exec", "legacy_maps"]
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("name", LOADED)
+def test_a_load_is_whole_or_nothing(name, failure, bpffs):
+    """Descriptors, pins and mappings of a load that fails at any call are given back."""
+    spec = pyebpf.load_spec(built(name))
+    pins = bpffs / "new"
+
+    def load() -> None:
+        try:
+            with pyebpf.load(spec, pin_dir=pins):
+                for pin in pins.glob("*"):
+                    pin.unlink()
+                if pins.exists():
+                    pins.rmdir()
+        except BaseException:
+            assert not pins.exists(), list(pins.glob("*"))
+            raise
+
+    assert_harmless(FAILURES[failure], load)
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_reusing_a_pinned_map_leaves_it_pinned(failure, bpffs):
+    """A load that finds its map pinned never removes that pin, however it ends."""
+    spec = pyebpf.load_spec(built("maps"))
+    for name in set(spec.maps) - {"pinned", "array"}:
+        spec.maps[name].autocreate = False
+    with pyebpf.load(spec, pin_dir=bpffs):
+        pass
+
+    def load() -> None:
+        with pyebpf.load(spec, pin_dir=bpffs):
+            pass
+
+    try:
+        assert_harmless(FAILURES[failure], load)
+        assert [each.name for each in bpffs.glob("pin*")] == ["pinned"]
+    finally:
+        (bpffs / "pinned").unlink()
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_attaching_is_whole_or_nothing(failure, tracefs):
+    """attach() of several programs that fails at any call leaves none of them attached."""
+    spec = pyebpf.load_spec(built("probes"))
+    spec.variables["target_pid"].value = os.getpid()
+    spec.programs["on_uprobe"].section = "uprobe/libc.so.6:getuid"
+    spec.programs["on_uprobe"].attach_to = "libc.so.6:getuid"
+    with pyebpf.load(spec) as bpf:
+
+        def attach() -> None:
+            try:
+                links = bpf.attach()
+            except BaseException:
+                seen = bpf.variables["tracepoint_hits"].value
+                os.getppid()
+                assert bpf.variables["tracepoint_hits"].value == seen
+                assert bpf.links == {}
+                raise
+            assert len(links) == 4
+            for each in links.values():
+                each.close()
+            bpf.links.clear()
+
+        assert_harmless(FAILURES[failure], attach)
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_attaching_to_a_device_or_socket_is_whole_or_nothing(failure, netns):
+    """XDP and socket filters by hand, likewise."""
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with left, right, pyebpf.load(built("probes")) as bpf:
+
+        def attach() -> None:
+            with (
+                link.attach_xdp(bpf.programs["on_xdp"], "lo"),
+                link.attach_socket(bpf.programs["on_socket"], right),
+            ):
+                pass
+
+        assert_harmless(FAILURES[failure], attach)
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_opening_is_whole_or_nothing(failure, bpffs):
+    """Maps, programs and links by descriptor, id and pin; their information; lists of them."""
+    with pyebpf.load(built("probes")) as bpf:
+        section, program = bpf.maps[".bss"], bpf.programs["on_raw_tracepoint"]
+        with pyebpf.attach(program) as attached:
+            ids = section.id, program.id, attached.id
+            owners = {pyebpf.Map: section, pyebpf.Program: program, pyebpf.Link: attached}
+            paths: dict[type, pathlib.Path] = {}
+            for kind, owner in owners.items():
+                paths[kind] = bpffs / kind.__name__
+                owner.pin(paths[kind])
+
+            def open_all() -> None:
+                for (kind, owner), number in zip(owners.items(), ids, strict=True):
+                    with (
+                        kind.from_fd(owner.fileno()) as by_fd,
+                        kind.from_id(number),
+                        kind.from_pin(paths[kind]),
+                    ):
+                        by_fd.info()
+                with section.clone(), section.raw, section.new_like():
+                    pass
+
+            try:
+                assert_harmless(FAILURES[failure], open_all)
+            finally:
+                for path in paths.values():
+                    path.unlink()
