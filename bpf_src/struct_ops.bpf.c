@@ -60,7 +60,7 @@ __u32 on_undo_cwnd(__u64 *ctx)
 	return 10;
 }
 
-/* For a member the kernel lacks: never loaded. */
+/* For a member that no kernel has. */
 SEC("struct_ops/foretell")
 int on_foretell(__u64 *ctx)
 {
@@ -87,7 +87,7 @@ struct tcp_congestion_ops linked = {
 	.name = "pyebpf_linked",
 };
 
-SEC(".struct_ops.link")
+SEC("?.struct_ops.link")
 struct tcp_congestion_ops___future newer = {
 	.ssthresh = (void *)on_ssthresh,
 	.cong_avoid = (void *)on_cong_avoid,

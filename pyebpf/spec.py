@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import copy
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from pyebpf.asm.instruction import Instruction, decode_all
 from pyebpf.btf.btf import Btf
+from pyebpf.btf.types import FuncProto, Member, Ptr, Struct
 from pyebpf.btf.values import Codec, codec
 from pyebpf.errors import BtfError
 from pyebpf.uapi.bpf import AttachType, MapType, ProgType
@@ -30,6 +31,7 @@ from pyebpf.uapi.bpf import AttachType, MapType, ProgType
 __all__ = [
     "CollectionSpec",
     "CoreRelocation",
+    "Descriptor",
     "MapSpec",
     "Pinning",
     "ProgramSpec",
@@ -39,6 +41,14 @@ __all__ = [
 ]
 
 ByteOrder = Literal["little", "big"]
+
+
+class Descriptor(Protocol):
+    """Anything in the kernel that has a descriptor, such as a loaded program."""
+
+    def fileno(self) -> int:
+        """Return the descriptor's number."""
+        ...
 
 
 class Pinning(enum.IntEnum):
@@ -157,6 +167,82 @@ class MapSpec:
             clone.inner = self.inner.copy()
         return clone
 
+    @property
+    def members(self) -> dict[str, VariableSpec]:
+        """The members of an implementation (struct_ops) by name; set a ``value`` before loading.
+
+        Those that are functions are in `functions`.
+
+        Raises:
+            TypeError: The map is no struct_ops implementation.
+        """
+        found = {}
+        for member in self._structure().members:
+            if member.name and not member.bitfield_size and not self._is_function(member):
+                assert self.btf is not None
+                found[member.name] = VariableSpec(
+                    name=member.name,
+                    map=self,
+                    offset=member.bit_offset // 8,
+                    size=self.btf.size_of(member.type),
+                    type_id=member.type,
+                )
+        return found
+
+    @property
+    def functions(self) -> Functions:
+        """The functions of an implementation (struct_ops): names of programs by member.
+
+        Set one to the name of another program, or to ``None`` to leave it out.
+
+        Raises:
+            TypeError: The map is no struct_ops implementation.
+        """
+        members = filter(self._is_function, self._structure().members)
+        return Functions(self, {each.name: each.bit_offset // 8 for each in members})
+
+    def _structure(self) -> Struct:
+        found = None
+        if self.type == MapType.STRUCT_OPS and self.btf is not None:
+            found = self.btf.type(self.btf.strip(self.value_type_id))
+        if not isinstance(found, Struct):
+            raise TypeError(f'map "{self.name}" ({self.type}) is no implementation of an interface')
+        return found
+
+    def _is_function(self, member: Member) -> bool:
+        assert self.btf is not None
+        pointer = self.btf.type(self.btf.strip(member.type))
+        if not isinstance(pointer, Ptr):
+            return False
+        return isinstance(self.btf.type(self.btf.strip(pointer.type)), FuncProto)
+
+
+class Functions(Mapping[str, str | None]):
+    """Which program each function of an implementation is: a view of `MapSpec.entries`."""
+
+    def __init__(self, spec: MapSpec, offsets: Mapping[str, int]) -> None:
+        self._spec = spec
+        self._offsets = offsets
+
+    def __getitem__(self, name: str) -> str | None:
+        return dict(self._spec.entries).get(self._offsets[name])
+
+    def __setitem__(self, name: str, program: str | None) -> None:
+        entries = dict(self._spec.entries)
+        entries.pop(self._offsets[name], None)
+        if program is not None:
+            entries[self._offsets[name]] = program
+        self._spec.entries = tuple(sorted(entries.items()))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._offsets)
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __repr__(self) -> str:
+        return f"Functions({dict(self)})"
+
 
 @dataclass(slots=True, kw_only=True)
 class ProgramSpec:
@@ -170,6 +256,10 @@ class ProgramSpec:
         attach_type: ``expected_attach_type``, or ``None`` where the kind has none.
         attach_type_optional: Older kernels that cannot take it are given 0 instead.
         attach_to: What the section name says to attach to (``"sched/sched_switch"``), or ``""``.
+            A function of a module may be given as ``"module:function"``.
+        attach_target: The loaded program whose function *attach_to* is (``freplace``, ``fentry``
+            and ``fexit`` of programs), or ``None`` for one of the kernel; must be open when this
+            one is loaded.
         section: The ELF section, without a leading ``?``.
         flags: ``BPF_F_*`` program flags.
         license: The object's licence.
@@ -192,6 +282,7 @@ class ProgramSpec:
     attach_type: AttachType | None = None
     attach_type_optional: bool = False
     attach_to: str = ""
+    attach_target: Descriptor | None = field(default=None, repr=False, compare=False)
     section: str = ""
     flags: int = 0
     license: str = ""

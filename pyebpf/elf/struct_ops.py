@@ -107,5 +107,8 @@ def _fill_functions(
             raise section.error(f'"{symbol.name}" is not a program', at)
         name = function.name if symbol.type == STT_SECTION else symbol.name
         found.setdefault(start, []).append((at - start, name))
+        filled = maps[start].contents
+        assert filled is not None
+        filled[at - start : at - start + 8] = bytes(8)  # says where in its section a static one is
     for start, entries in found.items():
         maps[start].entries = tuple(entries)
