@@ -108,7 +108,7 @@ def relocate(
     code: bytes,
     relocations: Sequence[Relocation],
     local: Btf,
-    targets: Sequence[Btf],
+    targets: Iterable[Btf],
     byteorder: ByteOrder,
 ) -> Relocated:
     """Fit *code* to the types of a kernel.
@@ -117,8 +117,9 @@ def relocate(
         code: Instructions, 8 bytes a slot.
         relocations: Notes about them, in any order.
         local: The types of the object they come from.
-        targets: The kernel's types; those of modules, which are asked only for types that the
-            first has none of, behind it.
+        targets: The kernel's types, and behind them those of modules, which are asked only for
+            types that the first has none of; iterated anew for each type. What is malformed in a
+            module's counts as missing.
         byteorder: Of the code, which is the kernel's.
 
     Raises:
@@ -168,7 +169,7 @@ _Result = tuple[Relocation, Access, Answer, Answer]
 
 
 def _answers(
-    group: Sequence[Relocation], local: Btf, type_id: int, targets: Sequence[Btf]
+    group: Sequence[Relocation], local: Btf, type_id: int, targets: Iterable[Btf]
 ) -> Iterable[_Result]:
     # Local and target answers to all notes about one local type.
     notes = []
@@ -211,10 +212,15 @@ def _best(notes: Sequence[_Note], candidates: Sequence[_Candidate]) -> list[Answ
     for candidate in candidates:
         answers = []
         missing = 0
-        for relocation, access, _ in notes:
-            found = find_access(access, relocation.kind, *candidate)
-            missing += found is None
-            answers.append(_answer(relocation.kind, found, candidate.btf.byteorder))
+        try:
+            for relocation, access, _ in notes:
+                found = find_access(access, relocation.kind, *candidate)
+                missing += found is None
+                answers.append(_answer(relocation.kind, found, candidate.btf.byteorder))
+        except BtfError:
+            if candidate.btf.base is None:
+                raise
+            continue  # one broken module must not keep programs from loading
         if missing < fewest:
             best, best_candidate, fewest = answers, candidate, missing
         elif missing == fewest and best is not None and best_candidate is not None:
@@ -239,21 +245,25 @@ def _agree(
             )
 
 
-def _candidates(local: Btf, type_id: int, targets: Sequence[Btf]) -> list[_Candidate]:
+def _candidates(local: Btf, type_id: int, targets: Iterable[Btf]) -> list[_Candidate]:
     root = local.type(type_id)
     if not root.name:
         raise BtfError("anonymous types cannot be looked for in the kernel")
     name = essential_name(root.name)
     found: list[_Candidate] = []
     for number, target in enumerate(targets):
-        if number == 1 and found:
+        try:
+            found += [
+                _Candidate(target, other)
+                for other in _named(target, name)
+                # Split BTF finds its base's types too, and those have been asked.
+                if (not number or other >= target.first_id) and same_kind(root, target.type(other))
+            ]
+        except BtfError:
+            if not number:
+                raise
+        if found and not number:
             break
-        found += [
-            _Candidate(target, other)
-            for other in _named(target, name)
-            # Split BTF finds its base's types too, and those have been asked.
-            if (not number or other >= target.first_id) and same_kind(root, target.type(other))
-        ]
     return found
 
 

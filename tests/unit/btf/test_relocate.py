@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -284,6 +285,39 @@ def test_another_kind_of_the_name_is_no_candidate() -> None:
     builder.typedef("task", 2)
     done = run(LOAD, PID, target=Btf.decode(builder.build()))
     assert done.poisoned == {0: "struct task.pid"}
+
+
+def test_a_broken_module_counts_as_having_nothing() -> None:
+    """Its types may be of another kernel; the next module is asked."""
+    base = local(("pid", 1, 96), name="unrelated")
+    modules = []
+    # A member of a type that is not there, a name outside the strings, and one that is well.
+    for member in (("pid", 999, 96), ("pid", 1, 96)):
+        builder = BtfBuilder(ids=len(base), strings=base.strings_length)
+        builder.struct("task", 64, member)
+        modules.append(builder.build())
+    nameless = BtfBuilder(ids=len(base), strings=base.strings_length)
+    nameless.add(wire.STRUCT, "task")
+    nameless.add(wire.STRUCT, 1 << 20)
+    targets = [base, *(Btf.decode(each, base=base) for each in (*modules[:1], nameless.build()))]
+    assert run(LOAD, PID, target=targets).poisoned == {0: "struct task.pid"}
+    targets.append(Btf.decode(modules[1], base=base))
+    assert run(LOAD, PID, target=targets) == Relocated(insn(0x61, 12), {})
+
+
+def test_types_of_modules_are_not_looked_for_in_vain() -> None:
+    """Listing modules takes time; a kernel that has the type is enough."""
+
+    def targets() -> Iterator[Btf]:
+        yield local(("pid", 1, 96))
+        pytest.fail("asked for modules")
+
+    class Targets:
+        def __iter__(self) -> Iterator[Btf]:
+            return targets()
+
+    done = relocate(LOAD, [PID], TASK, Targets(), "little")
+    assert done == Relocated(insn(0x61, 12), {})
 
 
 def test_modules_are_asked_only_for_what_the_kernel_has_not() -> None:
