@@ -75,7 +75,7 @@ def find(names: Collection[str], root: str | None = None) -> Symbols:
     """
     path = Path(root or kernel.current().root, "proc/kallsyms")
     wanted = b"|".join(re.escape(name.encode()) for name in sorted(set(names)))
-    pattern = re.compile(rb" (?:" + wanted + rb")(?:\.llvm\.[0-9]+)?(?=\s)") if wanted else None
+    pattern = re.compile(rb" (?:" + wanted + rb")(?:\.llvm\.[0-9]+)?(?=\s|\Z)") if wanted else None
     plain: dict[str, list[KernelSymbol]] = {}
     suffixed: dict[str, list[KernelSymbol]] = {}
     restricted = True

@@ -109,6 +109,8 @@ def _text(path: Path) -> str:
             data = inflate.decompress(data, _MAX_SIZE + 1)
         except zlib.error as error:
             raise FormatError(f"not gzip: {error}", str(path)) from None
+        if not inflate.eof and len(data) <= _MAX_SIZE:
+            raise FormatError("not gzip: cut short", str(path))
     if len(data) > _MAX_SIZE:
         raise FormatError(f"more than {_MAX_SIZE >> 20} MiB", str(path))
     return data.decode(errors="surrogateescape")
