@@ -32,13 +32,13 @@ def attach_event(program: Program, event: FD, *, target: str, cookie: int | None
         NotSupportedError: A cookie on a kernel without perf links.
         SyscallError: ``EEXIST`` if the program is attached there already, …
     """
-    attr = LinkCreatePerfEvent(
-        prog_fd=program.fileno(),
-        target_fd=event.fileno(),
-        attach_type=AttachType.PERF_EVENT,
-        bpf_cookie=cookie or 0,
-    )
     try:
+        attr = LinkCreatePerfEvent(
+            prog_fd=program.fileno(),
+            target_fd=event.fileno(),
+            attach_type=AttachType.PERF_EVENT,
+            bpf_cookie=cookie or 0,
+        )
         try:
             link = Link(bpf.link_create(attr), target=target)
         except NotSupportedError:

@@ -23,9 +23,9 @@ from pyebpf.uapi.bpf import ProgType, TestRunFlag
 
 __all__ = ["Program", "RunResult", "loaded_programs"]
 
-# Room behind the input for a program that grows the packet: an skb may become as long as loopback's
-# MTU, an XDP frame gains its headroom and a page. The kernel only says ENOSPC when the effects of
-# the run are real already.
+# Room behind the input for a program that grows the packet: on older kernels an skb may become as
+# long as loopback's MTU, an XDP frame gains its headroom and a page. The kernel says ENOSPC only
+# when the effects of the run are real already.
 OUTPUT_ROOM = 256 + (1 << 16)
 # Kinds whose test run refuses data_in/data_out: they take a context only.
 CONTEXT_ONLY = frozenset({ProgType.RAW_TRACEPOINT, ProgType.SYSCALL, ProgType.STRUCT_OPS})
@@ -171,9 +171,9 @@ class Program(Handle):
 
         Since Linux 4.12 (networking), 5.10 (raw tracepoints), 5.14 (syscall programs).
         """
-        attr = ProgTestRun(
-            prog_fd=self.fileno(), repeat=repeat, flags=flags, cpu=cpu, batch_size=batch_size
-        )
+        attr = ProgTestRun(prog_fd=self.fileno(), flags=flags, cpu=cpu, batch_size=batch_size)
+        # Kinds that run just once refuse a 1, too.
+        attr.repeat = 0 if repeat == 1 and self.type in CONTEXT_ONLY else repeat
         packet = memoryview(data).tobytes()
         # Frames that really travel do not come back.
         returned = self.type not in CONTEXT_ONLY and not flags & TestRunFlag.XDP_LIVE_FRAMES
