@@ -1,4 +1,4 @@
-"""Probes of maps: types, and what arrays can do."""
+"""Probes of maps: types, creation flags, names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pyebpf.sys import bpf
 from pyebpf.uapi.attrs import MapCreate
 from pyebpf.uapi.bpf import MapFlag, MapType
 
-__all__ = ["map_type", "mmapable_arrays"]
+__all__ = ["dotted_names", "map_flag", "map_type", "mmapable_arrays", "object_names"]
 
 
 def map_type(kind: MapType) -> Feature:
@@ -52,21 +52,42 @@ for _kind in (
 
 
 def _try_map(kind: MapType) -> bool:
-    attr = MapCreate(map_type=kind, key_size=4, value_size=4, max_entries=1)
+    return _try_create(kind)
+
+
+def _try_create(kind: MapType, *, flags: int = 0, name: bytes = b"") -> bool:
+    attr = MapCreate(map_type=kind, key_size=4, value_size=4, max_entries=1, map_name=name)
     for field, value in _MAP_SHAPES.get(kind, {}).items():
         setattr(attr, field, value)
+    attr.map_flags |= flags
     return accepted(lambda: bpf.map_create(attr).close())
 
 
-def _try_mmapable() -> bool:
-    attr = MapCreate(
-        map_type=MapType.ARRAY,
-        key_size=4,
-        value_size=4,
-        max_entries=1,
-        map_flags=MapFlag.MMAPABLE,
-    )
-    return accepted(lambda: bpf.map_create(attr).close())
+# The kind of map that takes a flag, where arrays do not.
+_FLAGGED: dict[MapFlag, MapType] = {
+    MapFlag.ZERO_SEED: MapType.HASH,
+    MapFlag.PRESERVE_ELEMS: MapType.PERF_EVENT_ARRAY,
+    MapFlag.LINK: MapType.STRUCT_OPS,
+    MapFlag.SEGV_ON_FAULT: MapType.ARENA,
+    MapFlag.NO_USER_CONV: MapType.ARENA,
+    MapFlag.RB_OVERWRITE: MapType.RINGBUF,
+}
 
 
-mmapable_arrays = Feature("memory mapping of array maps", "5.5", _try_mmapable)
+def map_flag(flag: MapFlag) -> Feature:
+    """Return the feature "maps with this creation flag"."""
+    kind = _FLAGGED.get(flag, MapType.ARRAY)
+    return Feature(str(flag), flag.since, lambda: _try_create(kind, flags=flag))
+
+
+mmapable_arrays = Feature(
+    "memory mapping of array maps",
+    "5.5",
+    lambda: _try_create(MapType.ARRAY, flags=MapFlag.MMAPABLE),
+)
+object_names = Feature(
+    "names of maps and programs", "4.15", lambda: _try_create(MapType.ARRAY, name=b"pyebpf")
+)
+dotted_names = Feature(
+    "names with dots", "5.2", lambda: _try_create(MapType.ARRAY, name=b"pyebpf.probe")
+)

@@ -9,7 +9,7 @@ import pytest
 from pyebpf import features
 from pyebpf.errors import NotSupportedError, PrivilegeError, SyscallError
 from pyebpf.features.feature import Feature, accepted
-from pyebpf.uapi.bpf import MapType, ProgType
+from pyebpf.uapi.bpf import MapFlag, MapType, ProgType
 from tests.support import kernel
 
 # Beyond the release these depend on what the kernel was built with, or on a policy (see conftest).
@@ -38,8 +38,26 @@ def test_program_types_are_there_since_their_release(kind):
     assert features.program_type(kind).available() == expected(kind.since)
 
 
+NEEDING_MORE = {MapFlag.PATH_FD, MapFlag.TOKEN_FD, MapFlag.VTYPE_BTF_OBJ_FD, MapFlag.CLONE}
+
+
 @pytest.mark.parametrize(
-    "feature", [features.mmapable_arrays, features.function_pointers], ids=lambda each: each.name
+    "flag", [each for each in MapFlag if each.since and each not in NEEDING_MORE], ids=str
+)
+def test_map_flags_are_there_since_their_release(flag):
+    """All but those that need a descriptor or a kind of map that needs types."""
+    assert features.map_flag(flag).available() == expected(flag.since)
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        features.mmapable_arrays,
+        features.function_pointers,
+        features.object_names,
+        features.dotted_names,
+    ],
+    ids=lambda each: each.name,
 )
 def test_abilities_are_there_since_their_release(feature):
     """Old kernels have them not, and require() says since when."""
