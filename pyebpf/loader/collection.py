@@ -275,7 +275,9 @@ def _load_btf(spec: CollectionSpec, owned: contextlib.ExitStack) -> int | None:
         return None  # before Linux 4.18
     except SyscallError as error:
         warnings.warn(
-            f"{spec.name}: loading without type information: {error}", RuntimeWarning, stacklevel=3
+            f'object "{spec.name}" is loaded without type information: {error}',
+            RuntimeWarning,
+            stacklevel=3,
         )
         return None
 

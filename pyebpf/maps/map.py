@@ -289,7 +289,11 @@ class Map(Handle, Generic[K, V]):
             KeyNotFoundError: No such key (a ``KeyError``).
             SyscallError: Anything else.
         """
-        data = self._find(self.key_codec.encode(key), flags)
+        try:
+            data = self._elements.lookup(self.key_codec.encode(key), flags)
+        except EbpfError as error:
+            self._name("lookup in", error)
+            raise
         if data is None:
             raise self._missing(Cmd.MAP_LOOKUP_ELEM, key)
         return cast("V", self.value_codec.decode(data))
@@ -401,9 +405,9 @@ class Map(Handle, Generic[K, V]):
         for key in list(self._raw_keys()):
             self._remove(key)
 
-    def _find(self, key: bytes, flags: int = 0) -> bytes | None:
+    def _find(self, key: bytes) -> bytes | None:
         try:
-            return self._elements.lookup(key, flags)
+            return self._elements.lookup(key, 0)
         except EbpfError as error:
             self._name("lookup in", error)
             raise

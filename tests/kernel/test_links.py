@@ -263,3 +263,50 @@ def test_a_forgotten_link_warns_and_detaches(probes):
         links.clear()
     fork_once()
     assert hits(probes, "raw_tracepoint") == 0
+
+
+def test_a_locked_filter_stays_and_says_so(probes):
+    """close() does not pretend: the socket keeps its filter, the link is closed all the same."""
+    so_lock_filter = 44
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with left, right:
+        attached = link.attach_socket(probes.programs["on_socket"], right)
+        right.setsockopt(socket.SOL_SOCKET, so_lock_filter, 1)
+        with pytest.raises(pyebpf.PrivilegeError, match="detach from socket"):
+            attached.close()
+        assert attached.closed
+        attached.close()
+        left.send(bytes(10))
+    assert hits(probes, "socket") == 1
+
+
+def test_a_filter_that_is_refused_leaves_the_one_that_is_there(probes):
+    """A failing attachment changes nothing."""
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with left, right, link.attach_socket(probes.programs["on_socket"], right):
+        with pytest.raises(pyebpf.SyscallError, match='"on_xdp" to socket'):
+            link.attach_socket(probes.programs["on_xdp"], right)
+        left.send(bytes(10))
+        assert hits(probes, "socket") == 1
+
+
+def test_a_pinned_program_is_attached_by_hand(probes, bpffs, tracefs):
+    """It has no section name any more, so attach() says so; the functions of link need none."""
+    probes.programs["on_tracepoint"].pin(bpffs / "program")
+    try:
+        with pyebpf.Program.from_pin(bpffs / "program") as opened:
+            with pytest.raises(pyebpf.LoadError, match="not loaded from an object"):
+                pyebpf.attach(opened)
+            with link.attach_tracepoint(opened, "syscalls", "sys_enter_getppid"):
+                os.getppid()
+        assert hits(probes, "tracepoint") == 1
+    finally:
+        (bpffs / "program").unlink()
+
+
+def test_a_closed_program_is_named(probes, tracefs):
+    """And what was opened to attach it to is closed again."""
+    program = probes.programs["on_tracepoint"]
+    program.close()
+    with pytest.raises(pyebpf.ClosedError, match='program "on_tracepoint" used after close'):
+        pyebpf.attach(program)

@@ -151,3 +151,18 @@ def test_programs_that_need_more_than_a_name_say_so():
             bpf.attach("on_uprobe")
     with pyebpf.load(built("xdp_drop")) as bpf, pytest.raises(pyebpf.LoadError):
         bpf.attach()
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("arena", "contents of BPF_MAP_TYPE_ARENA"),
+        ("jump_tables", "jump table"),
+        ("struct_ops", "struct_ops"),
+        ("exceptions", "bpf_throw"),
+    ],
+)
+def test_what_is_not_loaded_yet_is_named(name, what):
+    """A construct of a later version is a clear refusal, never a wrong program."""
+    with pytest.raises(pyebpf.LoadError, match=what):
+        pyebpf.load(built(name))
