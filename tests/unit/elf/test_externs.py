@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pyebpf.spec import Reference, ReferenceKind
+from pyebpf.uapi.bpf import MapFlag, MapType
+from pyebpf.uapi.btf import BtfKind
 
 KCONFIG, KSYM = ReferenceKind.KCONFIG, ReferenceKind.KSYM
 KFUNC, UNDEFINED = ReferenceKind.KFUNC, ReferenceKind.UNDEFINED
@@ -67,3 +71,38 @@ def test_without_btf_every_undefined_symbol_is_just_that(compile_c):
     source = 'extern void f(void) __ksym; SEC("socket") int run(void *ctx) { f(); return 0; }'
     (reference,) = compile_c(source, "-g0").programs["run"].references.values()
     assert reference == Reference(UNDEFINED, "f")
+
+
+@pytest.mark.parametrize("byteorder", ["little", "big"])
+def test_values_of_the_configuration_have_a_map(compile_c, byteorder):
+    """Constants of one size, zero until a load; none of the object's own variables."""
+    spec = compile_c(
+        """
+        extern int CONFIG_HZ __kconfig;
+        extern const char CONFIG_NAME[8] __kconfig __weak;
+        extern bool CONFIG_YES __kconfig;
+        extern long CONFIG_LONG __kconfig;
+        SEC("socket") int run(void *ctx)
+        {
+            return CONFIG_HZ + CONFIG_NAME[3] + CONFIG_YES + CONFIG_LONG;
+        }
+        """,
+        byteorder=byteorder,
+    )
+    assert list(spec.maps) == [".kconfig"]
+    found = spec.maps[".kconfig"]
+    assert (found.type, found.key_size, found.value_size) == (MapType.ARRAY, 4, 8 + 4 + 1 + 8)
+    assert (found.flags, found.max_entries, found.frozen) == (MapFlag.RDONLY_PROG, 1, True)
+    assert found.contents == bytearray(found.value_size)
+    assert spec.btf is not None
+    assert spec.btf.kind(found.value_type_id) == BtfKind.DATASEC
+    assert spec.variables == {}
+
+
+def test_symbols_alone_need_no_map(compile_c):
+    """Their addresses stand in the code."""
+    spec = compile_c("""
+        extern const void address __ksym;
+        SEC("socket") int run(void *ctx) { return (long)&address; }
+    """)
+    assert spec.maps == {}

@@ -1,0 +1,246 @@
+"""Externs: what the programs of a load take from the kernel, found once, written into their code.
+
+    reference                 instruction afterwards
+    KCONFIG  CONFIG_HZ        load 64: src 2, descriptor of .kconfig | place of the variable
+    KSYM     without type     load 64: src 0, the address
+    KSYM     with a type      load 64: src 3, id in BTF | the module's descriptor, 0 for the kernel
+    KSYM     missing, weak    load 64: src 0, 0
+    KFUNC                     call: src 2, id in BTF; offset: place of the module in fd_array
+    KFUNC    missing, weak    call: src 0, a helper that does not exist
+
+A missing function may stay in code that is never reached, such as behind ``bpf_ksym_exists()``: the
+verifier refuses the program only if it gets there. Numbers of such calls and the order of fd_array
+are libbpf's, so that both make the same code of one object.
+"""
+
+from __future__ import annotations
+
+import array
+import struct
+import sys
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+
+from pyebpf.btf.externs import KCONFIG, config_variables
+from pyebpf.errors import ExternError, naming
+from pyebpf.host.modules import ModuleBtf, Modules
+from pyebpf.loader import kconfig, ksyms
+from pyebpf.spec import CollectionSpec, ProgramSpec, Reference, ReferenceKind, VariableSpec
+from pyebpf.uapi.insn import CALL, JMP, PSEUDO_BTF_ID, PSEUDO_KFUNC_CALL, PSEUDO_MAP_VALUE
+
+__all__ = ["EXTERNS", "Externs"]
+
+#: The kinds of references that are resolved here.
+EXTERNS = frozenset({ReferenceKind.KCONFIG, ReferenceKind.KSYM, ReferenceKind.KFUNC})
+
+_SLOT = 8
+_INSN = struct.Struct("=BBhi")
+# libbpf's POISON_CALL_KFUNC_BASE; the extern's number is added.
+_MISSING = 2002000000
+_MAX_MODULES = (1 << 15) - 1  # what fits a call's offset
+
+
+class Externs:
+    """What the programs of one load take from the kernel.
+
+    Closing it closes the descriptors of modules, which the kernel needs until all are loaded.
+
+    Attributes:
+        fd_array: Descriptors that calls refer to, as ``int``s; empty if there are none.
+    """
+
+    def __init__(self, modules: Modules) -> None:
+        self.fd_array = b""
+        self._modules = modules
+        self._places: dict[str, int] = {}
+        self._symbols: dict[str, ksyms.Resolved | None] = {}
+        self._numbers: dict[str, int] = {}
+        self._in_array: dict[str, int] = {}
+
+    @classmethod
+    def resolve(
+        cls,
+        spec: CollectionSpec,
+        programs: Iterable[ProgramSpec],
+        modules: Modules,
+        given: kconfig.Given | None,
+    ) -> Externs:
+        """Find everything that *programs* refer to.
+
+        Args:
+            spec: The collection, about to be loaded: its ``.kconfig`` is filled, and variables of
+                it are added.
+            programs: Those that will be loaded.
+            modules: Types of modules; closed with the result.
+            given: Values of the configuration that the user gave.
+
+        Raises:
+            ExternError: Something is missing, ambiguous or of another type.
+            NotSupportedError: The kernel has no BTF, or something it needs for a function.
+            PrivilegeError: What is needed is not shown to this process.
+        """
+        chosen = list(programs)
+        externs = cls(modules)
+        externs._number(spec)
+        externs._resolve_config(spec, chosen, given)
+        externs._resolve_symbols(spec, chosen)
+        return externs
+
+    def patch(
+        self, code: bytearray, slot: int, reference: Reference, map_fds: Mapping[str, int]
+    ) -> str | None:
+        """Write what a reference stands for into an instruction.
+
+        Args:
+            code: The program; changed in place.
+            slot: The instruction.
+            reference: Of a kind in `EXTERNS`.
+            map_fds: Descriptors of maps by name.
+
+        Returns:
+            Why the program must not get there, if it must not.
+
+        Raises:
+            ExternError: An offset into what has no address until the program is loaded.
+        """
+        name = reference.symbol
+        if reference.kind is ReferenceKind.KCONFIG:
+            place = self._places[name] + reference.offset
+            _load_64(code, slot, PSEUDO_MAP_VALUE, map_fds[KCONFIG], place)
+            return None
+        found = self._symbols[name]
+        if reference.kind is ReferenceKind.KFUNC:
+            return self._call(code, slot, name, found)
+        if found is None:
+            _load_64(code, slot, 0, 0, 0)
+        elif not found.type_id:
+            address = found.address + reference.offset
+            _load_64(code, slot, 0, address, address >> 32)
+        elif reference.offset:
+            raise ExternError(name, f'extern "{name}": a place inside a typed symbol')
+        else:
+            fd = found.module.fileno() if found.module is not None else 0
+            _load_64(code, slot, PSEUDO_BTF_ID, found.type_id, fd)
+        return None
+
+    def close(self) -> None:
+        """Close the descriptors of modules; closing twice is fine."""
+        self._modules.close()
+
+    def __enter__(self) -> Externs:  # noqa: PYI034 - typing.Self is Python 3.11's
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # ---- finding ------------------------------------------------------------------------------
+
+    # As libbpf counts: values of the configuration first, by their places, then symbols by name.
+    def _number(self, spec: CollectionSpec) -> None:
+        if spec.btf is not None:
+            self._places = {each.name: each.offset for each in config_variables(spec.btf)}
+        symbols = {
+            reference.symbol
+            for program in spec.programs.values()
+            for reference in program.references.values()
+            if reference.kind in EXTERNS and reference.kind is not ReferenceKind.KCONFIG
+        }
+        names = [*self._places, *sorted(symbols)]
+        self._numbers = {name: number for number, name in enumerate(names)}
+
+    def _resolve_config(
+        self, spec: CollectionSpec, programs: list[ProgramSpec], given: kconfig.Given | None
+    ) -> None:
+        config = spec.maps.get(KCONFIG)
+        weak = {
+            name: all(each.weak for each in uses)
+            for name, uses in _uses(programs, {ReferenceKind.KCONFIG}).items()
+        }
+        for name in weak:
+            if name not in self._places or config is None:
+                raise ExternError(name, f'extern "{name}" is not declared in {KCONFIG}')
+        if config is None or config.btf is None or not config.autocreate:
+            return
+        kconfig.fill(config, weak, given)
+        variables = dict(spec.variables)
+        for each in config_variables(config.btf):
+            variables.setdefault(
+                each.name,
+                VariableSpec(
+                    name=each.name,
+                    map=config,
+                    offset=each.offset,
+                    size=each.size,
+                    type_id=each.type_id,
+                ),
+            )
+        spec.variables = variables
+
+    def _resolve_symbols(self, spec: CollectionSpec, programs: list[ProgramSpec]) -> None:
+        kinds = {ReferenceKind.KSYM, ReferenceKind.KFUNC}
+        uses = {
+            name: ksyms.Use(
+                weak=all(each.weak for each in references),
+                called=any(each.kind is ReferenceKind.KFUNC for each in references),
+            )
+            for name, references in _uses(programs, kinds).items()
+        }
+        if not uses:
+            return
+        self._symbols = ksyms.resolve(uses, spec.btf, self._modules)
+        fds = array.array("i", [0])  # the place of the kernel itself, which needs none
+        for name, found in self._symbols.items():
+            if found is None or found.module is None or not uses[name].called:
+                continue
+            if found.module.name not in self._in_array:
+                if len(fds) > _MAX_MODULES:
+                    raise ExternError(name, f"functions of more than {_MAX_MODULES} modules")
+                with naming(f'extern "{name}"'):
+                    fds.append(found.module.fileno())
+                self._in_array[found.module.name] = len(fds) - 1
+        if len(fds) > 1:
+            self.fd_array = fds.tobytes()
+
+    # ---- writing ------------------------------------------------------------------------------
+
+    def _call(
+        self, code: bytearray, slot: int, name: str, found: ksyms.Resolved | None
+    ) -> str | None:
+        if found is None:
+            number = _MISSING + self._numbers[name]
+            _INSN.pack_into(code, slot * _SLOT, JMP | CALL, 0, 0, number)
+            return (
+                f"the kernel has no function {name}(); ask bpf_ksym_exists({name}) before calling"
+            )
+        index = self._index(found.module)
+        registers = PSEUDO_KFUNC_CALL << 4 if sys.byteorder == "little" else PSEUDO_KFUNC_CALL
+        _INSN.pack_into(code, slot * _SLOT, JMP | CALL, registers, index, found.type_id)
+        return None
+
+    def _index(self, module: ModuleBtf | None) -> int:
+        return self._in_array[module.name] if module is not None else 0
+
+
+def _uses(programs: Iterable[ProgramSpec], kinds: set[ReferenceKind]) -> dict[str, list[Reference]]:
+    found: dict[str, list[Reference]] = {}
+    for program in programs:
+        for reference in program.references.values():
+            if reference.kind in kinds:
+                found.setdefault(reference.symbol, []).append(reference)
+    return found
+
+
+# Registers: the source is the high nibble on little-endian machines, the destination on others.
+def _load_64(code: bytearray, slot: int, source: int, low: int, high: int) -> None:
+    at = slot * _SLOT
+    if sys.byteorder == "little":
+        code[at + 1] = code[at + 1] & 0x0F | source << 4
+    else:
+        code[at + 1] = code[at + 1] & 0xF0 | source
+    for place, value in ((at + 4, low), (at + _SLOT + 4, high)):
+        struct.pack_into("=I", code, place, value & 0xFFFFFFFF)
