@@ -26,6 +26,7 @@ RETURNS = {
 REFUSED_AS_A_WHOLE = {"refused", "sections", "core_missing", "externs", "map_contents"}
 # What this version does not load, and what old kernels do not know.
 REFUSED_AS_A_WHOLE |= {"arena", "exceptions", "isa_v4", "jump_tables", "struct_ops"}
+REFUSED_AS_A_WHOLE |= {"externs_kconfig", "externs_ksyms"}
 
 
 @pytest.mark.parametrize("name", sorted(set(names()) - REFUSED_AS_A_WHOLE))

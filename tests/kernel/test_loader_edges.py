@@ -156,7 +156,7 @@ def test_a_data_section_can_be_shared_by_two_loads():
 
 def test_a_long_log_is_whole():
     """Far more log than the first buffer holds, whether the program loads or not."""
-    turns = 3000
+    turns = 5000
     add = insn(0x07, 1, 0, 0, 1)  # r1 += 1
     body = insn(0xB7, 1, 0, 0, 0) + add * turns + insn(0xB7, 0, 0, 0, 0)
     good = pyebpf.CollectionSpec(programs={"p": program(body + insn(0x95, 0, 0, 0, 0))})
@@ -220,7 +220,12 @@ def test_a_verifier_that_was_stopped_did_not_refuse():
 
 def test_a_context_is_given_back_and_the_callers_left_alone():
     """A syscall program writes into its context: the result has it, the caller's bytes do not."""
-    code = insn(0x62, 1, 0, 0, 77) + insn(0xB7, 0, 0, 0, 0) + insn(0x95, 0, 0, 0, 0)
+    code = (
+        insn(0xB7, 2, 0, 0, 77)
+        + insn(0x63, 1, 2, 0, 0)
+        + insn(0xB7, 0, 0, 0, 0)
+        + insn(0x95, 0, 0, 0, 0)
+    )
     spec = pyebpf.CollectionSpec(programs={"p": program(code, pyebpf.ProgType.SYSCALL)})
     spec.programs["p"].flags = pyebpf.ProgFlag.SLEEPABLE
     given = bytes(8)
@@ -258,8 +263,6 @@ def test_a_packet_may_grow_by_as_much_as_the_kernel_lets_it():
         assert (grown.retval, len(grown.data)) == (0, 64 + 3000)
         grown = bpf.programs["skb"].run(memoryview(PACKET).cast("I"))
         assert (grown.retval, len(grown.data)) == (0, 8000)
-        with pytest.raises(pyebpf.SyscallError, match=r'run program "p": .*EINVAL'):
-            bpf.programs["xdp"].run(b"")
         with pytest.raises(TypeError):
             bpf.programs["xdp"].run(64)
         with pytest.raises(ValueError, match="repeat"):

@@ -490,7 +490,10 @@ def test_types_the_user_may_not_read_leave_bytes(maps):
             found = opened.btf, opened[1]
         raise LookupError(found)
 
-    assert outcome_as_nobody(look) == f"LookupError: (None, {struct.pack('=q', -5)!r})"
+    outcome = outcome_as_nobody(look)
+    if outcome.startswith("PrivilegeError: BPF_OBJ_GET_INFO_BY_FD"):
+        raise pyebpf.NotSupportedError("commands on open maps for everybody", "5.19")
+    assert outcome == f"LookupError: (None, {struct.pack('=q', -5)!r})"
 
 
 def test_pins_are_made_in_one_step_or_not_at_all(maps, bpffs, tmp_path):
