@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from pyebpf.features.attach import attach_cookie
 from pyebpf.features.btf import btf_features
 from pyebpf.features.feature import Feature
 from pyebpf.features.maps import (
@@ -15,13 +16,14 @@ from pyebpf.features.maps import (
     mmapable_arrays,
     object_names,
 )
-from pyebpf.features.programs import attach_cookie, function_pointers, program_type
+from pyebpf.features.programs import far_map_values, function_pointers, program_type
 
 __all__ = [
     "Feature",
     "attach_cookie",
     "btf_features",
     "dotted_names",
+    "far_map_values",
     "function_pointers",
     "map_flag",
     "map_type",

@@ -8,17 +8,16 @@ import sys
 from pyebpf.errors import PrivilegeError, SyscallError
 from pyebpf.features.feature import Feature, accepted
 from pyebpf.sys import bpf
-from pyebpf.uapi.attrs import ProgLoad
-from pyebpf.uapi.bpf import AttachType, ProgFlag, ProgType
-from pyebpf.uapi.helpers import FuncId
+from pyebpf.uapi.attrs import MapCreate, ProgLoad
+from pyebpf.uapi.bpf import AttachType, MapType, ProgFlag, ProgType
+from pyebpf.uapi.insn import PSEUDO_FUNC, PSEUDO_MAP_VALUE
 
-__all__ = ["attach_cookie", "function_pointers", "program_type"]
+__all__ = ["far_map_values", "function_pointers", "program_type"]
 
 # r0 = 0; exit. Only opcodes are not zero, so the bytes are the same in either byte order.
 _RETURN_ZERO = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
 _GPL = b"GPL\0"
 _LOAD_IMM64 = 0x18
-_CALL = 0x85
 
 
 def program_type(kind: ProgType) -> Feature:
@@ -53,13 +52,31 @@ def _try_program(kind: ProgType) -> bool:
 # r1 = address of the function two slots on; without type information no kernel takes it, but those
 # that know such loads ask for the information, and older ones say that they do not.
 def _try_function_pointers() -> bool:
-    registers = 0x41 if sys.byteorder == "little" else 0x14
-    callback = struct.pack("=BBhi8x", _LOAD_IMM64, registers, 0, 3)
+    log = _refusal(_load_imm64(PSEUDO_FUNC, 3) + _RETURN_ZERO + _RETURN_ZERO)
+    return log is None or b"func_info" in log or b"callback" in log
+
+
+# The address 1 GiB behind the start of an array of one byte; every kernel refuses it, those with a
+# limit by naming the offset.
+def _try_far_map_values() -> bool:
+    shape = MapCreate(map_type=MapType.ARRAY, key_size=4, value_size=1, max_entries=1)
+    with bpf.map_create(shape) as array:
+        log = _refusal(_load_imm64(PSEUDO_MAP_VALUE, array.fileno(), 1 << 30) + _RETURN_ZERO)
+    return log is None or b"direct value offset" not in log
+
+
+def _load_imm64(pseudo: int, low: int, high: int = 0) -> bytes:
+    registers = 1 | pseudo << 4 if sys.byteorder == "little" else 0x10 | pseudo
+    return struct.pack("=BBhiBBhi", _LOAD_IMM64, registers, 0, low, 0, 0, 0, high)
+
+
+# What the verifier says against a program, or nothing if it takes it.
+def _refusal(code: bytes) -> bytes | None:
     log = bytearray(4096)
     attr = ProgLoad(
         prog_type=ProgType.SOCKET_FILTER,
-        insns=callback + _RETURN_ZERO + _RETURN_ZERO,
-        insn_cnt=6,
+        insns=code,
+        insn_cnt=len(code) // 8,
         license=_GPL,
         log_level=1,
         log_buf=log,
@@ -70,20 +87,9 @@ def _try_function_pointers() -> bool:
     except PrivilegeError:
         raise
     except SyscallError:
-        return b"func_info" in log or b"callback" in log
-    return True
+        return bytes(log)
+    return None
 
 
 function_pointers = Feature("function pointers in programs", "5.13", _try_function_pointers)
-
-
-# Asks for the cookie of its attachment and exits.
-def _try_attach_cookie() -> bool:
-    call = struct.pack("=BBhi", _CALL, 0, 0, FuncId.get_attach_cookie)
-    attr = ProgLoad(
-        prog_type=ProgType.TRACEPOINT, insns=call + _RETURN_ZERO[8:], insn_cnt=2, license=_GPL
-    )
-    return accepted(lambda: bpf.prog_load(attr).close())
-
-
-attach_cookie = Feature("cookies of attachments", "5.15", _try_attach_cookie)
+far_map_values = Feature("addresses far behind the start of a map", "7.0", _try_far_map_values)

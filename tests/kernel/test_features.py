@@ -56,6 +56,7 @@ def test_map_flags_are_there_since_their_release(flag):
         features.function_pointers,
         features.object_names,
         features.dotted_names,
+        features.far_map_values,
     ],
     ids=lambda each: each.name,
 )
