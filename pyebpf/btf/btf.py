@@ -136,10 +136,36 @@ class Btf:
         Raises:
             BtfError: No such id, or the type is malformed.
         """
+        if type_id < self._first and self.base is not None:
+            return self.base.type(type_id)
         found = self._types.get(type_id)
         if found is None:
-            found = self._types[type_id] = self._inflate(type_id)
+            found = self._types[type_id] = self.inflate(type_id)
         return found
+
+    def inflate(self, type_id: int) -> Type:
+        """Make the object for a type, as `type` does, but do not keep it.
+
+        For those who look at all types of a kernel: kept, they take 200 MB.
+
+        Raises:
+            BtfError: No such id, or the type is malformed.
+        """
+        if type_id <= 0:
+            if type_id == 0:
+                return _VOID
+            raise BtfError(f"no type {type_id}")
+        if type_id < self._first:
+            assert self.base is not None  # only a base moves the first id
+            return self.base.inflate(type_id)
+        start = self._place(type_id)
+        number = type_id - self._first + 1
+        places = self._index()
+        end = places[number] if number < len(places) else len(self._words)
+        try:
+            return decode.inflate(self._words, start, end, self.string)
+        except BtfError as error:
+            raise BtfError(error.message, f"type {type_id}, offset 0x{start * 4:x}") from None
 
     def string(self, offset: int) -> str:
         """Return the string at this offset of the string area.
@@ -388,23 +414,6 @@ class Btf:
         if not 0 <= number < len(places):
             raise BtfError(f"no type {type_id}, there are {len(self)}")
         return places[number]
-
-    def _inflate(self, type_id: int) -> Type:
-        if type_id <= 0:
-            if type_id == 0:
-                return _VOID
-            raise BtfError(f"no type {type_id}")
-        if type_id < self._first:
-            assert self.base is not None  # only a base moves the first id
-            return self.base.type(type_id)
-        start = self._place(type_id)
-        number = type_id - self._first + 1
-        places = self._index()
-        end = places[number] if number < len(places) else len(self._words)
-        try:
-            return decode.inflate(self._words, start, end, self.string)
-        except BtfError as error:
-            raise BtfError(error.message, f"type {type_id}, offset 0x{start * 4:x}") from None
 
 
 def _named(prefix: str) -> Callable[[Type], str]:
