@@ -6,6 +6,7 @@ from pyebpf.link.auto import attach
 from pyebpf.link.base import Link, LinkDetails, loaded_links
 from pyebpf.link.raw_tracepoint import attach_raw_tracepoint
 from pyebpf.link.socket import attach_socket
+from pyebpf.link.struct_ops import attach_struct_ops
 from pyebpf.link.tracepoint import attach_tracepoint
 from pyebpf.link.tracing import attach_tracing
 from pyebpf.link.uprobe import attach_uprobe
@@ -18,6 +19,7 @@ __all__ = [
     "attach",
     "attach_raw_tracepoint",
     "attach_socket",
+    "attach_struct_ops",
     "attach_tracepoint",
     "attach_tracing",
     "attach_uprobe",

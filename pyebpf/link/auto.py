@@ -108,6 +108,7 @@ WAYS: dict[str, Callable[[Program], Link]] = {
 # What to do for kinds whose section names cannot say where.
 _INSTEAD = {
     ProgType.XDP: "an interface: link.attach_xdp(program, interface)",
+    ProgType.STRUCT_OPS: "its implementation: link.attach_struct_ops(map)",
     ProgType.SOCKET_FILTER: "a socket: link.attach_socket(program, socket)",
 }
 

@@ -22,7 +22,7 @@ from pyebpf.spec import ProgramSpec
 from pyebpf.uapi.bpf import AttachType, ProgType
 from pyebpf.uapi.btf import BtfKind
 
-__all__ = ["AttachTarget", "attach_btf_id", "attach_target", "needs_target"]
+__all__ = ["AttachTarget", "attach_target", "needs_target"]
 
 # Prefix of the kernel's type name, and its kind: kernel/bpf/btf.c and include/trace/bpf_probe.h.
 _BY_ATTACH_TYPE: dict[AttachType, tuple[str, BtfKind]] = {
@@ -126,8 +126,3 @@ def _in_program(spec: ProgramSpec, fd: int) -> AttachTarget:
     if not found:
         raise LoadError(spec.name, f'program "{info.name}" has no function {spec.attach_to}')
     return AttachTarget(found[0], program_fd=fd)
-
-
-def attach_btf_id(spec: ProgramSpec, kernel: object) -> int:  # noqa: D103 until the loader passes modules
-    with Modules(kernel_btf) as modules:
-        return attach_target(spec, modules).type_id

@@ -1,6 +1,9 @@
 """From `CollectionSpec` to what runs: `load` and `Collection`.
 
-    spec ─copy─▶ BTF ─▶ maps (filled, frozen) ─▶ programs ─▶ variables ─▶ Collection
+    spec ─copy─▶ plan ─▶ BTF ─▶ maps (filled, frozen) ─▶ programs ─▶ slots of programs ─▶ Collection
+
+The plan is what has to be known before anything is made: what the object takes from the kernel, and
+which of its programs implement what.
 
 Everything enters one stack of things to undo. Success hands the stack to the collection, whose
 close unwinds it; failure unwinds it at once: nothing stays open, pinned or attached.
@@ -18,7 +21,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from pyebpf import btf_object
-from pyebpf.btf.btf import Btf
+from pyebpf.btf.externs import without_externs
 from pyebpf.elf import load_spec
 from pyebpf.errors import (
     ClosedError,
@@ -29,19 +32,27 @@ from pyebpf.errors import (
     SyscallError,
     naming,
 )
-from pyebpf.host.kernel_btf import read_btf
+from pyebpf.host.kernel_btf import kernel_btf as running_kernel_btf
+from pyebpf.host.modules import Modules
 from pyebpf.link import auto
 from pyebpf.link.base import Link
-from pyebpf.loader import maps
+from pyebpf.link.struct_ops import attach_struct_ops
+from pyebpf.loader import arena, contents, maps, struct_ops
+from pyebpf.loader.arena import ArenaGlobals
+from pyebpf.loader.core_types import CoreTypes, Types
+from pyebpf.loader.externs import Externs
+from pyebpf.loader.kconfig import Given
 from pyebpf.loader.named import Named
 from pyebpf.loader.programs import Environment, check, load_program
 from pyebpf.loader.variables import SectionMemory, Variable
+from pyebpf.maps.arena import Arena
 from pyebpf.maps.map import Map
+from pyebpf.maps.struct_ops import StructOps
 from pyebpf.programs.program import Program
 from pyebpf.readers.perf import PerfReader
 from pyebpf.readers.ring import RingReader
-from pyebpf.spec import CollectionSpec, ProgramSpec
-from pyebpf.uapi.bpf import MapType
+from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec
+from pyebpf.uapi.bpf import MapType, ProgType
 
 __all__ = ["Collection", "load"]
 
@@ -92,17 +103,18 @@ class Collection:
     def attach(self, *names: str) -> dict[str, Link]:
         """Attach programs where their section names say; closing the collection detaches them.
 
+        Implementations of kernel interfaces (struct_ops) are registered likewise.
+
         Args:
-            names: Which programs; without any, every program whose section name says where. Kinds
-                that need more than a name (XDP: an interface, socket filters: a socket) are left to
-                ``pyebpf.link``.
+            names: Which programs and implementations; without any, all of which the section's name
+                says where. Kinds that need more than a name (XDP: an interface, socket filters: a
+                socket) are left to ``pyebpf.link``.
 
         Returns:
-            The new links by program name; also in `links`. What is attached already is left as it
-            is.
+            The new links by name; also in `links`. What is attached already is left as it is.
 
         Raises:
-            KeyError: No such program.
+            KeyError: No such program or implementation.
             LoadError: A named program's section does not say where; or without names, none does.
             SyscallError: The kernel refused; then nothing of this call stays attached.
         """
@@ -111,15 +123,22 @@ class Collection:
             if self._closed:
                 raise ClosedError(f"attach programs of {self!r}: used after close")
             for name in names or self._attachable():
-                program, link = self.programs[name], self.links.get(name)
+                link = self.links.get(name)
                 if name not in attached and (link is None or link.closed):
-                    attached[name] = undo.enter_context(auto.attach(program))
+                    attached[name] = undo.enter_context(self._attach(name))
             self._stack.push(undo.pop_all())
             self.links.update(attached)
         return attached
 
+    def _attach(self, name: str) -> Link:
+        implementation = self.maps.get(name)
+        if isinstance(implementation, StructOps):
+            return attach_struct_ops(implementation)
+        return auto.attach(self.programs[name])
+
     def _attachable(self) -> list[str]:
         chosen = [name for name, each in self.programs.items() if auto.names_its_target(each)]
+        chosen += [name for name, each in self.maps.items() if isinstance(each, StructOps)]
         if not chosen:
             raise LoadError("", "no program's section name says where to attach it")
         return chosen
@@ -188,7 +207,9 @@ def load(
     *,
     pin_dir: str | os.PathLike[str] | None = None,
     map_replacements: Mapping[str, Map[Any, Any]] | None = None,
-    kernel_btf: Btf | str | os.PathLike[str] | bytes | None = None,
+    kernel_btf: Types | None = None,
+    module_btf: Mapping[str, Types] | None = None,
+    kconfig: Given | None = None,
     log_level: int = 0,
     log_size: int | None = None,
 ) -> Collection:
@@ -202,6 +223,10 @@ def load(
             caller's.
         kernel_btf: Types to relocate against instead of the running kernel's: a `Btf`, a path, or
             bytes.
+        module_btf: Types of modules likewise, by the module's name; without it and with
+            *kernel_btf* there are none.
+        kconfig: The kernel's configuration, as far as it is not to be looked for on this system:
+            values by name, the text of a configuration, or a path (not a string) of one.
         log_level: ``BPF_LOG_*`` bits: keep the verifier's log of programs that load, too.
         log_size: Bytes of log buffer to start with; it grows as needed.
 
@@ -223,43 +248,86 @@ def load(
             f"a {spec.byteorder}-endian object cannot be loaded on this machine", spec.name
         )
     replacements = dict(map_replacements or {})
-    chosen = _checked(spec, replacements)
     with contextlib.ExitStack() as owned, contextlib.ExitStack() as on_failure:
-        btf_fd = _load_btf(spec, owned)
-        maps = _load_maps(spec, btf_fd, pin_dir, replacements, owned, on_failure)
-        environment = Environment(
-            maps=maps,
-            btf_fd=btf_fd,
-            core_types=_core_types(kernel_btf),
-            log_level=log_level,
-            log_size=log_size,
-        )
-        programs = {
-            name: owned.enter_context(load_program(each, environment))
-            for name, each in chosen.items()
-        }
-        variables = _variables(spec, maps, owned)
+        modules = Modules(running_kernel_btf)
+        plan = struct_ops.plan(spec, running_kernel_btf, modules)
+        chosen = _chosen(spec, plan)
+        _check(spec, chosen, replacements)
+        with Externs.resolve(spec, chosen.values(), modules, kconfig) as externs:
+            btf_fd = _load_btf(spec, owned)
+            maps = _Maps(
+                plan,
+                btf_fd=btf_fd,
+                pin_dir=pin_dir,
+                replacements=replacements,
+                owned=owned,
+                on_failure=on_failure,
+            ).load(spec)
+            environment = Environment(
+                maps=maps,
+                starts=_starts(spec, maps),
+                externs=externs,
+                modules=modules,
+                interfaces=plan.targets,
+                btf_fd=btf_fd,
+                core_types=CoreTypes(kernel_btf, module_btf, modules),
+                log_level=log_level,
+                log_size=log_size,
+            )
+            programs = {
+                name: owned.enter_context(load_program(each, environment))
+                for name, each in chosen.items()
+            }
+        _fill_with_programs(spec, plan, maps, programs)
+        variables = _variables(spec, maps, environment.starts, owned)
         on_failure.pop_all()
         return Collection(
             owned.pop_all(), name=spec.name, maps=maps, programs=programs, variables=variables
         )
 
 
-# The programs to load, after refusing everything that can be refused before the kernel is asked.
-def _checked(spec: CollectionSpec, replacements: Mapping[str, object]) -> dict[str, ProgramSpec]:
+# The programs to load. Those that implement something are loaded as the implementations need them,
+# whatever their autoload says; others of their kind belong to implementations that are left out.
+def _chosen(spec: CollectionSpec, plan: struct_ops.Plan) -> dict[str, ProgramSpec]:
+    implements = any(each.type == MapType.STRUCT_OPS for each in spec.maps.values())
+    chosen = {}
+    for name, each in spec.programs.items():
+        if each.type == ProgType.STRUCT_OPS and name not in plan.targets:
+            if not implements and each.autoload:
+                raise LoadError(
+                    name, f'program "{name}" implements nothing: no map of the object names it'
+                )
+            continue
+        if each.autoload or name in plan.targets:
+            chosen[name] = each
+    return chosen
+
+
+# Refuses everything that can be refused before the kernel is asked.
+def _check(
+    spec: CollectionSpec, chosen: Mapping[str, ProgramSpec], replacements: Mapping[str, object]
+) -> None:
     unknown = min(set(replacements) - set(spec.maps), default=None)
     if unknown is not None:
         raise LoadError(unknown, f'map_replacements: the object has no map "{unknown}"')
-    available = set(replacements)
-    for name, definition in spec.maps.items():
-        if definition.autocreate and name not in replacements:
-            maps.check(definition)
-            available.add(name)
-    chosen = {name: each for name, each in spec.programs.items() if each.autoload}
-    for each in chosen.values():
-        with naming(f'load program "{each.name}"'):
-            check(each, available)
-    return chosen
+    created = {
+        name: each
+        for name, each in spec.maps.items()
+        if each.autocreate and name not in replacements
+    }
+    available = created.keys() | replacements.keys()
+    for each in created.values():
+        maps.check(each)
+        if each.type == MapType.ARENA:
+            arena.check(each)
+        elif each.type != MapType.STRUCT_OPS:
+            contents.check(each, maps=available, programs=chosen.keys())
+    for name in replacements:
+        if spec.maps[name].type == MapType.STRUCT_OPS:
+            raise LoadError(name, f'map_replacements: "{name}" is an implementation, not a map')
+    for program in chosen.values():
+        with naming(f'load program "{program.name}"'):
+            check(program, available)
 
 
 # Types are a help, not a condition, for most objects: without them the verifier is less precise and
@@ -268,7 +336,7 @@ def _load_btf(spec: CollectionSpec, owned: contextlib.ExitStack) -> int | None:
     if spec.btf is None:
         return None
     try:
-        return owned.enter_context(btf_object.load(spec.btf)).fileno()
+        return owned.enter_context(btf_object.load(without_externs(spec.btf))).fileno()
     except PrivilegeError:
         raise
     except NotSupportedError:
@@ -282,46 +350,106 @@ def _load_btf(spec: CollectionSpec, owned: contextlib.ExitStack) -> int | None:
         return None
 
 
-def _load_maps(
-    spec: CollectionSpec,
-    btf_fd: int | None,
-    pin_dir: str | os.PathLike[str] | None,
-    replacements: Mapping[str, Map[Any, Any]],
-    owned: contextlib.ExitStack,
-    on_failure: contextlib.ExitStack,
-) -> dict[str, Map[Any, Any]]:
-    loaded: dict[str, Map[Any, Any]] = {}
-    for name, each in spec.maps.items():
-        given = replacements.get(name)
+class _Maps:
+    # Makes the maps of a load, in an order in which each finds what it holds.
+
+    def __init__(
+        self,
+        plan: struct_ops.Plan,
+        *,
+        btf_fd: int | None,
+        pin_dir: str | os.PathLike[str] | None,
+        replacements: Mapping[str, Map[Any, Any]],
+        owned: contextlib.ExitStack,
+        on_failure: contextlib.ExitStack,
+    ) -> None:
+        self._plan = plan
+        self._btf_fd = btf_fd
+        self._pin_dir = pin_dir
+        self._replacements = replacements
+        self._owned = owned
+        self._on_failure = on_failure
+        self._loaded: dict[str, Map[Any, Any]] = {}
+
+    def load(self, spec: CollectionSpec) -> dict[str, Map[Any, Any]]:
+        for name, each in sorted(spec.maps.items(), key=lambda item: item[1].type in maps.OF_MAPS):
+            if name in self._replacements or each.autocreate:
+                self._loaded[name] = self._one(name, each)
+        return {name: self._loaded[name] for name in spec.maps if name in self._loaded}
+
+    def _one(self, name: str, spec: MapSpec) -> Map[Any, Any]:
+        given = self._replacements.get(name)
         if given is not None:
             with naming(f'replace map "{name}"'):
-                maps.check_compatible(maps.as_loaded(each), given.spec)
-            loaded[name] = given
-        elif each.autocreate:
-            loaded[name] = maps.load_map(
-                each, btf_fd=btf_fd, pin_dir=pin_dir, owned=owned, on_failure=on_failure
+                maps.check_compatible(maps.as_loaded(spec), given.spec)
+            return given
+        fitted = self._plan.maps.get(name)
+        if fitted is not None:
+            return self._implementation(fitted)
+        return maps.load_map(
+            spec,
+            btf_fd=self._btf_fd,
+            loaded=self._loaded,
+            pin_dir=self._pin_dir,
+            owned=self._owned,
+            on_failure=self._on_failure,
+        )
+
+    def _implementation(self, fitted: struct_ops.Fitted) -> StructOps:
+        if self._btf_fd is None:
+            raise NotSupportedError(
+                f'implementation "{fitted.spec.name}"', None, "the kernel did not take its types"
             )
-    return loaded
+        return self._owned.enter_context(
+            StructOps.create_fitted(fitted.spec, btf_fd=self._btf_fd, module=fitted.module)
+        )
 
 
-def _core_types(given: Btf | str | os.PathLike[str] | bytes | None) -> Btf | None:
-    if given is None or isinstance(given, Btf):
-        return given
-    return Btf.decode(given) if isinstance(given, bytes) else read_btf(given)
+def _starts(spec: CollectionSpec, loaded: Mapping[str, Map[Any, Any]]) -> dict[str, int]:
+    found = {}
+    for name, each in loaded.items():
+        size = len(spec.maps[name].contents or b"")
+        if isinstance(each, Arena) and size:
+            found[name] = arena.globals_start(each, size)
+    return found
+
+
+def _fill_with_programs(
+    spec: CollectionSpec,
+    plan: struct_ops.Plan,
+    loaded: Mapping[str, Map[Any, Any]],
+    programs: Mapping[str, Program],
+) -> None:
+    for name, each in loaded.items():
+        if each.type == MapType.PROG_ARRAY and spec.maps[name].entries:
+            with naming(f'map "{name}"'):
+                contents.fill(each, spec.maps[name], programs)
+        elif isinstance(each, StructOps):
+            fitted = plan.maps[name].functions
+            each.bind([(place, programs[program]) for place, program in fitted])
 
 
 def _variables(
-    spec: CollectionSpec, loaded: Mapping[str, Map[Any, Any]], owned: contextlib.ExitStack
+    spec: CollectionSpec,
+    loaded: Mapping[str, Map[Any, Any]],
+    starts: Mapping[str, int],
+    owned: contextlib.ExitStack,
 ) -> dict[str, Variable]:
     names = {id(each): name for name, each in spec.maps.items()}
-    sections: dict[str, SectionMemory] = {}
+    sections: dict[str, SectionMemory | ArenaGlobals] = {}
     variables: dict[str, Variable] = {}
     for name, each in spec.variables.items():
         section = names.get(id(each.map))
         if section is None or section not in loaded:
             continue
         if section not in sections:
-            memory = SectionMemory(loaded[section], frozen=each.map.frozen)
+            memory = _memory(loaded[section], each.map, starts.get(section, 0))
             sections[section] = owned.enter_context(contextlib.closing(memory))
         variables[name] = Variable(each, sections[section])
     return variables
+
+
+def _memory(section: Map[Any, Any], spec: MapSpec, start: int) -> SectionMemory | ArenaGlobals:
+    if isinstance(section, Arena):
+        return ArenaGlobals(section, start)
+    return SectionMemory(section, frozen=spec.frozen)

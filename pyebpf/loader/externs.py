@@ -20,11 +20,13 @@ import struct
 import sys
 from collections.abc import Iterable, Mapping
 from types import TracebackType
+from typing import Protocol
 
 from pyebpf.btf.externs import KCONFIG, config_variables
 from pyebpf.errors import ExternError, naming
 from pyebpf.host.modules import ModuleBtf, Modules
 from pyebpf.loader import kconfig, ksyms
+from pyebpf.loader.patch import load_64
 from pyebpf.spec import CollectionSpec, ProgramSpec, Reference, ReferenceKind, VariableSpec
 from pyebpf.uapi.insn import CALL, JMP, PSEUDO_BTF_ID, PSEUDO_KFUNC_CALL, PSEUDO_MAP_VALUE
 
@@ -38,6 +40,14 @@ _INSN = struct.Struct("=BBhi")
 # libbpf's POISON_CALL_KFUNC_BASE; the extern's number is added.
 _MISSING = 2002000000
 _MAX_MODULES = (1 << 15) - 1  # what fits a call's offset
+
+
+class HasFileno(Protocol):
+    """A loaded map."""
+
+    def fileno(self) -> int:
+        """Return the descriptor's number."""
+        ...
 
 
 class Externs:
@@ -87,7 +97,7 @@ class Externs:
         return externs
 
     def patch(
-        self, code: bytearray, slot: int, reference: Reference, map_fds: Mapping[str, int]
+        self, code: bytearray, slot: int, reference: Reference, maps: Mapping[str, HasFileno]
     ) -> str | None:
         """Write what a reference stands for into an instruction.
 
@@ -95,7 +105,7 @@ class Externs:
             code: The program; changed in place.
             slot: The instruction.
             reference: Of a kind in `EXTERNS`.
-            map_fds: Descriptors of maps by name.
+            maps: Loaded maps by name.
 
         Returns:
             Why the program must not get there, if it must not.
@@ -106,21 +116,21 @@ class Externs:
         name = reference.symbol
         if reference.kind is ReferenceKind.KCONFIG:
             place = self._places[name] + reference.offset
-            _load_64(code, slot, PSEUDO_MAP_VALUE, map_fds[KCONFIG], place)
+            load_64(code, slot, PSEUDO_MAP_VALUE, maps[KCONFIG].fileno(), place)
             return None
         found = self._symbols[name]
         if reference.kind is ReferenceKind.KFUNC:
             return self._call(code, slot, name, found)
         if found is None:
-            _load_64(code, slot, 0, 0, 0)
+            load_64(code, slot, 0, 0, 0)
         elif not found.type_id:
             address = found.address + reference.offset
-            _load_64(code, slot, 0, address, address >> 32)
+            load_64(code, slot, 0, address, address >> 32)
         elif reference.offset:
             raise ExternError(name, f'extern "{name}": a place inside a typed symbol')
         else:
             fd = found.module.fileno() if found.module is not None else 0
-            _load_64(code, slot, PSEUDO_BTF_ID, found.type_id, fd)
+            load_64(code, slot, PSEUDO_BTF_ID, found.type_id, fd)
         return None
 
     def close(self) -> None:
@@ -233,14 +243,3 @@ def _uses(programs: Iterable[ProgramSpec], kinds: set[ReferenceKind]) -> dict[st
             if reference.kind in kinds:
                 found.setdefault(reference.symbol, []).append(reference)
     return found
-
-
-# Registers: the source is the high nibble on little-endian machines, the destination on others.
-def _load_64(code: bytearray, slot: int, source: int, low: int, high: int) -> None:
-    at = slot * _SLOT
-    if sys.byteorder == "little":
-        code[at + 1] = code[at + 1] & 0x0F | source << 4
-    else:
-        code[at + 1] = code[at + 1] & 0xF0 | source
-    for place, value in ((at + 4, low), (at + _SLOT + 4, high)):
-        struct.pack_into("=I", code, place, value & 0xFFFFFFFF)

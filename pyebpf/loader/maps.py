@@ -1,7 +1,7 @@
 """From `MapSpec` to `Map`: create or reuse, fill, freeze, pin.
 
 Data sections are filled and frozen here, before any program is loaded: the verifier reads
-``.rodata`` as constants only then.
+``.rodata`` as constants only then. Maps of maps come last, since their slots may hold any other.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from pyebpf.errors import (
     SyscallError,
     naming,
 )
+from pyebpf.loader import arena, contents
+from pyebpf.maps.arena import Arena
 from pyebpf.maps.create import completed
 from pyebpf.maps.info import spec_of
 from pyebpf.maps.map import Map
@@ -28,31 +31,27 @@ from pyebpf.spec import MapSpec, Pinning
 from pyebpf.sys.fd import FD
 from pyebpf.uapi.bpf import MapFlag, MapType
 
-__all__ = ["as_loaded", "check", "check_compatible", "load_map"]
+__all__ = ["OF_MAPS", "as_loaded", "check", "check_compatible", "is_data", "load_map"]
+
+#: Maps whose slots hold other maps.
+OF_MAPS = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS})
 
 # How often the loser of a race for a pin looks again.
 PIN_TRIES = 8
+_WITH_CONTENTS = frozenset({MapType.ARRAY, MapType.ARENA, MapType.STRUCT_OPS})
 # Of a descriptor rather than of the map: the kernel forgets them.
 ACCESS = MapFlag.RDONLY | MapFlag.WRONLY
 
 
 def check(spec: MapSpec) -> None:
-    """Refuse what this version does not load, before anything is.
+    """Refuse what cannot be created, before anything is.
 
     Raises:
-        LoadError: struct_ops, static contents, or surplus bytes of a legacy definition.
+        LoadError: Contents that a map of this kind has not, or surplus bytes of a legacy
+            definition.
     """
-    if spec.type == MapType.STRUCT_OPS:
-        raise LoadError(spec.name, f'map "{spec.name}": struct_ops are not loaded by this version')
-    if spec.entries:
-        raise LoadError(
-            spec.name, f'map "{spec.name}": static contents are not loaded by this version'
-        )
-    if spec.contents is not None and spec.type != MapType.ARRAY:
-        raise LoadError(
-            spec.name,
-            f'map "{spec.name}": contents of {spec.type} are not loaded by this version',
-        )
+    if spec.contents is not None and spec.type not in _WITH_CONTENTS:
+        raise LoadError(spec.name, f'map "{spec.name}": {spec.type} cannot be given contents')
     if any(spec.extra):
         raise LoadError(
             spec.name,
@@ -61,10 +60,16 @@ def check(spec: MapSpec) -> None:
         )
 
 
+def is_data(spec: MapSpec) -> bool:
+    """Whether it is a data section: an array whose only value the object brings."""
+    return spec.contents is not None and spec.type == MapType.ARRAY
+
+
 def load_map(
     spec: MapSpec,
     *,
     btf_fd: int | None,
+    loaded: Mapping[str, Map[Any, Any]],
     pin_dir: str | os.PathLike[str] | None,
     owned: contextlib.ExitStack,
     on_failure: contextlib.ExitStack,
@@ -74,6 +79,7 @@ def load_map(
     Args:
         spec: As `check` passed it.
         btf_fd: The object's BTF in the kernel, or ``None``.
+        loaded: What a map of maps may hold.
         pin_dir: Where maps that ask for it are pinned and found, or ``None``: they are neither.
         owned: Receives what whoever loads must close in the end.
         on_failure: Receives what must be undone only if the load fails later: a new pin.
@@ -85,13 +91,13 @@ def load_map(
     """
     spec = as_loaded(spec)
     if spec.pinning is not Pinning.BY_NAME or pin_dir is None:
-        return _created(spec, btf_fd, owned)
+        return _created(spec, btf_fd, loaded, owned)
     path = _pin_path(spec, pin_dir)
     for last in (*[False] * (PIN_TRIES - 1), True):
         existing = _pinned(spec, path)
         if existing is not None:
             return owned.enter_context(existing)
-        created = _created(spec, btf_fd, owned)
+        created = _created(spec, btf_fd, loaded, owned)
         try:
             _pin(created, path, on_failure)
         except SyscallError as error:
@@ -106,7 +112,8 @@ def load_map(
 def as_loaded(spec: MapSpec) -> MapSpec:
     """Return a copy of *spec* as it is asked of the kernel; data sections can be memory-mapped."""
     spec = completed(spec)
-    if spec.contents is not None:
+    if is_data(spec):
+        assert spec.contents is not None
         spec.value_size = len(spec.contents)
         with naming(f'create map "{spec.name}"'):
             if features.mmapable_arrays.available():
@@ -114,10 +121,26 @@ def as_loaded(spec: MapSpec) -> MapSpec:
     return spec
 
 
-def _created(spec: MapSpec, btf_fd: int | None, owned: contextlib.ExitStack) -> Map[Any, Any]:
-    created = owned.enter_context(Map.from_spec(spec, btf_fd=btf_fd))
-    _fill(created, spec)
+def _created(
+    spec: MapSpec,
+    btf_fd: int | None,
+    loaded: Mapping[str, Map[Any, Any]],
+    owned: contextlib.ExitStack,
+) -> Map[Any, Any]:
+    kind = _class_of(spec)
+    created = owned.enter_context(kind.from_spec(spec, btf_fd=btf_fd))
+    if is_data(spec):
+        _fill(created, spec)
+    elif isinstance(created, Arena) and spec.contents:
+        arena.place_globals(created, spec.contents)
+    elif spec.type in OF_MAPS:
+        with naming(f'map "{spec.name}"'):
+            contents.fill(created, spec, loaded)
     return created
+
+
+def _class_of(spec: MapSpec) -> type[Map[Any, Any]]:
+    return Arena if spec.type == MapType.ARENA else Map
 
 
 # Dots mean something else on a bpffs; libbpf replaces them, too.
@@ -175,7 +198,7 @@ def adopt(fd: FD, spec: MapSpec) -> Map[Any, Any]:
         if pinning.kind_of(fd.fileno()) != "map":
             raise MapIncompatibleError(spec.name, "not a map")
         check_compatible(spec, spec_of(fd.fileno()))
-        return Map(fd, spec)
+        return _class_of(spec)(fd, spec)
     except BaseException:
         fd.close()
         raise
@@ -190,7 +213,7 @@ def check_compatible(spec: MapSpec, existing: MapSpec) -> None:
     ignored = ACCESS
     if spec.type in (MapType.DEVMAP, MapType.DEVMAP_HASH):
         ignored |= MapFlag.RDONLY_PROG  # the kernel adds it by itself: dev_map_init_map()
-    if spec.contents is not None:
+    if is_data(spec):
         ignored |= MapFlag.MMAPABLE
     pairs = [
         ("type", spec.type, existing.type),
@@ -209,8 +232,7 @@ def check_compatible(spec: MapSpec, existing: MapSpec) -> None:
 
 # Writes a data section's bytes and, for constants, takes away the right to change them.
 def _fill(created: Map[Any, Any], spec: MapSpec) -> None:
-    if spec.contents is None:
-        return
+    assert spec.contents is not None
     if any(spec.contents):
         with created.raw as raw:
             raw[bytes(4)] = bytes(spec.contents)

@@ -1,13 +1,12 @@
 """From `ProgramSpec` to `Program`: relocate against the kernel's types, fill in maps, load.
 
-code ──CO-RE──▶ code for this kernel ──map descriptors──▶ final code ──BPF_PROG_LOAD──▶ Program
+code ──CO-RE──▶ code for this kernel ──maps, externs──▶ final code ──BPF_PROG_LOAD──▶ Program
 """
 
 from __future__ import annotations
 
-import struct
-import sys
-from collections.abc import Collection, Mapping
+import contextlib
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,27 +14,22 @@ from pyebpf.btf.btf import Btf
 from pyebpf.btf.relocate import relocate
 from pyebpf.errors import BtfError, CoreRelocationError, ExternError, LoadError, naming
 from pyebpf.host import version
-from pyebpf.host.kernel_btf import kernel_btf
-from pyebpf.loader.attach_target import attach_btf_id, needs_target
+from pyebpf.host.modules import Modules
+from pyebpf.loader.attach_target import attach_target, needs_target
+from pyebpf.loader.externs import EXTERNS, Externs
+from pyebpf.loader.jump_tables import create_tables
+from pyebpf.loader.patch import load_64
+from pyebpf.loader.struct_ops import Target as Interface
 from pyebpf.maps.create import kernel_name
 from pyebpf.maps.map import Map
 from pyebpf.programs.load import LoadRequest, load
 from pyebpf.programs.program import Program
-from pyebpf.spec import ProgramSpec, Reference, ReferenceKind
+from pyebpf.spec import ProgramSpec, ReferenceKind
 from pyebpf.uapi.attrs import ProgLoad
 from pyebpf.uapi.bpf import ProgType
 from pyebpf.uapi.insn import PSEUDO_MAP_FD, PSEUDO_MAP_VALUE
 
 __all__ = ["Environment", "check", "load_program"]
-
-SLOT = 8
-IMM = struct.Struct("=i")
-
-_UNSUPPORTED = {
-    ReferenceKind.KCONFIG: "extern kernel configuration variables (.kconfig)",
-    ReferenceKind.KSYM: "extern kernel symbols (.ksyms)",
-    ReferenceKind.KFUNC: "calls of kernel functions (kfuncs)",
-}
 
 
 def check(spec: ProgramSpec, maps: Collection[str]) -> None:
@@ -54,28 +48,12 @@ def check(spec: ProgramSpec, maps: Collection[str]) -> None:
             spec.name,
             f'section "{spec.section}" says no program type; set spec.programs["{spec.name}"].type',
         )
-    if spec.type in (ProgType.STRUCT_OPS, ProgType.EXT):
-        raise LoadError(spec.name, f"programs of type {spec.type} are not loaded by this version")
     for slot, reference in spec.references.items():
-        _check_reference(spec, slot, reference, maps)
-
-
-def _check_reference(
-    spec: ProgramSpec, slot: int, reference: Reference, maps: Collection[str]
-) -> None:
-    symbol, kind = reference.symbol, reference.kind
-    if kind in _UNSUPPORTED:
-        raise ExternError(
-            symbol, f'"{symbol}" (slot {slot}): {_UNSUPPORTED[kind]} are not loaded by this version'
-        )
-    if kind is ReferenceKind.UNDEFINED:
-        raise ExternError(symbol, f'symbol "{symbol}" (slot {slot}) is not defined anywhere')
-    if kind is ReferenceKind.JUMP_TABLE:
-        raise LoadError(
-            spec.name, f'jump table "{symbol}" (slot {slot}): not loaded by this version'
-        )
-    if symbol not in maps:
-        raise LoadError(spec.name, f'map "{symbol}" (slot {slot}) is not part of the load')
+        symbol, kind = reference.symbol, reference.kind
+        if kind is ReferenceKind.UNDEFINED:
+            raise ExternError(symbol, f'symbol "{symbol}" (slot {slot}) is not defined anywhere')
+        if kind in (ReferenceKind.MAP, ReferenceKind.MAP_VALUE) and symbol not in maps:
+            raise LoadError(spec.name, f'map "{symbol}" (slot {slot}) is not part of the load')
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,15 +62,23 @@ class Environment:
 
     Attributes:
         maps: By the names references use.
+        starts: Where an arena's globals start in it, by its name.
+        externs: What was found in the kernel.
+        modules: Types of the running kernel's modules.
+        interfaces: What a program implements (struct_ops), by its name.
         btf_fd: The object's BTF in the kernel, or ``None``.
-        core_types: Types to relocate against; ``None`` means the running kernel's.
+        core_types: Types to relocate against, the kernel's first; asked for when needed.
         log_level: ``BPF_LOG_*`` bits to ask for even when a load succeeds.
         log_size: Bytes of log to start with, or ``None``.
     """
 
     maps: Mapping[str, Map[Any, Any]]
+    starts: Mapping[str, int]
+    externs: Externs
+    modules: Modules
+    interfaces: Mapping[str, Interface]
+    core_types: Iterable[Btf]
     btf_fd: int | None = None
-    core_types: Btf | None = None
     log_level: int = 0
     log_size: int | None = None
 
@@ -110,30 +96,21 @@ def load_program(spec: ProgramSpec, environment: Environment) -> Program:
         LoadError: Its target does not exist here.
         SyscallError: Anything else.
     """
-    with naming(f'load program "{spec.name}"'):
-        code, poisoned = _relocated(spec, environment)
-        attr = ProgLoad(
-            prog_type=spec.type,
-            license=spec.license.encode() + b"\0",
-            prog_flags=spec.flags,
-            prog_name=kernel_name(spec.name),
-            expected_attach_type=spec.attach_type or 0,
-            # Kernels before 5.0 demand their own version from kprobes; later ones ignore it.
-            kern_version=spec.kernel_version or _kernel_version(spec),
-        )
+    with naming(f'load program "{spec.name}"'), contextlib.ExitStack() as until_loaded:
+        tables = create_tables(spec.jump_tables, until_loaded)
+        relocated, poisoned = _relocated(spec, environment.core_types)
+        code = bytearray(relocated)
+        missing = _fill_in(spec, code, tables, environment)
         typed = environment.btf_fd is not None and bool(spec.func_info)
-        if typed and environment.btf_fd is not None:
-            attr.prog_btf_fd = environment.btf_fd
-        if needs_target(spec):
-            attr.attach_btf_id = attach_btf_id(spec, kernel_btf())
         request = LoadRequest(
-            attr=attr,
-            code=_with_maps(spec, code, environment.maps),
+            attr=_attributes(spec, environment, typed=typed),
+            code=bytes(code),
             func_info=spec.func_info if typed else b"",
             line_info=spec.line_info if typed else b"",
             btf=spec.btf,
             byteorder=spec.byteorder,
             poisoned=poisoned,
+            missing=missing,
             log_level=environment.log_level,
             log_size=environment.log_size,
         )
@@ -141,44 +118,73 @@ def load_program(spec: ProgramSpec, environment: Environment) -> Program:
     return Program(fd, name=spec.name, type=spec.type, spec=spec, verifier_log=log)
 
 
+def _attributes(spec: ProgramSpec, environment: Environment, *, typed: bool) -> ProgLoad:
+    attr = ProgLoad(
+        prog_type=spec.type,
+        license=spec.license.encode() + b"\0",
+        prog_flags=spec.flags,
+        prog_name=kernel_name(spec.name),
+        expected_attach_type=spec.attach_type or 0,
+        # Kernels before 5.0 demand their own version from kprobes; later ones ignore it.
+        kern_version=spec.kernel_version or _kernel_version(spec),
+        fd_array=environment.externs.fd_array or None,
+    )
+    if typed and environment.btf_fd is not None:
+        attr.prog_btf_fd = environment.btf_fd
+    interface = environment.interfaces.get(spec.name)
+    if interface is not None:
+        attr.attach_btf_id = interface.type_id
+        attr.expected_attach_type = interface.member
+        if interface.module is not None:
+            attr.attach_btf_obj_fd = interface.module.fileno()
+    elif needs_target(spec):
+        target = attach_target(spec, environment.modules)
+        attr.attach_btf_id = target.type_id
+        # One word for both: whose BTF the id is in.
+        attr.attach_btf_obj_fd = target.module_fd or target.program_fd
+    return attr
+
+
 def _kernel_version(spec: ProgramSpec) -> int:
     return version.code() if spec.type == ProgType.KPROBE else 0
 
 
-def _relocated(spec: ProgramSpec, environment: Environment) -> tuple[bytes, dict[int, str]]:
+def _relocated(spec: ProgramSpec, core_types: Iterable[Btf]) -> tuple[bytes, dict[int, str]]:
     if not spec.relocations:
         return spec.code, {}
     if spec.btf is None:
         raise CoreRelocationError(spec.name, "CO-RE relocations without BTF")
-    target = environment.core_types if environment.core_types is not None else kernel_btf()
     try:
-        result = relocate(spec.code, spec.relocations, spec.btf, [target], spec.byteorder)
+        result = relocate(spec.code, spec.relocations, spec.btf, core_types, spec.byteorder)
     except BtfError as error:
         raise CoreRelocationError(spec.name, str(error)) from error
     return result.code, result.poisoned
 
 
-# Puts descriptors into the 64-bit loads that name maps: struct bpf_insn is code, registers, off,
-# imm.
-def _with_maps(spec: ProgramSpec, code: bytes, maps: Mapping[str, Map[Any, Any]]) -> bytes:
-    patched = bytearray(code)
+# Resolves the references in place; returns why the program must not get to some slots.
+def _fill_in(
+    spec: ProgramSpec,
+    code: bytearray,
+    tables: Mapping[str, Map[Any, Any]],
+    environment: Environment,
+) -> dict[int, str]:
+    missing: dict[int, str] = {}
+    fds: dict[str, int] = {}
     for slot, reference in spec.references.items():
-        at = slot * SLOT
-        fd = maps[reference.symbol].fileno()
-        if reference.kind is ReferenceKind.MAP_VALUE:
-            _set_source(patched, at, PSEUDO_MAP_VALUE)
-            IMM.pack_into(patched, at + SLOT + 4, reference.offset)
+        symbol = reference.symbol
+        if reference.kind in EXTERNS:
+            reason = environment.externs.patch(code, slot, reference, environment.maps)
+            if reason is not None:
+                missing[slot] = reason
+            continue
+        if reference.kind is ReferenceKind.JUMP_TABLE:
+            load_64(code, slot, PSEUDO_MAP_VALUE, tables[symbol].fileno(), reference.offset)
+            continue
+        if symbol not in fds:
+            fds[symbol] = environment.maps[symbol].fileno()
+        if reference.kind is ReferenceKind.MAP:
+            load_64(code, slot, PSEUDO_MAP_FD, fds[symbol], 0)
         else:
-            _set_source(patched, at, PSEUDO_MAP_FD)
-            IMM.pack_into(patched, at + SLOT + 4, 0)
-        IMM.pack_into(patched, at + 4, fd)
-    return bytes(patched)
-
-
-# The source register is the high nibble on little-endian machines, the low one on big-endian ones.
-def _set_source(code: bytearray, at: int, pseudo: int) -> None:
-    registers = code[at + 1]
-    if sys.byteorder == "little":
-        code[at + 1] = registers & 0x0F | pseudo << 4
-    else:
-        code[at + 1] = registers & 0xF0 | pseudo
+            place = environment.starts.get(symbol, 0) + reference.offset
+            load_64(code, slot, PSEUDO_MAP_VALUE, fds[symbol], place)
+    return missing

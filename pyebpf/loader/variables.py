@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from typing import Any
+from typing import Any, Protocol
 
 from pyebpf.btf import values
 from pyebpf.errors import BtfError, ClosedError
@@ -11,7 +11,7 @@ from pyebpf.maps.map import Map
 from pyebpf.spec import VariableSpec
 from pyebpf.uapi.bpf import MapFlag
 
-__all__ = ["SectionMemory", "Variable"]
+__all__ = ["Memory", "SectionMemory", "Variable"]
 
 
 class SectionMemory:
@@ -61,6 +61,21 @@ class SectionMemory:
             self._section.close()
 
 
+class Memory(Protocol):
+    """The bytes of a section, shared with the running programs."""
+
+    name: str
+    frozen: bool
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return *size* bytes from *offset*."""
+        ...
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Put *data* at *offset*."""
+        ...
+
+
 class Variable:
     """A global variable of a loaded object.
 
@@ -69,7 +84,7 @@ class Variable:
         memory: Its section.
     """
 
-    def __init__(self, spec: VariableSpec, memory: SectionMemory) -> None:
+    def __init__(self, spec: VariableSpec, memory: Memory) -> None:
         self.spec = spec
         self._memory = memory
 

@@ -31,6 +31,7 @@ ARRAYS = frozenset(
         MapType.XSKMAP,
         MapType.SOCKMAP,
         MapType.REUSEPORT_SOCKARRAY,
+        MapType.INSN_ARRAY,
     }
 )
 

@@ -8,8 +8,12 @@ from pyebpf.host import cpus
 from pyebpf.maps.codec import BytesCodec, Codec, FdCodec, IndexCodec, PerCpuCodec
 from pyebpf.maps.kinds import ARRAYS, HOLDS_FDS, PER_CPU
 from pyebpf.spec import MapSpec
+from pyebpf.uapi.bpf import MapType
 
 __all__ = ["key_codec", "value_codec"]
+
+# An implementation is the only value of its map.
+INDEXED = ARRAYS | {MapType.STRUCT_OPS}
 
 
 def key_codec(spec: MapSpec, given: Codec | None = None) -> Codec:
@@ -23,7 +27,7 @@ def key_codec(spec: MapSpec, given: Codec | None = None) -> Codec:
     typed = _typed(spec, spec.key_type_id, spec.key_size)
     if typed is not None:
         return typed
-    if spec.type in ARRAYS and spec.key_size == IndexCodec.size:
+    if spec.type in INDEXED and spec.key_size == IndexCodec.size:
         return IndexCodec()
     return BytesCodec(spec.key_size, "key")
 

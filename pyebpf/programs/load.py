@@ -62,6 +62,7 @@ class LoadRequest:
         btf: What *line_info* refers to.
         byteorder: Of the tables.
         poisoned: What was relocated to nothing, by slot: explains a refusal.
+        missing: Why the program must not get there, by slot: likewise.
         log_level: ``BPF_LOG_*`` bits to ask for even when the load succeeds; 0 for none.
         log_size: Bytes to start with, or ``None`` for 64 KiB; grown as needed.
     """
@@ -73,6 +74,7 @@ class LoadRequest:
     btf: Btf | None = None
     byteorder: Literal["little", "big"] = "little"
     poisoned: dict[int, str] = field(default_factory=dict)
+    missing: dict[int, str] = field(default_factory=dict)
     log_level: int = 0
     log_size: int | None = None
 
@@ -145,12 +147,15 @@ def _explain(request: LoadRequest, error: SyscallError, log: str, truncated: boo
         return error
     if not log.strip():
         return _explain_silence(request, error)
-    unsupported = _lacking(request, log)
+    slot = last_instruction(log)
+    missing = request.missing.get(slot if slot is not None else -1)
+    unsupported = _lacking(request, log) if missing is None else None
     if unsupported is not None:
         return unsupported
     text, omitted = summary(log)
-    slot = last_instruction(log)
-    if f"invalid func unknown#{POISON}" in text:
+    if missing is not None:
+        text = missing
+    elif f"invalid func unknown#{POISON}" in text:
         what = request.poisoned.get(slot if slot is not None else -1)
         text = f"CO-RE: {what or 'a field or type'} not found in the kernel's types"
     for pattern, hint in HINTS:

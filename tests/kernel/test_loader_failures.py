@@ -59,29 +59,6 @@ def test_a_field_no_kernel_has_is_named():
         pyebpf.load(spec_with_only("core_missing", "used"))
 
 
-@pytest.mark.parametrize(
-    ("program", "names"),
-    [
-        ("kconfig", {"LINUX_KERNEL_VERSION", "CONFIG_BPF_SYSCALL", "CONFIG_NO_SUCH_THING"}),
-        ("ksym", {"bpf_prog_put", "no_such_symbol"}),
-        ("kfunc", {"bpf_task_acquire", "bpf_task_release"}),
-    ],
-)
-def test_externs_are_refused_by_name(program, names):
-    """What this version cannot resolve never becomes a wrong program."""
-    with pytest.raises(pyebpf.ExternError, match=f'load program "{program}"') as caught:
-        pyebpf.load(spec_with_only("externs", program))
-    assert caught.value.name in names
-    assert caught.value.name in str(caught.value)
-
-
-@pytest.mark.parametrize("program", ["target", "jump"])
-def test_static_contents_are_refused_by_name(program):
-    """A prog array or map-in-map that should come filled is not loaded empty."""
-    with pytest.raises(pyebpf.LoadError, match="static contents"):
-        pyebpf.load(spec_with_only("map_contents", program))
-
-
 def test_an_unknown_section_is_refused_until_a_type_is_set():
     """The section is named; a type set by the user makes it an ordinary program."""
     spec = pyebpf.load_spec(built("sections"))
@@ -151,18 +128,3 @@ def test_programs_that_need_more_than_a_name_say_so():
             bpf.attach("on_uprobe")
     with pyebpf.load(built("xdp_drop")) as bpf, pytest.raises(pyebpf.LoadError):
         bpf.attach()
-
-
-@pytest.mark.parametrize(
-    ("name", "what"),
-    [
-        ("arena", "contents of BPF_MAP_TYPE_ARENA"),
-        ("jump_tables", "jump table"),
-        ("struct_ops", "struct_ops"),
-        ("exceptions", "bpf_throw"),
-    ],
-)
-def test_what_is_not_loaded_yet_is_named(name, what):
-    """A construct of a later version is a clear refusal, never a wrong program."""
-    with pytest.raises(pyebpf.LoadError, match=what):
-        pyebpf.load(built(name))

@@ -1,0 +1,92 @@
+"""Memory shared by programs and processes: `Arena`, a map whose value is an address range.
+
+Pages of the range appear when a program allocates them or a process touches them. Programs keep
+pointers in it as the process sees them, so the range stands at one address in every process: the
+one the map was created with (``map_extra``), or the one its first process was given.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+
+from pyebpf.errors import ClosedError, SyscallError, naming
+from pyebpf.maps.codec import Codec
+from pyebpf.maps.map import Map
+from pyebpf.spec import MapSpec
+from pyebpf.sys import kernel
+from pyebpf.sys.fd import FD
+from pyebpf.sys.mapping import Mapping
+
+__all__ = ["Arena"]
+
+
+class Arena(Map[bytes, bytes]):
+    """An arena: a map of type ``BPF_MAP_TYPE_ARENA``.
+
+    Args:
+        fd: Its descriptor; this object owns it from now on.
+        spec: What it is; ``max_entries`` are pages.
+        key: Unused: an arena has no elements.
+        value: Likewise.
+
+    Since Linux 6.9 (x86-64 and arm64).
+    """
+
+    def __init__(
+        self, fd: FD, spec: MapSpec, *, key: Codec | None = None, value: Codec | None = None
+    ) -> None:
+        super().__init__(fd, spec, key=key, value=value)
+        self._mapping: Mapping | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of its address range."""
+        return self.max_entries * mmap.PAGESIZE
+
+    @property
+    def address(self) -> int:
+        """Where it stands in this process: what pointers in it count from.
+
+        Raises:
+            SyscallError: As `memory`.
+        """
+        return self._mapped().address
+
+    def memory(self, *, writable: bool = True) -> memoryview:  # type: ignore[override]
+        """Return the whole range; touching a page makes it exist.
+
+        Unlike that of an array this is a ``memoryview``: Python's ``mmap`` knows no addresses.
+        It remains good when the map is closed.
+
+        Args:
+            writable: Or read-only.
+
+        Raises:
+            SyscallError: ``EEXIST`` if something of this process is at its address, ``EINVAL`` if
+                another process chose the address and did not say which.
+        """
+        view = self._mapped().view()
+        return view if writable else view.toreadonly()
+
+    def _mapped(self) -> Mapping:
+        if self.closed:
+            raise ClosedError(f"{self._label()} used after close")
+        if self._mapping is None:
+            wanted = self.spec.map_extra
+            with naming(f'map the memory of map "{self.name}"'):
+                try:
+                    self._mapping = kernel.current().mapping(
+                        self.fileno(), self.size, address=wanted
+                    )
+                except SyscallError as error:
+                    if error.errno == errno.EEXIST:
+                        error.detail = f"something of this process is at {wanted:#x} already"
+                    raise
+        return self._mapping
+
+    def close(self) -> None:
+        """Close the descriptor and let go of the memory, which lives on while views of it do."""
+        if self._mapping is not None:
+            self._mapping.close()
+        super().close()
