@@ -65,7 +65,8 @@ def examine(
     theirs = run([str(oracle), *tail], **limits)
     ours = run([sys.executable, "-m", "tests.corpus.ours", *tail], **limits)
     load = stage == "load"
-    names = [] if stage == "open" else [name for name in ours.programs if name in theirs.programs]
+    names = [] if stage == "open" else list(ours.programs)
+    both = ours.opened and theirs.opened
     return {
         "object": str(path.relative_to(options.directory)),
         "sha256": hashlib.sha256(data).hexdigest(),
@@ -73,7 +74,8 @@ def examine(
         "error": ours.error,
         "trouble": ours.trouble,
         "seconds": ours.seconds,
-        "differences": verdict.differences(ours, theirs) if ours.opened and theirs.opened else [],
+        "differences": verdict.differences(ours, theirs) if both else [],
+        "more": verdict.more(ours, theirs) if both else [],
         "programs": {
             name: verdict.program(
                 ours.attempts.get(name, Attempt()), theirs.attempts.get(name, Attempt()), load=load

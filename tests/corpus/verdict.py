@@ -5,15 +5,28 @@ category    agree             both open it, or both load the program
             we fail           and libbpf does it: a bug
             libbpf fails      and we do it: to be explained
 differences maps, programs or instructions that are not the same
+more        maps and programs that libbpf does not know, such as functions without a type, which old
+            compilers made
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from pyebpf.uapi.bpf import MapFlag
 from tests.corpus.canonical import canonical, first_difference
 from tests.corpus.report import Attempt, Report
 
-__all__ = ["AGREE", "BOTH_FAIL", "LIBBPF_FAILS", "WE_FAIL", "category", "differences", "program"]
+__all__ = [
+    "AGREE",
+    "BOTH_FAIL",
+    "LIBBPF_FAILS",
+    "WE_FAIL",
+    "category",
+    "differences",
+    "more",
+    "program",
+]
 
 AGREE, BOTH_FAIL, WE_FAIL, LIBBPF_FAILS = "agree", "both fail", "we fail", "libbpf fails"
 
@@ -58,8 +71,14 @@ def code_difference(ours: Attempt, theirs: Attempt) -> str | None:
 def differences(ours: Report, theirs: Report) -> list[str]:
     """List how the specs differ, for an object that both opened."""
     found = [
-        *_missing("map", {_long(name) for name in ours.maps}, _map_names(ours, theirs)),
-        *_missing("program", set(ours.programs), set(theirs.programs)),
+        *(
+            f'map "{name}": only libbpf has it'
+            for name in _only(_map_names(ours, theirs), ours.maps)
+        ),
+        *(
+            f'program "{name}": only libbpf has it'
+            for name in _only(theirs.programs, ours.programs)
+        ),
     ]
     their_maps = {_long(name): _definition(name, each) for name, each in theirs.maps.items()}
     for name, each in ours.maps.items():
@@ -81,14 +100,24 @@ def differences(ours: Report, theirs: Report) -> list[str]:
 # Their maps, without those we leave out on purpose: data sections that nothing refers to, and that
 # of .kconfig, which the loader makes.
 def _map_names(ours: Report, theirs: Report) -> set[str]:
-    names = {_long(name) for name in theirs.maps}
+    names = _longs(theirs.maps)
     return {name for name in names if not name.startswith(".") or name in ours.maps}
 
 
-def _missing(what: str, ours: set[str], theirs: set[str]) -> list[str]:
-    return [f'{what} "{name}": libbpf has none' for name in sorted(ours - theirs)] + [
-        f'{what} "{name}": only libbpf has it' for name in sorted(theirs - ours)
+def more(ours: Report, theirs: Report) -> list[str]:
+    """List what we make of an object that both opened, and libbpf does not."""
+    return [
+        *(f'map "{name}"' for name in _only(ours.maps, _longs(theirs.maps))),
+        *(f'program "{name}"' for name in _only(ours.programs, theirs.programs)),
     ]
+
+
+def _longs(names: Iterable[str]) -> set[str]:
+    return {_long(name) for name in names}
+
+
+def _only(names: Iterable[str], others: Iterable[str]) -> list[str]:
+    return sorted(set(names) - set(others))
 
 
 # That data sections are mapped is said in the spec there, and decided at the load here.
