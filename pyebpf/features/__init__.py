@@ -10,24 +10,36 @@ from pyebpf.features.attach import attach_cookie
 from pyebpf.features.btf import btf_features
 from pyebpf.features.feature import Feature
 from pyebpf.features.maps import (
+    accepted_name,
     dotted_names,
     map_flag,
     map_type,
     mmapable_arrays,
     object_names,
 )
-from pyebpf.features.programs import far_map_values, function_pointers, program_type
+from pyebpf.features.programs import (
+    expected_attach_type,
+    far_map_values,
+    function_pointers,
+    function_types,
+    probe_read_kernel,
+    program_type,
+)
 
 __all__ = [
     "Feature",
+    "accepted_name",
     "attach_cookie",
     "btf_features",
     "dotted_names",
+    "expected_attach_type",
     "far_map_values",
     "function_pointers",
+    "function_types",
     "map_flag",
     "map_type",
     "mmapable_arrays",
     "object_names",
+    "probe_read_kernel",
     "program_type",
 ]

@@ -7,7 +7,14 @@ from pyebpf.sys import bpf
 from pyebpf.uapi.attrs import MapCreate
 from pyebpf.uapi.bpf import MapFlag, MapType
 
-__all__ = ["dotted_names", "map_flag", "map_type", "mmapable_arrays", "object_names"]
+__all__ = [
+    "accepted_name",
+    "dotted_names",
+    "map_flag",
+    "map_type",
+    "mmapable_arrays",
+    "object_names",
+]
 
 
 def map_type(kind: MapType) -> Feature:
@@ -91,3 +98,19 @@ object_names = Feature(
 dotted_names = Feature(
     "names with dots", "5.2", lambda: _try_create(MapType.ARRAY, name=b"pyebpf.probe")
 )
+
+
+def accepted_name(name: bytes) -> bytes:
+    """Return *name* without what this kernel does not take: dots, or all of it.
+
+    Args:
+        name: Of a map or program, as newer kernels take it.
+
+    Raises:
+        SyscallError: The kernel cannot say.
+    """
+    if name and not object_names.available():
+        return b""
+    if b"." in name and not dotted_names.available():
+        return name.replace(b".", b"")
+    return name

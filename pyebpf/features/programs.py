@@ -10,9 +10,17 @@ from pyebpf.features.feature import Feature, accepted
 from pyebpf.sys import bpf
 from pyebpf.uapi.attrs import MapCreate, ProgLoad
 from pyebpf.uapi.bpf import AttachType, MapType, ProgFlag, ProgType
-from pyebpf.uapi.insn import PSEUDO_FUNC, PSEUDO_MAP_VALUE
+from pyebpf.uapi.helpers import FuncId
+from pyebpf.uapi.insn import CALL, JMP, PSEUDO_FUNC, PSEUDO_MAP_VALUE
 
-__all__ = ["far_map_values", "function_pointers", "program_type"]
+__all__ = [
+    "expected_attach_type",
+    "far_map_values",
+    "function_pointers",
+    "function_types",
+    "probe_read_kernel",
+    "program_type",
+]
 
 # r0 = 0; exit. Only opcodes are not zero, so the bytes are the same in either byte order.
 _RETURN_ZERO = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
@@ -65,6 +73,44 @@ def _try_far_map_values() -> bool:
     return log is None or b"direct value offset" not in log
 
 
+# A helper call without arguments; kernels that have the helper miss its first argument.
+def _try_probe_read_kernel() -> bool:
+    attr = ProgLoad(
+        prog_type=ProgType.TRACEPOINT,
+        insns=struct.pack("=BBhi", JMP | CALL, 0, 0, FuncId.probe_read_kernel) + _RETURN_ZERO,
+        insn_cnt=3,
+        license=_GPL,
+    )
+    return accepted(lambda: bpf.prog_load(attr).close())
+
+
+# The kind is as old as cgroups' programs, and says where it attaches since attach types are known.
+def _try_expected_attach_type() -> bool:
+    attr = ProgLoad(
+        prog_type=ProgType.CGROUP_SOCK,
+        insns=_RETURN_ZERO,
+        insn_cnt=2,
+        license=_GPL,
+        expected_attach_type=AttachType.CGROUP_INET_SOCK_CREATE,
+    )
+    return accepted(lambda: bpf.prog_load(attr).close())
+
+
+# One function described by types that are not there: EBADF, unless the fields are unknown.
+def _try_function_types() -> bool:
+    attr = ProgLoad(
+        prog_type=ProgType.SOCKET_FILTER,
+        insns=_RETURN_ZERO,
+        insn_cnt=2,
+        license=_GPL,
+        prog_btf_fd=0xFFFFFFFF,
+        func_info=bytes(8),
+        func_info_rec_size=8,
+        func_info_cnt=1,
+    )
+    return accepted(lambda: bpf.prog_load(attr).close())
+
+
 def _load_imm64(pseudo: int, low: int, high: int = 0) -> bytes:
     registers = 1 | pseudo << 4 if sys.byteorder == "little" else 0x10 | pseudo
     return struct.pack("=BBhiBBhi", _LOAD_IMM64, registers, 0, low, 0, 0, 0, high)
@@ -91,5 +137,8 @@ def _refusal(code: bytes) -> bytes | None:
     return None
 
 
+probe_read_kernel = Feature("reads that say whose memory", "5.5", _try_probe_read_kernel)
+expected_attach_type = Feature("expected attach types", "4.17", _try_expected_attach_type)
+function_types = Feature("types of functions", "5.0", _try_function_types)
 function_pointers = Feature("function pointers in programs", "5.13", _try_function_pointers)
 far_map_values = Feature("addresses far behind the start of a map", "7.0", _try_far_map_values)

@@ -6,15 +6,25 @@ code ──CO-RE──▶ code for this kernel ──maps, externs──▶ fina
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.relocate import relocate
-from pyebpf.errors import BtfError, CoreRelocationError, ExternError, LoadError, naming
+from pyebpf.errors import (
+    BtfError,
+    CoreRelocationError,
+    ExternError,
+    LoadError,
+    SyscallError,
+    VerifierError,
+    naming,
+)
 from pyebpf.host import version
 from pyebpf.host.modules import Modules
+from pyebpf.loader import older
 from pyebpf.loader.attach_target import attach_target, needs_target
 from pyebpf.loader.externs import EXTERNS, Externs
 from pyebpf.loader.jump_tables import create_tables
@@ -101,6 +111,7 @@ def load_program(spec: ProgramSpec, environment: Environment) -> Program:
         relocated, poisoned = _relocated(spec, environment.core_types)
         code = bytearray(relocated)
         missing = _fill_in(spec, code, tables, environment)
+        older.downgrade(code)
         typed = environment.btf_fd is not None and bool(spec.func_info)
         request = LoadRequest(
             attr=_attributes(spec, environment, typed=typed),
@@ -114,7 +125,16 @@ def load_program(spec: ProgramSpec, environment: Environment) -> Program:
             log_level=environment.log_level,
             log_size=environment.log_size,
         )
-        fd, log = load(request)
+        try:
+            fd, log = load(request)
+        except VerifierError:
+            raise
+        except SyscallError as error:
+            if error.errno not in (errno.EINVAL, errno.E2BIG):
+                raise
+            if not older.reduce(request, attach_type_optional=spec.attach_type_optional):
+                raise
+            fd, log = load(request)
     return Program(fd, name=spec.name, type=spec.type, spec=spec, verifier_log=log)
 
 

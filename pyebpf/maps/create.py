@@ -2,12 +2,14 @@
 
     MapSpec ──completed()──▶ MapSpec as the kernel wants it ──create()──▶ FD
 
-What is tried, in order: as asked; without BTF ids (the kernel takes them for some kinds only, and
-the list grew over the years); after that the first error is explained by probes and raised.
+What is tried, in order: as asked; with a name that older kernels take; without BTF ids (the kernel
+takes them for some kinds only, and the list grew over the years); after that the first error is
+explained by probes and raised.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 
@@ -88,14 +90,20 @@ def create(spec: MapSpec, *, btf_fd: int | None = None, inner_fd: int | None = N
     with naming(f'create map "{spec.name}"'):
         try:
             return bpf.map_create(attr)
+        except PrivilegeError:
+            raise
         except SyscallError as error:
             first = error
-        if typed and not isinstance(first, PrivilegeError):
+        if first.errno in (errno.EINVAL, errno.E2BIG):
+            name = features.accepted_name(bytes(attr.map_name))
+            if name != attr.map_name:
+                attr.map_name = name
+                with contextlib.suppress(SyscallError):
+                    return bpf.map_create(attr)
+        if typed:
             attr.btf_fd = attr.btf_key_type_id = attr.btf_value_type_id = 0
-            try:
+            with contextlib.suppress(SyscallError):  # the error of the full request says more
                 return bpf.map_create(attr)
-            except SyscallError:
-                pass  # the error of the full request says more
         raise _explained(spec, first)
 
 
