@@ -13,7 +13,7 @@
  *
  * Programs are made ("prepare") and loaded each on its own, from an object opened anew with all other
  * programs left out: one refused program must not hide what becomes of the next. Nothing is attached or
- * pinned. TYPES is a BTF file to relocate against instead of the running kernel's.
+ * pinned. Maps whose sizes are left to the user get the smallest. TYPES is a BTF file to relocate against instead of the running kernel's.
  */
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -124,6 +124,35 @@ static struct bpf_object *open_object(const char *path, const char *types)
 	return object;
 }
 
+/* Sizes that objects leave to those who load them; ours.py does the same. */
+static void set_sizes(struct bpf_object *object)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, object) {
+		if (bpf_map__type(map) == BPF_MAP_TYPE_STACK_TRACE && !bpf_map__value_size(map))
+			bpf_map__set_value_size(map, 8);
+		if (bpf_map__max_entries(map))
+			continue;
+		switch (bpf_map__type(map)) {
+		case BPF_MAP_TYPE_RINGBUF:
+			bpf_map__set_max_entries(map, 4096);
+			break;
+		case BPF_MAP_TYPE_HASH:
+		case BPF_MAP_TYPE_ARRAY:
+		case BPF_MAP_TYPE_PERCPU_HASH:
+		case BPF_MAP_TYPE_PERCPU_ARRAY:
+		case BPF_MAP_TYPE_LRU_HASH:
+		case BPF_MAP_TYPE_LPM_TRIE:
+		case BPF_MAP_TYPE_STACK_TRACE:
+			bpf_map__set_max_entries(map, 1);
+			break;
+		default:
+			break;
+		}
+	}
+}
+
 /* Makes and loads the only program called `name`; false when the object has none of that name. */
 static bool try_program(const char *path, const char *types, const char *name, bool load)
 {
@@ -137,6 +166,7 @@ static bool try_program(const char *path, const char *types, const char *name, b
 	object = open_object(path, types);
 	if (!object)
 		return false;
+	set_sizes(object);
 	bpf_object__for_each_program(program, object) {
 		bool wanted = !strcmp(bpf_program__name(program), name);
 

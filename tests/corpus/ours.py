@@ -21,12 +21,25 @@ from pyebpf.maps.create import kernel_name
 from pyebpf.spec import CollectionSpec, ProgramSpec
 from pyebpf.sys import kernel
 from pyebpf.uapi.attrs import CommonAttr, MapCreate, ProgLoad
-from pyebpf.uapi.bpf import Cmd
+from pyebpf.uapi.bpf import Cmd, MapType
 
 # Of the oracle's making: fields must not hold what separates fields and lines.
 _SEPARATORS = str.maketrans("\t\n\r", "   ")
 # An errno for what fails before the kernel is asked.
 _NO_ERRNO = -1
+
+
+# Sizes that objects leave to those who load them; oracle.c does the same.
+_CAPACITIES = {
+    MapType.RINGBUF: 4096,
+    MapType.HASH: 1,
+    MapType.ARRAY: 1,
+    MapType.PERCPU_HASH: 1,
+    MapType.PERCPU_ARRAY: 1,
+    MapType.LRU_HASH: 1,
+    MapType.LPM_TRIE: 1,
+    MapType.STACK_TRACE: 1,
+}
 
 
 class Held(Exception):
@@ -88,6 +101,10 @@ def try_program(spec: CollectionSpec, name: str, *, held: bool, types: Btf | Non
     alone = spec.copy()
     for each in alone.programs.values():
         each.autoload = each.name == name
+    for one in alone.maps.values():
+        if one.type == MapType.STACK_TRACE:
+            one.value_size = one.value_size or 8
+        one.max_entries = one.max_entries or _CAPACITIES.get(one.type, 0)
     watched = Watched(alone.programs[name], held=held)
     start = time.monotonic()
     error: EbpfError | None = None
