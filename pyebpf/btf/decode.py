@@ -51,7 +51,7 @@ from pyebpf.btf.types import (
     Volatile,
 )
 from pyebpf.errors import BtfError
-from pyebpf.uapi.btf import BTF_MAGIC, BTF_VERSION, BtfKind
+from pyebpf.uapi.btf import BTF_MAGIC, BtfKind
 
 __all__ = ["ByteOrder", "Header", "index", "inflate", "read_header", "read_layout", "type_words"]
 
@@ -97,7 +97,7 @@ def read_header(data: bytes | mmap) -> Header:
     """Check the header of *data* and return where its areas are.
 
     Raises:
-        BtfError: Not BTF, an unknown version, or an area outside the data.
+        BtfError: Not BTF, or an area outside the data.
     """
     if len(data) < _CLASSIC_HEADER:
         raise BtfError(f"{len(data)} bytes are too few for a BTF header")
@@ -107,9 +107,8 @@ def read_header(data: bytes | mmap) -> Header:
     elif data[:2] != BTF_MAGIC.to_bytes(2, "little"):
         raise BtfError(f"no BTF magic, found 0x{data[:2].hex()}", "offset 0x0")
     order = "<" if byteorder == "little" else ">"
-    version, length = struct.unpack_from(order + "2xBxI", data)
-    if version != BTF_VERSION:
-        raise BtfError(f"BTF version {version}, expected {BTF_VERSION}", "offset 0x2")
+    # The version is the kernel's to judge: libbpf does not look at it either.
+    (length,) = struct.unpack_from(order + "I", data, 4)
     if not _CLASSIC_HEADER <= length <= len(data):
         raise BtfError(f"header length {length}", "offset 0x4")
     known = _CLASSIC_HEADER

@@ -7,7 +7,9 @@ the running system, so the same bytes give the same spec everywhere; trouble is 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import BinaryIO
@@ -29,7 +31,7 @@ from pyebpf.elf.maps import declared_maps, fill_contents
 from pyebpf.elf.reader import Elf, Section, Symbol
 from pyebpf.elf.relocs import Resolver
 from pyebpf.elf.struct_ops import struct_ops_maps, struct_ops_sections
-from pyebpf.errors import ElfError, naming
+from pyebpf.errors import BtfError, ElfError, naming
 from pyebpf.sections import SectionMatch, match
 from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec
 from pyebpf.uapi.elf import SHT_PROGBITS, STB_LOCAL
@@ -56,14 +58,24 @@ def load_spec(
 
     Raises:
         ElfError: Not an eBPF object, or a malformed one.
-        BtfError: Its BTF is malformed.
+        BtfError: Its BTF is malformed, and maps or implementations are declared by it. Otherwise
+            that is a `RuntimeWarning`.
         OSError: The file cannot be read.
     """
     data, name = _read(source)
-    if not name:
-        return _Collector(data, legacy_maps).collect(name)
-    with naming(f'object "{name}"'):
-        return _Collector(data, legacy_maps).collect(name)
+    with naming(f'object "{name}"') if name else contextlib.nullcontext():
+        try:
+            return _Collector(data, legacy_maps).collect(name)
+        except BtfError as error:
+            if _declares_by_types(Elf(data)):
+                raise
+            warnings.warn(
+                f'object "{name}" is read without types, and without the CO-RE relocations that'
+                f" come with them: {error}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return _Collector(data, legacy_maps, types=False).collect(name)
 
 
 def _read(
@@ -82,16 +94,23 @@ def _read(
     return data, _stem(Path(name).name) if isinstance(name, str) else ""
 
 
+# Whether anything but CO-RE depends on types. As libbpf has it, malformed ones are no obstacle to
+# loading objects of before there were types, which linkers and strippers may have damaged.
+def _declares_by_types(elf: Elf) -> bool:
+    maps = elf.section(MAPS_SECTION)
+    return (maps is not None and maps.size > 0) or bool(struct_ops_sections(elf))
+
+
 # "trace_exec" of "trace_exec.bpf.o"; a leading dot belongs to the name.
 def _stem(name: str) -> str:
     return name[:1] + name[1:].partition(".")[0]
 
 
 class _Collector:
-    def __init__(self, data: bytes, form: LegacyFormat) -> None:
+    def __init__(self, data: bytes, form: LegacyFormat, *, types: bool = True) -> None:
         self._elf = Elf(data)
         self._form: LegacyFormat = form
-        self._btf = self._read_btf()
+        self._btf = self._read_btf() if types else None
         self._tags = tags_of(self._btf) if self._btf is not None else {}
         self._code = CodeSections(self._elf)
         self._places: dict[int, dict[int, MapSpec]] = {}

@@ -158,7 +158,6 @@ MALFORMED = {
     "empty": b"",
     "short": BLOB[:23],
     "magic": b"\0" + BLOB[1:],
-    "version": patched(2, "B", 2),
     "header too short": patched(4, "I", 23),
     "header too long": patched(4, "I", 1 << 30),
     "types outside": patched(8, "I", 1 << 31),

@@ -162,7 +162,6 @@ def test_any_kernel_is_no_kernel():
     [
         ("license", b"\xff\xfe\0", "section license, offset 0x0: licence is not UTF-8"),
         ("version", b"\1\0", "section version, offset 0x0: a version takes 4 bytes, not 2"),
-        (".BTF", b"no types", "section .BTF: 8 bytes are too few for a BTF header"),
         (
             ".BTF",
             struct.pack(">HBBIIIII", 0xEB9F, 1, 0, 24, 0, 0, 0, 1) + b"\0",
@@ -179,13 +178,31 @@ def test_special_sections_that_make_no_sense_are_errors(section, data, message):
     assert str(caught.value) == message
 
 
-def test_malformed_tables_are_errors():
-    """.BTF.ext is checked like everything else."""
-    types = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 0, 0, 1) + b"\0"
+NO_TYPES = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 0, 0, 1) + b"\0"
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({".BTF": b"no types"}, "section .BTF: 8 bytes are too few for a BTF header"),
+        (
+            {".BTF": NO_TYPES, ".BTF.ext": b"short"},
+            "section .BTF.ext: 5 bytes are too few for a header",
+        ),
+    ],
+)
+@pytest.mark.parametrize("declaring", [".maps", ".struct_ops", "?.struct_ops.link"])
+def test_malformed_types_are_errors_where_something_is_declared_by_them(
+    sections, message, declaring
+):
+    """Maps and implementations are; everything else loads without, with a warning, as libbpf."""
     builder = ElfBuilder()
-    builder.section(".BTF", types)
-    builder.section(".BTF.ext", b"short")
-    with pytest.raises(BtfError, match=r"^section .BTF.ext: 5 bytes are too few for a header"):
+    for name, data in sections.items():
+        builder.section(name, data)
+    with pytest.warns(RuntimeWarning, match=f"without types.*{message}"):
+        assert load_spec(builder.build()).btf is None
+    builder.section(declaring, bytes(8))
+    with pytest.raises(BtfError, match=message):
         load_spec(builder.build())
 
 
