@@ -233,7 +233,7 @@ def check_compatible(spec: MapSpec, existing: MapSpec) -> None:
 # Writes a data section's bytes and, for constants, takes away the right to change them.
 def _fill(created: Map[Any, Any], spec: MapSpec) -> None:
     assert spec.contents is not None
-    if any(spec.contents):
+    if spec.contents.strip(b"\0"):
         with created.raw as raw:
             raw[bytes(4)] = bytes(spec.contents)
     if spec.frozen:

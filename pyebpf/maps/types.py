@@ -10,7 +10,7 @@ from pyebpf.maps.kinds import ARRAYS, HOLDS_FDS, PER_CPU
 from pyebpf.spec import MapSpec
 from pyebpf.uapi.bpf import MapType
 
-__all__ = ["key_codec", "value_codec"]
+__all__ = ["key_codec", "value_bytes", "value_codec"]
 
 # An implementation is the only value of its map.
 INDEXED = ARRAYS | {MapType.STRUCT_OPS}
@@ -50,6 +50,13 @@ def value_codec(spec: MapSpec, given: Codec | None = None) -> Codec:
     else:
         one = _typed(spec, spec.value_type_id, spec.value_size) or BytesCodec(spec.value_size)
     return PerCpuCodec(one, cpus.possible()) if spec.type in PER_CPU else one
+
+
+def value_bytes(spec: MapSpec) -> int:
+    """Return the size of a value as system calls have it: of all CPUs' for per-CPU kinds."""
+    if spec.type not in PER_CPU:
+        return spec.value_size
+    return PerCpuCodec(BytesCodec(spec.value_size), cpus.possible()).size
 
 
 def _fitting(codec: Codec, size: int, what: str, name: str) -> Codec:
