@@ -16,11 +16,11 @@ Split BTF (a kernel module's) continues the ids and string offsets of its *base*
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from mmap import mmap
 
 from pyebpf.btf import decode
-from pyebpf.btf.names import NameIndex, Strings, essential_name
+from pyebpf.btf.names import NameIndex, SortedNames, Strings, essential_name
 from pyebpf.btf.types import (
     Array,
     Composite,
@@ -72,8 +72,8 @@ class Btf:
         self._strings = Strings(data[slice(*header.strings)])
         self._strings_start = base.strings_length if base is not None else 0
         self._first = len(base) if base is not None else 1
-        self._places: array[int] | None = None
-        self._names: NameIndex | None = None
+        self._places: Sequence[int] | None = None
+        self._names: NameIndex | SortedNames | None = None
         self._types: dict[int, Type] = {}
         self._ids: dict[str, list[int]] = {}
         self._pointer_size = 0
@@ -271,9 +271,8 @@ class Btf:
     def _anonymous(self) -> Iterator[int]:
         if self.base is not None:
             yield from self.base._anonymous()
-        for number, offset in enumerate(self._name_index().offsets):
-            if not offset:
-                yield self._first + number
+        for number in self._name_index().find(0):
+            yield self._first + number
 
     def _string_offsets(self, name: str) -> Iterator[int]:
         if self.base is not None:
@@ -396,7 +395,36 @@ class Btf:
 
     # ---- the index ----------------------------------------------------------------------------
 
-    def _index(self) -> array[int]:
+    def index(self) -> tuple[array[int], array[int], array[int]]:
+        """Return, for `pyebpf.btf.saved_index`, what is found by looking at all of the blob.
+
+        Returns:
+            The place of every type in the words of the type area, the offset of its name, and where
+            in the string area the strings with a flavour stand.
+
+        Raises:
+            BtfError: Malformed types.
+        """
+        layout = decode.read_layout(self._data, self._header)
+        flavours = self._strings.flavours().values()
+        starts = array("I", sorted(start for found in flavours for start in found))
+        return *decode.index(self._words, layout, self._first), starts
+
+    def use_index(
+        self, places: Sequence[int], ordered: Sequence[int], flavoured: Sequence[int]
+    ) -> None:
+        """Take over an index made before, of this very blob: types are not looked for again.
+
+        Args:
+            places: As of `index`.
+            ordered: Numbers of the types, counted from the first, by the offsets of their names.
+            flavoured: As of `index`.
+        """
+        self._strings.use_flavours(flavoured)
+        self._names = SortedNames(self._words, places, ordered)
+        self._places = places
+
+    def _index(self) -> Sequence[int]:
         if self._places is None:
             layout = decode.read_layout(self._data, self._header)
             places, names = decode.index(self._words, layout, self._first)
@@ -404,7 +432,7 @@ class Btf:
             self._places = places
         return self._places
 
-    def _name_index(self) -> NameIndex:
+    def _name_index(self) -> NameIndex | SortedNames:
         self._index()
         assert self._names is not None  # set with the places
         return self._names

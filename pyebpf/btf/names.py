@@ -4,6 +4,7 @@ r"""Names of BTF types: finding strings in the string area, and types by their s
     name offsets one u32 per type                   searched by value
 
 Neither is sorted, and a dict of either would take longer to build than all the searches of a load.
+(An index that somebody has kept is sorted: `SortedNames`.)
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from __future__ import annotations
 import re
 import sys
 from array import array
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["NameIndex", "Strings", "essential_name"]
+__all__ = ["NameIndex", "SortedNames", "Strings", "essential_name"]
 
 # Text before the last "___" that has other characters on both sides.
 _FLAVOUR = re.compile(r"(.*[^_])___[^_].*", re.DOTALL)
@@ -73,18 +75,27 @@ class Strings:
     def flavours(self) -> dict[str, list[int]]:
         """Return where the strings with a flavour stand, by their `essential_name`."""
         if self._flavours is None:
-            found: dict[str, set[int]] = {}
-            place = self.data.find(b"___")
-            while place >= 0:
-                start = self.data.rfind(b"\0", 0, place) + 1
-                text = self.at(start) or ""
-                name = essential_name(text)
-                if name != text:
-                    found.setdefault(name, set()).add(start)
-                # On behind this string: it may be nothing but underscores.
-                place = self.data.find(b"___", start + len(text.encode("utf-8", "surrogateescape")))
-            self._flavours = {name: sorted(starts) for name, starts in found.items()}
+            self.use_flavours(self._with_underscores())
+        assert self._flavours is not None  # set right before
         return self._flavours
+
+    def use_flavours(self, starts: Iterable[int]) -> None:
+        """Take over where the strings with a flavour stand, in order; others are left out."""
+        found: dict[str, list[int]] = {}
+        for start in starts:
+            text = self.at(start) or ""
+            name = essential_name(text)
+            if name != text:
+                found.setdefault(name, []).append(start)
+        self._flavours = found
+
+    def _with_underscores(self) -> Iterator[int]:
+        place = self.data.find(b"___")
+        while place >= 0:
+            start = self.data.rfind(b"\0", 0, place) + 1
+            yield start
+            # On behind this string: it may be nothing but underscores.
+            place = self.data.find(b"___", self.data.find(b"\0", place))
 
 
 class NameIndex:
@@ -104,7 +115,7 @@ class NameIndex:
         self._columns: dict[int, bytes] = {}
 
     def find(self, offset: int) -> Iterator[int]:
-        """Yield the index of every entry that equals *offset*; not for 0."""
+        """Yield the index of every entry that equals *offset*, in order."""
         # Not a byte that is 0: that would hit every anonymous type.
         number = next((n for n in range(4) if offset >> n * 8 & 0xFF), 0)
         column = self._column(number)
@@ -121,3 +132,32 @@ class NameIndex:
             first = number if sys.byteorder == "little" else 3 - number
             column = self._columns[number] = self.offsets.tobytes()[first::4]
         return column
+
+
+class SortedNames:
+    """Name offsets by type, for which somebody has sorted the types.
+
+    Args:
+        words: The type area.
+        places: Where in it each type starts.
+        ordered: Indices of all types, by their name's offset and then in order.
+    """
+
+    __slots__ = ("_ordered", "_places", "_words")
+
+    def __init__(self, words: memoryview, places: Sequence[int], ordered: Sequence[int]) -> None:
+        self._words = words
+        self._places = places
+        self._ordered = ordered
+
+    def find(self, offset: int) -> Iterator[int]:
+        """Yield the index of every type whose name is at *offset*, in order."""
+        ordered, name_offset = self._ordered, self._name_offset
+        at = bisect_left(ordered, offset, key=name_offset)
+        while at < len(ordered) and name_offset(ordered[at]) == offset:
+            yield ordered[at]
+            at += 1
+
+    def _name_offset(self, number: int) -> int:
+        found: int = self._words[self._places[number]]
+        return found

@@ -3,18 +3,26 @@
 In: ``/sys/kernel/btf/vmlinux``, or where distributions keep it for kernels that do not show it; a
 path the user names. Each is raw BTF or an ELF file with a ``.BTF`` section. Out: a `Btf`, indexed
 when types are asked for. One is kept per file, for as long as the file stays the same, because the
-index of a kernel takes about 15 ms and 3 MB; `flush` gives that back.
+index of a kernel takes about 20 ms and 3 MB; `flush` gives that back.
+
+Short-lived processes can share the index: in a directory given for it (``index_dir=``, or
+``PYEBPF_INDEX_DIR`` in the environment) the first leaves it for the others, which begin after 4 ms.
+Off unless asked for: a library writes no files on its own, and a daemon reads the types once.
+Nobody but root and the process's own user may be able to write to the directory, as to those in
+``/var/cache``; others are not used, with a warning (`pyebpf.host.index_file`).
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import warnings
 from pathlib import Path
 
+from pyebpf.btf import saved_index
 from pyebpf.btf.btf import Btf
 from pyebpf.errors import BtfError, NotSupportedError, SyscallError
-from pyebpf.host import version
+from pyebpf.host import index_file, version
 from pyebpf.sys import kernel
 
 __all__ = ["flush", "kernel_btf", "read_btf"]
@@ -39,11 +47,13 @@ _Identity = tuple[int, int, int, int]
 _kept: dict[str, tuple[_Identity, Btf]] = {}
 
 
-def kernel_btf(root: str | None = None) -> Btf:
+def kernel_btf(root: str | None = None, *, index_dir: str | os.PathLike[str] | None = None) -> Btf:
     """Return the types of the running kernel; the same object while the file is the same.
 
     Args:
         root: The directory that stands for ``/``.
+        index_dir: Where processes leave the index for each other; ``None``: where
+            ``PYEBPF_INDEX_DIR`` in the environment says, or nowhere.
 
     Raises:
         NotSupportedError: The kernel was built without ``CONFIG_DEBUG_INFO_BTF`` and none of the
@@ -57,7 +67,7 @@ def kernel_btf(root: str | None = None) -> Btf:
     for place in _PLACES:
         path = top / place.format(release=release)
         try:
-            return _remembered(path)
+            return _remembered(path, index_dir or os.environ.get("PYEBPF_INDEX_DIR"))
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             continue
         except _NoBtfSection:
@@ -95,15 +105,33 @@ class _NoBtfSection(BtfError):
     """An ELF file without ``.BTF``."""
 
 
-def _remembered(path: Path) -> Btf:
+def _remembered(path: Path, index_dir: str | os.PathLike[str] | None) -> Btf:
     found = path.stat()
     identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
     kept = _kept.get(str(path))
     if kept is not None and kept[0] == identity:
         return kept[1]
     btf = _read(path)
+    if index_dir is not None:
+        _share_index(btf, index_dir)
     _kept[str(path)] = (identity, btf)
     return btf
+
+
+def _share_index(btf: Btf, directory: str | os.PathLike[str]) -> None:
+    try:
+        data = index_file.read(directory, saved_index.largest(btf))
+        if data is None or not saved_index.restore(btf, data):
+            data = saved_index.save(btf)
+            saved_index.restore(btf, data)
+            index_file.write(directory, data)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        warnings.warn(
+            f"{os.fspath(directory)} is not used for the index of the kernel's types: {reason}",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def _read(path: Path, base: Btf | None = None) -> Btf:

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from pyebpf.btf import saved_index
 from pyebpf.btf import types as t
 from pyebpf.btf.btf import Btf
 from pyebpf.uapi.btf import BtfKind
@@ -40,13 +41,14 @@ def test_every_type_of_the_kernel_is_as_bpftool_says() -> None:
 
 
 def test_names_find_what_a_scan_of_all_types_finds() -> None:
-    """The search in bytes sees neither more nor less."""
-    btf = mapped()
+    """The search in bytes sees neither more nor less, nor does that in an index kept on disk."""
+    btf, kept = mapped(), mapped()
+    assert saved_index.restore(kept, saved_index.save(btf))
     by_name: dict[str, list[int]] = {}
     for number in range(1, len(btf)):
         by_name.setdefault(btf.string(btf.name_offset(number)), []).append(number)
     for name in [*list(by_name)[::50], *NAMES, "int", ""]:
-        assert btf.ids(name) == by_name.get(name, [])
+        assert btf.ids(name) == kept.ids(name) == by_name.get(name, [])
 
 
 def test_twenty_names_of_a_cold_kernel_take_no_time() -> None:

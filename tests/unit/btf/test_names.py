@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyebpf.btf.names import NameIndex, Strings, essential_name
+from pyebpf.btf.names import NameIndex, SortedNames, Strings, essential_name
 
 ESSENTIAL = {
     "task_struct": "task_struct",
@@ -66,8 +66,13 @@ def test_find_yields_every_place_of_a_string(texts: list[str], wanted: str) -> N
 def test_offsets_are_found_by_value(offsets: list[int]) -> None:
     """All places of each, in order, whatever their bytes."""
     index = NameIndex(array("I", offsets))
-    for wanted in {*offsets, 7, 256} - {0}:
-        assert list(index.find(wanted)) == [i for i, o in enumerate(offsets) if o == wanted]
+    ordered = sorted(range(len(offsets)), key=offsets.__getitem__)
+    words = memoryview(array("I", offsets))
+    kept = SortedNames(words, range(len(offsets)), ordered)
+    for wanted in {*offsets, 7, 256, 0}:
+        found = [i for i, o in enumerate(offsets) if o == wanted]
+        assert list(index.find(wanted)) == found
+        assert list(kept.find(wanted)) == found
 
 
 def test_a_long_run_of_underscores_takes_no_time() -> None:

@@ -7,9 +7,10 @@ import struct
 
 import pytest
 
+from pyebpf.btf import saved_index
 from pyebpf.btf.btf import Btf
 from pyebpf.errors import BtfError, NotSupportedError, SyscallError
-from pyebpf.host import kernel_btf
+from pyebpf.host import index_file, kernel_btf
 from pyebpf.uapi.btf import BtfKind
 
 RELEASE = "6.1.0-made"
@@ -132,3 +133,56 @@ def test_this_kernels_types_hold_what_every_kernel_has() -> None:
         pytest.skip("no /sys/kernel/btf/vmlinux")
     btf = kernel_btf.kernel_btf()
     assert btf.size_of(btf.find("task_struct", BtfKind.STRUCT)) > 1000
+
+
+@pytest.fixture
+def by_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> pathlib.Path:
+    monkeypatch.setenv("PYEBPF_INDEX_DIR", str(tmp_path / "index"))
+    return tmp_path / "index"
+
+
+def test_an_index_is_left_for_the_next_process(
+    monkeypatch: pytest.MonkeyPatch, by_environment: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """Which need not look at all types again."""
+    made(tmp_path, "sys/kernel/btf/vmlinux", blob("raw"))
+    assert kernel_btf.kernel_btf(str(tmp_path)).ids("raw") == [1]
+    assert [each.name for each in by_environment.iterdir()] == [index_file.NAME]
+    kernel_btf.flush()
+    monkeypatch.setattr("pyebpf.btf.decode.index", None)
+    assert kernel_btf.kernel_btf(str(tmp_path)).ids("raw") == [1]
+
+
+def test_an_index_of_another_kernel_is_replaced(tmp_path: pathlib.Path) -> None:
+    """A machine that was updated finds its new types, and again with an index."""
+    directory = tmp_path / "index"
+    for name in ("old", "new"):
+        made(tmp_path, "sys/kernel/btf/vmlinux", blob(name))
+        kernel_btf.flush()
+        found = kernel_btf.kernel_btf(str(tmp_path), index_dir=directory)
+        assert names(found) == [name]
+        data = index_file.read(directory, 1 << 20)
+        assert data is not None
+        assert saved_index.restore(Btf.decode(blob(name)), data)
+
+
+def test_without_a_directory_nothing_is_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    """It is for those who ask for it."""
+    monkeypatch.delenv("PYEBPF_INDEX_DIR", raising=False)
+    monkeypatch.setattr(index_file, "write", None)
+    made(tmp_path, "sys/kernel/btf/vmlinux", blob("raw"))
+    assert kernel_btf.kernel_btf(str(tmp_path)).ids("raw") == [1]
+
+
+def test_an_unsafe_directory_is_said_and_not_used(tmp_path: pathlib.Path) -> None:
+    """The types are there all the same."""
+    made(tmp_path, "sys/kernel/btf/vmlinux", blob("raw"))
+    directory = tmp_path / "index"
+    directory.mkdir()
+    directory.chmod(0o777)
+    with pytest.warns(RuntimeWarning, match="index of the kernel's types: others may write"):
+        found = kernel_btf.kernel_btf(str(tmp_path), index_dir=directory)
+    assert found.ids("raw") == [1]
+    assert list(directory.iterdir()) == []
