@@ -26,8 +26,8 @@ Names are looked up when they are first used, so that importing the package cost
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # which type checkers know; typing itself takes 3 ms
 if TYPE_CHECKING:
     # For type checkers and editors only; what runs is __getattr__ below. No cycle hides here.
     from pyebpf import link as link
