@@ -146,30 +146,6 @@ def type_words(data: bytes | mmap, header: Header) -> memoryview:
     return memoryview(swapped)
 
 
-class _Steps(dict[int, int]):
-    # info -> words the type takes. A kernel has a few hundred different infos among its 130 000
-    # types, so the scan below is one dict hit a type; this class answers only the misses.
-
-    def __init__(self, layout: Sequence[tuple[int, int]]) -> None:
-        super().__init__()
-        self._layout = layout
-
-    def __missing__(self, info: int) -> int:
-        kind, count = info >> 24 & 0x7F, info & 0xFFFFFF
-        if kind in _EXTRA_WORDS:
-            fixed, element = _EXTRA_WORDS[kind]
-        elif kind and kind < len(self._layout):
-            # Another file's idea of a kind we do not know: bytes, for us whole words only.
-            sizes = self._layout[kind]
-            if sizes[0] % 4 or sizes[1] % 4:
-                raise BtfError(f"layout of unknown kind {kind} is not in whole words")
-            fixed, element = sizes[0] // 4, sizes[1] // 4
-        else:
-            raise BtfError(f"unknown kind {kind}")
-        step = self[info] = 3 + fixed + element * count
-        return step
-
-
 def read_layout(data: bytes | mmap, header: Header) -> list[tuple[int, int]]:
     """Return ``(info_sz, elem_sz)`` by kind from the layout area; empty if there is none."""
     start, end = header.layout
@@ -184,12 +160,13 @@ def index(
 ) -> tuple[array[int], array[int]]:
     """Return the place in *words* and the name offset of every type, in order of ids.
 
-    The one loop that runs for each of a kernel's types; see `_Steps`.
+    The one loop that runs for each of a kernel's types. Among its 130 000 there are a few hundred
+    different infos, so how far it is to the next type is one look into a dict.
 
     Raises:
         BtfError: A type of unknown kind and size, or one that ends outside the area.
     """
-    steps = _Steps(layout)
+    steps: dict[int, int] = {}
     infos = words[1:]
     places, names = array("I"), array("I")
     piece: list[int] = []
@@ -200,7 +177,12 @@ def index(
             stop = min(place + _PIECE, end)
             while place < stop:
                 append(place)
-                place += steps[infos[place]]
+                try:
+                    place += steps[infos[place]]
+                except KeyError:
+                    info = infos[place]
+                    steps[info] = _step(info, layout)
+                    place += steps[info]
             places.fromlist(piece)
             # All names in one C call: half as long as in the loop. 0 makes a single one a tuple.
             names.extend(array("I", itemgetter(*piece, 0)(words)))
@@ -215,6 +197,22 @@ def index(
         number = first_id + len(places) + len(piece) - 1
         raise BtfError("ends outside the type area", f"type {number}")
     return places, names
+
+
+def _step(info: int, layout: Sequence[tuple[int, int]]) -> int:
+    # Words a type takes.
+    kind, count = info >> 24 & 0x7F, info & 0xFFFFFF
+    if kind in _EXTRA_WORDS:
+        fixed, element = _EXTRA_WORDS[kind]
+    elif kind and kind < len(layout):
+        # Another file's idea of a kind we do not know: bytes, for us whole words only.
+        sizes = layout[kind]
+        if sizes[0] % 4 or sizes[1] % 4:
+            raise BtfError(f"layout of unknown kind {kind} is not in whole words")
+        fixed, element = sizes[0] // 4, sizes[1] // 4
+    else:
+        raise BtfError(f"unknown kind {kind}")
+    return 3 + fixed + element * count
 
 
 # ---- one type ---------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ take the registers. Programs learn it as ``LINUX_HAS_SYSCALL_WRAPPER``.
 
 from __future__ import annotations
 
-import platform
+import os
 
 from pyebpf.errors import SyscallError
 from pyebpf.host import kallsyms
@@ -29,7 +29,7 @@ def wrapper_prefix(machine: str | None = None) -> str:
     Args:
         machine: As ``uname -m`` says; this one's if not given.
     """
-    return _PREFIXES.get(machine or platform.machine(), "")
+    return _PREFIXES.get(machine or os.uname().machine, "")
 
 
 def has_wrappers(root: str | None = None) -> bool:

@@ -227,3 +227,18 @@ def test_layouts_in_odd_sizes_are_refused() -> None:
     builder.types += bytes(8)
     with pytest.raises(BtfError, match="whole words"):
         len(Btf.decode(builder.build(layout=[(0, 0)] * 21 + [(3, 4)])))
+
+
+def test_types_are_found_across_pieces_of_the_index() -> None:
+    """Small ones on both sides of a border, and one larger than a piece."""
+    builder = BtfBuilder()
+    number = builder.int("int", 4, 1)
+    expected = {f"small{n}": builder.typedef(f"small{n}", number) for n in range(6000)}
+    members = [("m", number, 0)] * 6000
+    expected |= {f"large{n}": builder.struct(f"large{n}", 4, *members) for n in range(2)}
+    expected["last"] = builder.typedef("last", number)
+    btf = Btf.decode(builder.build())
+    for name in ("small0", "small5461", "small5462", "small5999", "large0", "large1", "last"):
+        assert btf.ids(name) == [expected[name]]
+        assert btf.type(expected[name]).name == name
+    assert len(btf) == len(expected) + 2
