@@ -113,9 +113,15 @@ def decode_ext(data: bytes, btf: Btf) -> Ext:
     order = "<" if btf.byteorder == "little" else ">"
     areas = _areas(data, order)
 
+    # Thousands of records share some dozens of strings.
+    texts: dict[int, str] = {}
+
     def core(record: tuple[int, ...]) -> CoreRelocationInfo:
         offset, type_id, access, kind = record
-        return CoreRelocationInfo(offset, type_id, btf.string(access), kind)
+        text = texts.get(access)
+        if text is None:
+            text = texts[access] = btf.string(access)
+        return CoreRelocationInfo(offset, type_id, text, kind)
 
     return Ext(
         _tables(data, areas[0], order, btf, "2I", lambda record: FuncInfo(*record)),

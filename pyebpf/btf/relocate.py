@@ -99,6 +99,15 @@ class Answer(NamedTuple):
     kind: str = ""
 
 
+class _Note(NamedTuple):
+    # What clang notes in the same words for all these slots: a macro that follows pointers through
+    # a struct may do so thousands of times. The answer is that of the local type.
+    kind: int
+    access: Access
+    answer: Answer
+    slots: list[int]
+
+
 class _Candidate(NamedTuple):
     btf: Btf
     type_id: int
@@ -132,14 +141,15 @@ def relocate(
     for relocation in relocations:
         groups.setdefault(relocation.type_id, []).append(relocation)
     for type_id, group in groups.items():
-        for relocation, access, before, after in _answers(group, local, type_id, targets):
-            try:
-                reason = _apply(patcher, relocation.slot, before, after)
-            except BtfError:
-                with naming(f"CO-RE relocation of {access.describe()}"):
-                    raise
-            if reason is not None:
-                poisoned[relocation.slot] = access.describe() + reason
+        for note, after in _answers(group, local, type_id, targets):
+            for slot in note.slots:
+                try:
+                    reason = _apply(patcher, slot, note.answer, after)
+                except BtfError:
+                    with naming(f"CO-RE relocation of {note.access.describe()}"):
+                        raise
+                if reason is not None:
+                    poisoned[slot] = note.access.describe() + reason
     return Relocated(bytes(patcher.code), poisoned)
 
 
@@ -165,58 +175,60 @@ def _apply(patcher: Patcher, slot: int, before: Answer, after: Answer) -> str | 
 
 # ---- choosing among candidates ----------------------------------------------------------------
 
-_Result = tuple[Relocation, Access, Answer, Answer]
-
 
 def _answers(
     group: Sequence[Relocation], local: Btf, type_id: int, targets: Iterable[Btf]
-) -> Iterable[_Result]:
-    # Local and target answers to all notes about one local type.
-    notes = []
-    found = []
-    for relocation in group:
-        with naming(f"CO-RE relocation in slot {relocation.slot}"):
-            access = _read(local, relocation)
-            answer = _answer(relocation.kind, access, local.byteorder)
-        if relocation.kind == CoreReloKind.TYPE_ID_LOCAL:
+) -> Iterable[tuple[_Note, Answer]]:
+    # The target's answers to all notes about one local type.
+    own, asked = [], []
+    for note in _notes(group, local):
+        if note.kind == CoreReloKind.TYPE_ID_LOCAL:
             # Linking may have moved the id since the instruction was written.
-            found.append((relocation, access, answer._replace(exact=False), answer))
+            own.append((note._replace(answer=note.answer._replace(exact=False)), note.answer))
         else:
-            notes.append((relocation, access, answer))
-    if notes:
-        with naming(f"CO-RE relocation of {local.describe(type_id)}"):
-            best = _best(notes, _candidates(local, type_id, targets))
-        found += [(*note, answer) for note, answer in zip(notes, best, strict=True)]
-    return found
+            asked.append(note)
+    if not asked:
+        return own
+    with naming(f"CO-RE relocation of {local.describe(type_id)}"):
+        best = _best(asked, _candidates(local, type_id, targets))
+    return own + list(zip(asked, best, strict=True))
+
+
+def _notes(group: Sequence[Relocation], local: Btf) -> Iterable[_Note]:
+    notes: dict[tuple[str, int], _Note] = {}
+    for relocation in group:
+        key = (relocation.access, relocation.kind)
+        note = notes.get(key)
+        if note is None:
+            with naming(f"CO-RE relocation in slot {relocation.slot}"):
+                access = _read(local, relocation)
+                answer = _answer(relocation.kind, access, local.byteorder)
+            note = notes[key] = _Note(relocation.kind, access, answer, [])
+        note.slots.append(relocation.slot)
+    return notes.values()
 
 
 def _read(local: Btf, relocation: Relocation) -> Access:
-    key = ("access", relocation.type_id, relocation.access, relocation.kind)
-    found = local.memo.get(key)
-    if found is None:
-        if relocation.kind not in _KINDS:
-            raise BtfError(f"unknown kind {relocation.kind}")
-        arguments = (relocation.type_id, relocation.access, relocation.kind)
-        found = local.memo[key] = read_access(local, *arguments)
-    return cast("Access", found)
+    if relocation.kind not in _KINDS:
+        raise BtfError(f"unknown kind {relocation.kind}")
+    return read_access(local, relocation.type_id, relocation.access, relocation.kind)
 
 
 _KINDS = frozenset(CoreReloKind)
-_Note = tuple[Relocation, Access, Answer]
 
 
 def _best(notes: Sequence[_Note], candidates: Sequence[_Candidate]) -> list[Answer]:
     best: list[Answer] | None = None
     best_candidate: _Candidate | None = None
-    fewest = len(notes)
+    fewest = sum(len(note.slots) for note in notes)
     for candidate in candidates:
         answers = []
         missing = 0
         try:
-            for relocation, access, _ in notes:
-                found = find_access(access, relocation.kind, *candidate)
-                missing += found is None
-                answers.append(_answer(relocation.kind, found, candidate.btf.byteorder))
+            for note in notes:
+                found = find_access(note.access, note.kind, *candidate)
+                missing += len(note.slots) if found is None else 0
+                answers.append(_answer(note.kind, found, candidate.btf.byteorder))
         except BtfError:
             if candidate.btf.base is None:
                 raise
@@ -226,7 +238,7 @@ def _best(notes: Sequence[_Note], candidates: Sequence[_Candidate]) -> list[Answ
         elif missing == fewest and best is not None and best_candidate is not None:
             _agree(notes, best, answers, (best_candidate, candidate))
     if best is None:
-        return [_answer(relocation.kind, None, "little") for relocation, _, _ in notes]
+        return [_answer(note.kind, None, "little") for note in notes]
     return best
 
 
@@ -236,12 +248,12 @@ def _agree(
     second: Sequence[Answer],
     candidates: tuple[_Candidate, _Candidate],
 ) -> None:
-    for (relocation, access, _), one, other in zip(notes, first, second, strict=True):
+    for note, one, other in zip(notes, first, second, strict=True):
         if one != other:
             ids = " and ".join(f"type {candidate.type_id}" for candidate in candidates)
             raise BtfError(
-                f"ambiguous: {access.describe()} is {one.value} or {other.value} by {ids} of the "
-                f"kernel (slot {relocation.slot})"
+                f"ambiguous: {note.access.describe()} is {one.value} or {other.value} by {ids} of "
+                f"the kernel (slot {note.slots[0]})"
             )
 
 

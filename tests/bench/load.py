@@ -57,12 +57,16 @@ def main() -> None:
     objects = options.objects or [DATA / name for name in OBJECTS]
     libbpf = build()
     table: Table = {}
+    subjects = {"pyebpf": python(options.python, "load")} | ({"libbpf": libbpf} if libbpf else {})
+    pairs = [(who, path) for path in objects for who in subjects]
     for _ in range(options.rounds):
         measure_names(options.python, table)
-        for path in objects:
-            measure_loads("pyebpf", python(options.python, "load"), options.loads, path, table)
-            if libbpf:
-                measure_loads("libbpf", [str(libbpf)], options.loads, path, table)
+        # What one of them cannot load is asked of it once.
+        pairs = [
+            (who, path)
+            for who, path in pairs
+            if measure_loads(who, subjects[who], options.loads, path, table)
+        ]
     report(table)
 
 
@@ -86,14 +90,15 @@ def measure_names(interpreter: str, table: Table) -> None:
 
 def measure_loads(
     who: str, command: Sequence[str], count: int, path: pathlib.Path, table: Table
-) -> None:
+) -> bool:
     found = run([*command, str(count), str(path)])
     if not found:
-        return
+        return False
     first, *later = found["loads"]
     note(table, f"{path.name}, cold, ms: {who}", first / 1e6)
     note(table, f"{path.name}, warm, ms: {who}", statistics.median(later) / 1e6)
     note(table, f"{path.name}, peak, MB: {who}", found["peak"] / 1e6)
+    return True
 
 
 def note(table: Table, what: str, number: float) -> None:
@@ -109,7 +114,6 @@ def run(command: Sequence[str]) -> dict:
     }
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        # What one of them cannot load is not compared.
         print(
             f"{shlex.join(command)}: {(done.stderr or 'failed').strip().splitlines()[-1]}",
             file=sys.stderr,
@@ -118,7 +122,7 @@ def run(command: Sequence[str]) -> dict:
     return json.loads(done.stdout)
 
 
-def build() -> pathlib.Path | None:
+def build() -> list[str]:
     BUILD.mkdir(parents=True, exist_ok=True)
     program = BUILD / "load"
     command = [
@@ -133,8 +137,8 @@ def build() -> pathlib.Path | None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         print(f"without libbpf: {done.stderr.strip()}", file=sys.stderr)
-        return None
-    return program
+        return []
+    return [str(program)]
 
 
 def report(table: Table) -> None:
