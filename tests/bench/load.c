@@ -1,4 +1,4 @@
-// What libbpf takes for what tests/bench/subject.py measures of pyebpf: `load COUNT OBJECT`.
+// What libbpf takes for what tests/bench/subject.py measures of pyebpf: `load load COUNT OBJECT`.
 //
 // Prints one line of JSON: nanoseconds of CPU of every load (opened, loaded; closing is not
 // counted), and the process's peak memory. (Not getrusage's: that remembers what the process was
@@ -48,14 +48,14 @@ static long peak(void)
 int main(int count_of_arguments, char **arguments)
 {
 	long spent;
-	int count = count_of_arguments == 3 ? atoi(arguments[1]) : 0;
+	int count = count_of_arguments == 4 ? atoi(arguments[2]) : 0;
 
 	libbpf_set_print(silent);
 	if (count < 1)
 		return 2;
 	printf("{\"loads\": [");
 	for (int i = 0; i < count; i++) {
-		if (load(arguments[2], &spent))
+		if (load(arguments[3], &spent))
 			return 1;
 		printf("%s%ld", i ? ", " : "", spent);
 	}

@@ -1,11 +1,12 @@
 """How long loading takes, beside libbpf: ``python -m tests.bench.load [OBJECT...]``, as root.
 
-Every figure is CPU time of a fresh process, and the processes of all subjects take turns, so that a
-busy machine slows all of them alike. Printed are the median of the rounds, the range of the middle
-half, and the ratio to libbpf:
+Every figure is CPU time (or memory) of a fresh process, and the processes of all subjects take
+turns, so that a busy machine slows all of them alike. Printed are the median of the rounds, the
+range of the middle half, and the ratio to libbpf:
 
-    cold    the first load of a process: pyebpf reads the kernel's types, and keeps them
-    warm    the later ones; libbpf reads the types each time
+    cold     the first load of a process: pyebpf reads the kernel's types, and keeps them
+    warm     the later ones; libbpf reads the types each time
+    indexed  pyebpf with an index of the types on disk (``PYEBPF_INDEX_DIR``)
 
 libbpf is the one that ``LIBBPF_CFLAGS`` and ``LIBBPF_LIBS`` name, else the system's.
 """
@@ -20,31 +21,37 @@ import shlex
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 HERE = pathlib.Path(__file__).parent
 DATA = HERE.parent / "data"
 BUILD = HERE.parents[1] / "build" / "bench"
 OBJECTS = ("trace_exec.el.o", "core.el.o", "count.el.o", "globals.el.o", "callbacks.el.o")
 
-
-class Figures:
-    """Measurements of one thing, one number a round."""
-
-    def __init__(self) -> None:
-        self.numbers: list[float] = []
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.numbers)
-
-    def __str__(self) -> str:
-        ordered = sorted(self.numbers)
-        low, high = ordered[len(ordered) // 4], ordered[-1 - len(ordered) // 4]
-        return f"{self.median:9.2f} [{low:.2f}..{high:.2f}]"
+Table = dict[tuple[str, str], list[float]]  # by what is measured and of whom
 
 
-Table = dict[str, Figures]
+class Subject(NamedTuple):
+    """A program that says what it measured of itself, as JSON."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = {}
+
+    def run(self, *arguments: str) -> dict | None:
+        done = subprocess.run(
+            [*self.command, *arguments],
+            env={**clean_environment(), **self.environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if not done.returncode:
+            return json.loads(done.stdout)
+        reason = (done.stderr.strip() or "failed").splitlines()[-1]
+        print(f"{self.name} {shlex.join(arguments)}: {reason}", file=sys.stderr)
+        return None
 
 
 def main() -> None:
@@ -54,76 +61,61 @@ def main() -> None:
     parser.add_argument("--loads", type=int, default=6, help="of an object, in each process")
     parser.add_argument("--python", default=sys.executable, help="another interpreter to measure")
     options = parser.parse_args()
-    objects = options.objects or [DATA / name for name in OBJECTS]
-    libbpf = build()
+    index = BUILD / "index"
+    index.mkdir(mode=0o700, parents=True, exist_ok=True)
+    python = [options.python, str(HERE / "subject.py")]
+    ours = Subject("pyebpf", python), Subject("indexed", python, {"PYEBPF_INDEX_DIR": str(index)})
+    loads = [
+        (subject, path)
+        for path in options.objects or [DATA / name for name in OBJECTS]
+        for subject in (*ours, *libbpf())
+    ]
     table: Table = {}
-    subjects = {"pyebpf": python(options.python, "load")} | ({"libbpf": libbpf} if libbpf else {})
-    pairs = [(who, path) for path in objects for who in subjects]
     for _ in range(options.rounds):
-        measure_names(options.python, table)
-        # What one of them cannot load is asked of it once.
-        pairs = [
-            (who, path)
-            for who, path in pairs
-            if measure_loads(who, subjects[who], options.loads, path, table)
-        ]
+        measure_names(ours, table)
+        # What somebody cannot load is asked of him once.
+        loads = [pair for pair in loads if measure_loads(*pair, options.loads, table)]
     report(table)
 
 
-def python(interpreter: str, *arguments: str) -> list[str]:
-    return [interpreter, str(HERE / "subject.py"), *arguments]
+def measure_names(subjects: Sequence[Subject], table: Table) -> None:
+    bare = subjects[0].run("nothing")
+    imported = subjects[0].run("import")
+    if bare and imported:
+        note(table, "bare Python, MB", "pyebpf", bare["peak"] / 1e6)
+        note(table, "import pyebpf, ms", "pyebpf", imported["import"] / 1e6)
+    for subject in subjects:
+        found = subject.run("names")
+        if found:
+            note(table, "20 kernel types, cold, ms", subject.name, found["cold"] / 1e6)
+            note(table, "20 kernel types, warm, ms", subject.name, found["warm"] / 1e6)
+            note(table, "20 kernel types, peak, MB", subject.name, found["peak"] / 1e6)
 
 
-def measure_names(interpreter: str, table: Table) -> None:
-    bare = run(python(interpreter, "nothing"))["peak"]
-    note(table, "import pyebpf, ms", run(python(interpreter, "import"))["import"] / 1e6)
-    found = run(python(interpreter, "names"))
-    note(table, "20 kernel types, cold, ms", found["cold"] / 1e6)
-    note(table, "20 kernel types, warm, ms", found["warm"] / 1e6)
-    index = BUILD / "index"
-    index.mkdir(mode=0o700, exist_ok=True)
-    kept = run(python(interpreter, "names", str(index)))
-    note(table, "20 kernel types, index on disk, ms", kept["cold"] / 1e6)
-    note(table, "20 kernel types, MB over bare Python", (found["peak"] - bare) / 1e6)
-    note(table, "bare Python, MB", bare / 1e6)
-
-
-def measure_loads(
-    who: str, command: Sequence[str], count: int, path: pathlib.Path, table: Table
-) -> bool:
-    found = run([*command, str(count), str(path)])
+def measure_loads(subject: Subject, path: pathlib.Path, count: int, table: Table) -> bool:
+    found = subject.run("load", str(count), str(path))
     if not found:
         return False
     first, *later = found["loads"]
-    note(table, f"{path.name}, cold, ms: {who}", first / 1e6)
-    note(table, f"{path.name}, warm, ms: {who}", statistics.median(later) / 1e6)
-    note(table, f"{path.name}, peak, MB: {who}", found["peak"] / 1e6)
+    note(table, f"{path.name}, cold, ms", subject.name, first / 1e6)
+    note(table, f"{path.name}, warm, ms", subject.name, statistics.median(later) / 1e6)
+    note(table, f"{path.name}, peak, MB", subject.name, found["peak"] / 1e6)
     return True
 
 
-def note(table: Table, what: str, number: float) -> None:
-    table.setdefault(what, Figures()).numbers.append(number)
+def note(table: Table, what: str, who: str, number: float) -> None:
+    table.setdefault((what, who), []).append(number)
 
 
-def run(command: Sequence[str]) -> dict:
-    # Compiled modules are what users have; kept apart, for a machine that is told to keep none.
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    environment |= {
-        "PYTHONPATH": str(HERE.parents[1]),
-        "PYTHONPYCACHEPREFIX": str(BUILD / "pycache"),
-    }
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        print(
-            f"{shlex.join(command)}: {(done.stderr or 'failed').strip().splitlines()[-1]}",
-            file=sys.stderr,
-        )
-        return {}
-    return json.loads(done.stdout)
+# Compiled modules are what users have; kept apart, for a machine that is told to keep none.
+def clean_environment() -> dict[str, str]:
+    dropped = {"PYTHONDONTWRITEBYTECODE", "PYEBPF_INDEX_DIR"}
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    own = {"PYTHONPATH": str(HERE.parents[1]), "PYTHONPYCACHEPREFIX": str(BUILD / "pycache")}
+    return {**kept, **own}
 
 
-def build() -> list[str]:
-    BUILD.mkdir(parents=True, exist_ok=True)
+def libbpf() -> list[Subject]:
     program = BUILD / "load"
     command = [
         os.environ.get("CC", "cc"),
@@ -135,18 +127,22 @@ def build() -> list[str]:
         *shlex.split(os.environ.get("LIBBPF_LIBS", "-lbpf")),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        print(f"without libbpf: {done.stderr.strip()}", file=sys.stderr)
-        return []
-    return [str(program)]
+    if not done.returncode:
+        return [Subject("libbpf", [str(program)])]
+    print(f"without libbpf: {done.stderr.strip()}", file=sys.stderr)
+    return []
 
 
 def report(table: Table) -> None:
-    for what, figures in table.items():
-        name, _, who = what.rpartition(": ")
-        peer = table.get(f"{name}: libbpf")
-        ratio = f"  {figures.median / peer.median:5.2f}x libbpf" if peer and who == "pyebpf" else ""
-        print(f"{what:48s} {figures}{ratio}")
+    for (what, who), numbers in table.items():
+        ordered = sorted(numbers)
+        low, high = ordered[len(ordered) // 4], ordered[-1 - len(ordered) // 4]
+        median = statistics.median(ordered)
+        line = f"{what:32s} {who:8s} {median:8.2f} [{low:.2f}..{high:.2f}]"
+        peer = table.get((what, "libbpf"))
+        if peer and who != "libbpf":
+            line += f"  {median / statistics.median(peer):5.2f}x libbpf"
+        print(line)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     subject.py nothing               nothing: the memory of a bare interpreter
     subject.py import                nanoseconds of importing the package
-    subject.py names [DIRECTORY]     of finding twenty types of the kernel, twice; their index there
+    subject.py names                 of finding twenty types of the kernel, twice
     subject.py load COUNT OBJECT     of each load of an object, and of what it imports before
 
 Times are the thread's own CPU time, so that others on the machine count little; ``peak`` is the
@@ -49,11 +49,11 @@ def imports() -> dict[str, object]:
     return {"import": spent(run)}
 
 
-def names(directory: str | None = None) -> dict[str, object]:
+def names() -> dict[str, object]:
     from pyebpf.host.kernel_btf import kernel_btf
 
     def run() -> None:
-        types = kernel_btf(index_dir=directory)
+        types = kernel_btf()
         for name in NAMES:
             assert [types.type(each) for each in types.flavours(name)]
 
