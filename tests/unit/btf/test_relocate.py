@@ -262,6 +262,18 @@ def test_the_candidate_that_has_more_is_taken() -> None:
     assert run(CODE, *BOTH, target=target).code == insn(0x61, 9) + insn(0x79, 24)
 
 
+def test_a_note_counts_as_often_as_it_is_made() -> None:
+    """Equal notes are answered once, at all their slots, and weigh as much as they are many."""
+    target = flavoured((("pid", 1, 8 * 8),), (("flags", 2, 24 * 8),))
+    notes = [PID, FLAGS._replace(slot=1), FLAGS._replace(slot=2)]
+    done = run(CODE + insn(0x79, 8), *notes, target=target)
+    assert done.code[8:] == insn(0x79, 24) * 2
+    assert done.poisoned == {0: "struct task.pid"}
+    other = run(LOAD * 2 + insn(0x79, 8), PID, PID._replace(slot=1), notes[2], target=target)
+    assert other.code[:16] == insn(0x61, 8) * 2
+    assert other.poisoned == {2: "struct task.flags"}
+
+
 def test_candidates_that_agree_are_no_trouble() -> None:
     """Where they differ nobody looked."""
     target = flavoured((("pid", 1, 64),), (("pid", 1, 64), ("flags", 2, 128)))
