@@ -71,6 +71,9 @@ if TYPE_CHECKING:
     from pyebpf.programs.program import loaded_programs as loaded_programs
     from pyebpf.readers.perf import PerfReader as PerfReader
     from pyebpf.readers.ring import RingReader as RingReader
+    from pyebpf.sections import Section as Section
+    from pyebpf.sections import register_section as register_section
+    from pyebpf.sections import unregister_section as unregister_section
     from pyebpf.spec import CollectionSpec as CollectionSpec
     from pyebpf.spec import MapSpec as MapSpec
     from pyebpf.spec import ProgramSpec as ProgramSpec
@@ -94,6 +97,9 @@ _HOMES = {
     "MapSpec": "pyebpf.spec",
     "ProgramSpec": "pyebpf.spec",
     "VariableSpec": "pyebpf.spec",
+    "Section": "pyebpf.sections",
+    "register_section": "pyebpf.sections",
+    "unregister_section": "pyebpf.sections",
     "Btf": "pyebpf.btf.btf",
     "load": "pyebpf.loader.collection",
     "Collection": "pyebpf.loader.collection",

@@ -1,30 +1,43 @@
 """The SEC() table: what a program's section name says about it.
 
 A section name comes in, a `SectionMatch` goes out: ``"fentry.s/do_unlinkat"`` is a sleepable
-tracing program for the start of ``do_unlinkat``. The names are those of libbpf, in its order; where
-libbpf wants a name exactly, a longer one is taken too (``xdp_prog``, ``socket1``: what loaders
-before libbpf 1.0 took), and the longest pattern wins.
+tracing program for the start of ``do_unlinkat``. What is tried, in this order:
 
-    pattern    matches              attach_to
-    kprobe+    kprobe, kprobe/x     x
-    xdp        xdp, then xdp...     -
-    a leading ? in the section's name: do not load by default
+    1  libbpf's names           kprobe+  kprobe, kprobe/x (attach_to: x);  xdp  just that
+    2  a user's own sections    the same patterns
+    3  goebpf's names           socket_filter, tc_cls, tc_act, whatever follows a slash
+    4  longer than a pattern    xdp_prog, socket1, cgroup/bind: what loaders before libbpf 1.0 took,
+                                and newtools' own seccomp; the longest pattern wins
+    5  in capitals              XDP/x: goebpf did not look at the case
+
+A leading ``?`` in the section's name is not part of it: do not load by default. Every name of
+libbpf means what it means there, whatever else is known.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pyebpf.uapi.bpf import AttachType, ProgFlag, ProgType
 
-__all__ = ["SECTIONS", "Section", "SectionMatch", "match"]
+__all__ = [
+    "SECTIONS",
+    "Section",
+    "SectionMatch",
+    "match",
+    "register_section",
+    "registered_sections",
+    "unregister_section",
+]
 
 
 class Section(NamedTuple):
-    """A row of the table.
+    """What a section's name means: a row of the table of SEC() names, or one of a user's own.
 
     Attributes:
-        pattern: The name; with a ``+`` at its end, ``name/anything`` as well.
+        pattern: The name; with a ``+`` at its end ``name/target``, too.
         type: ``enum bpf_prog_type``.
         attach_type: ``expected_attach_type``, or ``None``.
         flags: ``BPF_F_*`` program flags.
@@ -209,27 +222,45 @@ SECTIONS: tuple[Section, ...] = (*_kprobes(), *_tracing(), *_network(), *_cgroup
 
 _WITH_TARGET = {row.pattern[:-1]: row for row in SECTIONS if row.pattern.endswith("+")}
 _PLAIN = {row.pattern: row for row in SECTIONS if not row.pattern.endswith("+")}
-_PLAIN_LONGEST_FIRST = sorted(_PLAIN.values(), key=lambda row: -len(row.pattern))
+
+# Beginnings that newtools knew and libbpf does not: without the attach type that the rest of a full
+# name says, except where there is none.
+_NEWTOOLS = (
+    Section("seccomp", _P.SOCKET_FILTER),
+    Section("cgroup_skb/", _P.CGROUP_SKB),
+    Section("cgroup/post_bind", _P.CGROUP_SOCK),
+    *(
+        Section(f"cgroup/{name}", _P.CGROUP_SOCK_ADDR)
+        for name in ("bind", "connect", "sendmsg", "recvmsg")
+    ),
+)
+_BEGINNINGS = sorted((*_PLAIN.values(), *_NEWTOOLS), key=lambda row: -len(row.pattern))
+
+# Up to the first slash; the rest was the program's name there.
+_GOEBPF = {
+    "socket_filter": Section("socket_filter", _P.SOCKET_FILTER),
+    "tc_cls": Section("tc_cls", _P.SCHED_CLS),
+    "tc_act": Section("tc_act", _P.SCHED_ACT),
+}
+_IN_CAPITALS = {*_GOEBPF, "xdp", "kprobe", "kretprobe"}
 
 # The kernel learns what a struct_ops program implements from the map that names it.
 _TARGET_IGNORED = ("struct_ops", "struct_ops.s")
 
 
-def match(name: str) -> SectionMatch:
+def match(name: str, own: Sequence[Section] = ()) -> SectionMatch:
     """Find what a section's name says about the programs in it.
 
     Args:
         name: The ELF section's name, as in ``SEC("...")``.
+        own: Sections besides libbpf's.
 
     Returns:
         The match; its type is ``UNSPEC`` if no row fits, which is not an error until a load.
     """
     autoload = not name.startswith("?")
     name = name.removeprefix("?")
-    head, _, target = name.partition("/")
-    row = _WITH_TARGET.get(head)
-    if row is None:
-        row, target = _plain(name), ""
+    row, target = _find(name, own)
     if row is None:
         return SectionMatch(ProgType.UNSPEC, autoload=autoload)
     pattern = row.pattern.removesuffix("+")
@@ -245,8 +276,91 @@ def match(name: str) -> SectionMatch:
     )
 
 
-def _plain(name: str) -> Section | None:
-    exact = _PLAIN.get(name)
-    if exact is not None:
-        return exact
-    return next((row for row in _PLAIN_LONGEST_FIRST if name.startswith(row.pattern)), None)
+def _find(name: str, own: Sequence[Section]) -> tuple[Section | None, str]:
+    head, _, target = name.partition("/")
+    row = _WITH_TARGET.get(head)
+    if row is not None:
+        return row, target
+    row = _PLAIN.get(name)
+    if row is not None:
+        return row, ""
+    for row in own:
+        with_target = row.pattern.endswith("+")
+        if (head if with_target else name) == row.pattern.removesuffix("+"):
+            return row, target if with_target else ""
+    row = _GOEBPF.get(head) or _beginning(name)
+    if row is None and head != head.lower() in _IN_CAPITALS:
+        return _find(f"{head.lower()}/{target}", ())
+    return row, ""
+
+
+def _beginning(name: str) -> Section | None:
+    return next((row for row in _BEGINNINGS if name.startswith(row.pattern)), None)
+
+
+_registered: tuple[Section, ...] = ()
+_registering = threading.Lock()
+
+
+def register_section(
+    pattern: str,
+    type: ProgType,  # noqa: A002 - the kernel's word
+    attach_type: AttachType | None = None,
+    flags: int = 0,
+    *,
+    optional: bool = False,
+    btf: bool = False,
+) -> Section:
+    """Tell `load_spec` what a section name of your own means, for the rest of the process.
+
+    What libbpf knows keeps its meaning. The same file then gives the same spec as long as the same
+    sections are registered: do it once, where your program starts, before it reads objects. Where
+    that is not certain, such as in a library, hand them to ``load_spec(..., sections=[...])``,
+    which then looks at nothing else.
+
+    Args:
+        pattern: The name; with a ``+`` at its end ``name/target``, too.
+        type: ``enum bpf_prog_type``.
+        attach_type: ``expected_attach_type``, or ``None``.
+        flags: ``BPF_F_*`` program flags.
+        optional: Kernels before 4.17, which know no ``expected_attach_type``, load it without.
+        btf: Attaches to a function, type or program found by its BTF id: what follows the slash.
+
+    Returns:
+        The section as `load_spec` takes it.
+
+    Raises:
+        ValueError: libbpf knows the name, or it is registered with another meaning.
+    """
+    global _registered  # replaced whole: who reads it needs no lock
+    row = Section(pattern, ProgType(type), attach_type, ProgFlag(flags), optional, btf)
+    name = pattern.removesuffix("+")
+    if not name or name.startswith("?"):
+        raise ValueError(f'"{pattern}" cannot be a section\'s pattern')
+    if name in _PLAIN or name.partition("/")[0] in _WITH_TARGET:
+        raise ValueError(f'section "{name}" has a meaning already')
+    with _registering:
+        known = {each.pattern.removesuffix("+"): each for each in _registered}
+        if known.setdefault(name, row) != row:
+            raise ValueError(f'section "{name}" is registered with another meaning')
+        _registered = tuple(known.values())
+    return row
+
+
+def unregister_section(pattern: str) -> None:
+    """Take back what `register_section` said.
+
+    Raises:
+        KeyError: No such pattern is registered.
+    """
+    global _registered
+    with _registering:
+        left = tuple(each for each in _registered if each.pattern != pattern)
+        if len(left) == len(_registered):
+            raise KeyError(pattern)
+        _registered = left
+
+
+def registered_sections() -> tuple[Section, ...]:
+    """Return the sections that `register_section` added, in that order."""
+    return _registered

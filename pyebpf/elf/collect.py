@@ -1,8 +1,8 @@
 """`load_spec`: an object file becomes a `CollectionSpec`.
 
 The order of work: container, BTF, functions, maps, references, data, programs. Nothing here asks
-the running system, so the same bytes give the same spec everywhere; trouble is an `ElfError` or
-`BtfError` that names the section and the offset.
+the running system, so the same bytes and the same section names give the same spec everywhere;
+trouble is an `ElfError` or `BtfError` that names the section and the offset.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import os
 import warnings
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,7 +33,8 @@ from pyebpf.elf.reader import Elf, Section, Symbol
 from pyebpf.elf.relocs import Resolver
 from pyebpf.elf.struct_ops import struct_ops_maps, struct_ops_sections
 from pyebpf.errors import BtfError, ElfError, naming
-from pyebpf.sections import SectionMatch, match
+from pyebpf.sections import Section as SectionName
+from pyebpf.sections import SectionMatch, match, registered_sections
 from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec
 from pyebpf.uapi.elf import SHT_PROGBITS, STB_LOCAL
 
@@ -46,12 +48,15 @@ def load_spec(
     source: str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO,
     *,
     legacy_maps: LegacyFormat = "auto",
+    sections: Iterable[SectionName] | None = None,
 ) -> CollectionSpec:
     """Read an object file made by ``clang -target bpf``.
 
     Args:
         source: A path, the file's bytes, or a file opened for reading bytes.
         legacy_maps: The struct that sections ``maps`` hold, if its size would mislead.
+        sections: What section names besides libbpf's mean; what `register_section` said in this
+            process if not given. With it, the spec depends on nothing but the arguments.
 
     Returns:
         What the file defines, as plain data; needs no root and no kernel.
@@ -63,9 +68,10 @@ def load_spec(
         OSError: The file cannot be read.
     """
     data, name = _read(source)
+    own = registered_sections() if sections is None else tuple(sections)
     with naming(f'object "{name}"') if name else contextlib.nullcontext():
         try:
-            return _Collector(data, legacy_maps).collect(name)
+            return _Collector(data, legacy_maps, own).collect(name)
         except BtfError as error:
             if _declares_by_types(Elf(data)):
                 raise
@@ -75,7 +81,7 @@ def load_spec(
                 RuntimeWarning,
                 stacklevel=2,
             )
-            return _Collector(data, legacy_maps, types=False).collect(name)
+            return _Collector(data, legacy_maps, own, types=False).collect(name)
 
 
 def _read(
@@ -107,9 +113,12 @@ def _stem(name: str) -> str:
 
 
 class _Collector:
-    def __init__(self, data: bytes, form: LegacyFormat, *, types: bool = True) -> None:
+    def __init__(
+        self, data: bytes, form: LegacyFormat, own: Sequence[SectionName], *, types: bool = True
+    ) -> None:
         self._elf = Elf(data)
         self._form: LegacyFormat = form
+        self._own = own
         self._btf = self._read_btf() if types else None
         self._tags = tags_of(self._btf) if self._btf is not None else {}
         self._code = CodeSections(self._elf)
@@ -242,19 +251,22 @@ class _Collector:
                 ext = decode_ext(bytes(section.data()), self._btf)
         info = DebugInfo(ext, self._code, self._elf.byteorder)
         thrown_to = callbacks(self._btf, self._tags, self._code)
-        return {
-            name: _program(name, linker.link(function, callback=thrown_to.get(name)), spec, info)
-            for name, function in self._code.entries().items()
-        }
+        programs = {}
+        for name, function in self._code.entries().items():
+            linked = linker.link(function, callback=thrown_to.get(name))
+            found = match(function.home.section.name, self._own)
+            programs[name] = _program(name, linked, found, spec, info)
+        return programs
 
 
 def _holds_data(section: Section) -> bool:
     return section.type == SHT_PROGBITS and section.size > 0 and not section.executable
 
 
-def _program(name: str, linked: Linked, spec: CollectionSpec, info: DebugInfo) -> ProgramSpec:
+def _program(
+    name: str, linked: Linked, found: SectionMatch, spec: CollectionSpec, info: DebugInfo
+) -> ProgramSpec:
     section = linked.layout[0][1].home.section.name
-    found: SectionMatch = match(section)
     func_info = info.func_info(linked.layout)
     return ProgramSpec(
         name=name,
