@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from pyebpf.loader.variables import Variable as Variable
     from pyebpf.maps.map import Map as Map
     from pyebpf.maps.map import loaded_maps as loaded_maps
+    from pyebpf.names import sanitize_name as sanitize_name
     from pyebpf.programs.program import Program as Program
     from pyebpf.programs.program import RunResult as RunResult
     from pyebpf.programs.program import loaded_programs as loaded_programs
@@ -119,6 +120,7 @@ _HOMES = {
     "loaded_links": "pyebpf.link.base",
     "loaded_btfs": "pyebpf.btf_object",
     "bpf": "pyebpf.sys.bpf",
+    "sanitize_name": "pyebpf.names",
     "MapType": "pyebpf.uapi.bpf",
     "ProgType": "pyebpf.uapi.bpf",
     "AttachType": "pyebpf.uapi.bpf",

@@ -15,7 +15,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "pyebpf"
 # Low to high. A unit may import units of earlier lines, unless `LIMITED` says less.
 ORDER = [
     ["uapi"],
-    ["errors"],
+    ["errors", "names"],
     ["asm"],
     ["btf"],
     ["sections"],
@@ -35,6 +35,7 @@ ORDER = [
 ]
 
 LIMITED = {
+    "names": set(),
     "sections": {"uapi", "errors"},
     "sys": {"uapi", "errors"},
     "host": {"sys", "btf", "uapi", "errors"},

@@ -30,8 +30,8 @@ from pyebpf.loader.externs import EXTERNS, Externs
 from pyebpf.loader.jump_tables import create_tables
 from pyebpf.loader.patch import load_64
 from pyebpf.loader.struct_ops import Target as Interface
-from pyebpf.maps.create import kernel_name
 from pyebpf.maps.map import Map
+from pyebpf.names import kernel_name
 from pyebpf.programs.load import LoadRequest, load
 from pyebpf.programs.program import Program
 from pyebpf.spec import ProgramSpec, ReferenceKind
@@ -78,8 +78,8 @@ class Environment:
         interfaces: What a program implements (struct_ops), by its name.
         btf_fd: The object's BTF in the kernel, or ``None``.
         core_types: Types to relocate against, the kernel's first; asked for when needed.
-        log_level: ``BPF_LOG_*`` bits to ask for even when a load succeeds.
-        log_size: Bytes of log to start with, or ``None``.
+        log_level: ``BPF_LOG_*`` bits to ask for even when a load succeeds, unless a program says.
+        log_size: Bytes of log to start with, or ``None``, likewise.
     """
 
     maps: Mapping[str, Map[Any, Any]]

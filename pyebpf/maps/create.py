@@ -17,15 +17,14 @@ from pyebpf import features
 from pyebpf.errors import NotSupportedError, PrivilegeError, SyscallError, naming
 from pyebpf.host import cpus
 from pyebpf.maps.kinds import KEYLESS, LRU, RINGS, WITHOUT_BTF, WITHOUT_CAPACITY
+from pyebpf.names import kernel_name
 from pyebpf.spec import MapSpec
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
 from pyebpf.uapi.attrs import MapCreate
 from pyebpf.uapi.bpf import MapFlag, MapType
 
-__all__ = ["completed", "create", "kernel_name"]
-
-NAME_BYTES = 15  # BPF_OBJ_NAME_LEN less the terminator
+__all__ = ["completed", "create"]
 
 
 def completed(spec: MapSpec) -> MapSpec:
@@ -105,15 +104,6 @@ def create(spec: MapSpec, *, btf_fd: int | None = None, inner_fd: int | None = N
             with contextlib.suppress(SyscallError):  # the error of the full request says more
                 return bpf.map_create(attr)
         raise _explained(spec, first)
-
-
-def kernel_name(name: str) -> bytes:
-    """Return the name the kernel is given: a debugging aid, so cut and cleaned rather than refused.
-
-    Letters, digits, ``_`` and ``.`` are kept, others become ``_``; at most 15 bytes are.
-    """
-    clean = "".join(c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in name)
-    return clean.encode()[:NAME_BYTES]
 
 
 def _explained(spec: MapSpec, error: SyscallError) -> SyscallError | NotSupportedError:

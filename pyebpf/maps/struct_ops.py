@@ -16,8 +16,8 @@ from typing import Any, Protocol
 from pyebpf import features
 from pyebpf.errors import ENOTSUPP, SyscallError, naming
 from pyebpf.maps.codec import Codec
-from pyebpf.maps.create import kernel_name
 from pyebpf.maps.map import Map
+from pyebpf.names import kernel_name
 from pyebpf.spec import MapSpec
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD

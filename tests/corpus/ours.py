@@ -18,7 +18,7 @@ from pyebpf.elf import load_spec
 from pyebpf.errors import EbpfError, SyscallError
 from pyebpf.host.kernel_btf import read_btf
 from pyebpf.loader.collection import load
-from pyebpf.maps.create import kernel_name
+from pyebpf.names import kernel_name
 from pyebpf.spec import CollectionSpec, ProgramSpec
 from pyebpf.sys import kernel
 from pyebpf.uapi.attrs import CommonAttr, MapCreate, ProgLoad
