@@ -274,6 +274,9 @@ class ProgramSpec:
         line_info: ``struct bpf_line_info`` records (16 bytes: slot, file, line text, line and
             column), or empty.
         btf: The object's BTF, or ``None``.
+        log_level: ``BPF_LOG_*`` bits: keep the verifier's log of this program, even of one that
+            loads; ``None`` for what the whole load is given, 0 for none.
+        log_size: Bytes of log buffer to start with, likewise.
     """
 
     name: str
@@ -296,6 +299,8 @@ class ProgramSpec:
     func_info: bytes = field(default=b"", repr=False)
     line_info: bytes = field(default=b"", repr=False)
     btf: Btf | None = field(default=None, repr=False, compare=False)
+    log_level: int | None = None
+    log_size: int | None = None
 
     @property
     def instructions(self) -> tuple[Instruction, ...]:

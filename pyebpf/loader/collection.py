@@ -227,7 +227,8 @@ def load(
             *kernel_btf* there are none.
         kconfig: The kernel's configuration, as far as it is not to be looked for on this system:
             values by name, the text of a configuration, or a path (not a string) of one.
-        log_level: ``BPF_LOG_*`` bits: keep the verifier's log of programs that load, too.
+        log_level: ``BPF_LOG_*`` bits: keep the verifier's log of programs that load, too. A
+            program's own, in its spec, goes before this one.
         log_size: Bytes of log buffer to start with; it grows as needed.
 
     Returns:

@@ -122,8 +122,8 @@ def load_program(spec: ProgramSpec, environment: Environment) -> Program:
             byteorder=spec.byteorder,
             poisoned=poisoned,
             missing=missing,
-            log_level=environment.log_level,
-            log_size=environment.log_size,
+            log_level=environment.log_level if spec.log_level is None else spec.log_level,
+            log_size=environment.log_size if spec.log_size is None else spec.log_size,
         )
         try:
             fd, log = load(request)

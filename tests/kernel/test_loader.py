@@ -157,6 +157,19 @@ def test_the_log_of_a_good_program_is_kept_when_asked_for():
         assert bpf.programs["first"].verifier_log == ""
 
 
+def test_a_programs_own_log_level_goes_before_that_of_the_load():
+    """One log of many, or all but one."""
+    spec = pyebpf.load_spec(built("subprogs"))
+    spec.programs["first"].log_level, spec.programs["first"].log_size = 2, 128
+    with pyebpf.load(spec) as bpf:
+        assert "(95) exit" in bpf.programs["first"].verifier_log
+        assert bpf.programs["second"].verifier_log == ""
+    spec.programs["first"].log_level = 0
+    with pyebpf.load(spec, log_level=1) as bpf:
+        assert bpf.programs["first"].verifier_log == ""
+        assert "processed" in bpf.programs["second"].verifier_log
+
+
 @pytest.mark.skipif(shutil.which("bpftool") is None, reason="bpftool is not installed")
 def test_bpftool_sees_the_same_program():
     """Name, type, tag, maps and line information as the kernel's own tool reads them."""
