@@ -17,15 +17,16 @@ from __future__ import annotations
 
 import copy
 import enum
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from pyebpf.asm.instruction import Instruction, decode_all
+from pyebpf.asm.slots import Slots
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.types import FuncProto, Member, Ptr, Struct
 from pyebpf.btf.values import Codec, codec
-from pyebpf.errors import BtfError
+from pyebpf.errors import BtfError, LoadError, UnreferencedSymbolError
 from pyebpf.uapi.bpf import AttachType, MapType, ProgType
 
 __all__ = [
@@ -67,7 +68,8 @@ class ReferenceKind(enum.Enum):
     KSYM = "ksym"  # extern variable or function address of .ksyms
     KFUNC = "kfunc"  # call of a kernel function
     JUMP_TABLE = "jump table"  # ldimm64 of an address inside one of the program's jump tables
-    UNDEFINED = "undefined"  # a symbol nothing defines
+    UNDEFINED = "undefined"  # a symbol nothing defines: a named constant, if it is loaded
+    CONSTANT = "constant"  # a named constant whose value stands in the code already
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class Reference:
         kind: What the symbol stands for.
         symbol: The map's name (``MAP``, ``MAP_VALUE``), the table's, otherwise the extern's.
         offset: Bytes behind the start: of the map's value (``MAP_VALUE``), of the variable, of the
-            table. Of an arena's, behind the start of its globals.
+            table. Of an arena's, behind the start of its globals. Added to a named constant.
         weak: The symbol may be missing.
     """
 
@@ -312,12 +314,75 @@ class ProgramSpec:
         symbols = {slot: reference.symbol for slot, reference in self.references.items()}
         return decode_all(self.code, self.byteorder, symbols=symbols)
 
+    def rewrite_constant(self, name: str, value: int) -> None:
+        """Set a named constant: a symbol that nothing defines and that the code loads.
+
+        In C it is ``asm("%0 = LIMIT ll" : "=r"(limit))``. The verifier sees the value, so it can
+        leave out what the value rules out. It may be set again; lines of C stay as they are.
+
+        Args:
+            name: The symbol.
+            value: 64 bits, signed or not.
+
+        Raises:
+            UnreferencedSymbolError: The program does not use the symbol.
+            LoadError: It uses it as something else, such as a map or a function.
+            ValueError: The value takes more than 64 bits.
+        """
+        if not -(1 << 63) <= value < 1 << 64:
+            raise ValueError(f'constant "{name}" cannot be {value}: it has 64 bits')
+        slots = Slots(bytearray(self.code), self.byteorder)
+        found = self._uses(name, _CONSTANTS, "a constant")
+        for slot, reference in found.items():
+            if not slots.is_load_64(slot):
+                raise LoadError(name, f"{self._uses_text(name)} as a function (slot {slot})")
+            slots.set_immediate(slot, value + reference.offset)
+            slots.set_immediate(slot + 1, value + reference.offset >> 32)
+        self.code = bytes(slots.code)
+        for slot, reference in found.items():
+            self.references[slot] = replace(reference, kind=ReferenceKind.CONSTANT)
+
+    def rewrite_map(self, name: str, other: str) -> None:
+        """Make the program use another map in the place of *name*.
+
+        Args:
+            name: The map it refers to now.
+            other: The other one: of the collection's ``maps``, or of those that ``load`` is given
+                in ``map_replacements``.
+
+        Raises:
+            UnreferencedSymbolError: The program does not use the map.
+            LoadError: It uses something else of that name.
+        """
+        for slot, reference in self._uses(name, _MAPS, "a map").items():
+            self.references[slot] = replace(reference, symbol=other)
+
+    # The references to a symbol by slot; all must be of certain kinds.
+    def _uses(
+        self, name: str, kinds: frozenset[ReferenceKind], wanted: str
+    ) -> dict[int, Reference]:
+        found = {slot: each for slot, each in self.references.items() if each.symbol == name}
+        if not found:
+            raise UnreferencedSymbolError(name, f'program "{self.name}" does not use "{name}"')
+        for slot, reference in found.items():
+            if reference.kind not in kinds:
+                use = f"{self._uses_text(name)} as {reference.kind.value}"
+                raise LoadError(name, f"{use}, not {wanted} (slot {slot})")
+        return found
+
+    def _uses_text(self, name: str) -> str:
+        return f'program "{self.name}" uses "{name}"'
+
     def copy(self) -> ProgramSpec:
         """Return an independent copy; the immutable BTF is shared."""
         clone = copy.copy(self)
         clone.references = dict(self.references)
         clone.jump_tables = dict(self.jump_tables)
         return clone
+
+
+_CONSTANTS = frozenset({ReferenceKind.UNDEFINED, ReferenceKind.CONSTANT})
+_MAPS = frozenset({ReferenceKind.MAP, ReferenceKind.MAP_VALUE})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -408,6 +473,42 @@ class CollectionSpec:
     kernel_version: int = 0
     byteorder: ByteOrder = "little"
     name: str = ""
+
+    def rewrite_constant(self, name: str, value: int) -> None:
+        """Set a named constant in every program that uses it: `ProgramSpec.rewrite_constant`.
+
+        Raises:
+            UnreferencedSymbolError: No program uses the symbol.
+            LoadError: One uses it as something else; then none is changed.
+            ValueError: The value takes more than 64 bits.
+        """
+        self._rewrite(name, lambda program: program.rewrite_constant(name, value))
+
+    def rewrite_map(self, name: str, other: str) -> None:
+        """Make every program use another map in the place of *name*: `ProgramSpec.rewrite_map`.
+
+        The map itself stays; take it out of ``maps`` if nobody needs it any more.
+
+        Raises:
+            UnreferencedSymbolError: No program uses the map.
+            LoadError: One uses something else of that name; then none is changed.
+        """
+        self._rewrite(name, lambda program: program.rewrite_map(name, other))
+
+    def _rewrite(self, name: str, rewrite: Callable[[ProgramSpec], None]) -> None:
+        changed = {}
+        for key, program in self.programs.items():
+            copied = program.copy()
+            try:
+                rewrite(copied)
+            except UnreferencedSymbolError:
+                continue
+            changed[key] = copied
+        if not changed:
+            raise UnreferencedSymbolError(name, f'no program uses "{name}"')
+        for key, copied in changed.items():
+            program = self.programs[key]
+            program.code, program.references = copied.code, copied.references
 
     def copy(self) -> CollectionSpec:
         """Return an independent copy; the immutable BTF is shared."""

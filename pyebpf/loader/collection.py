@@ -219,8 +219,8 @@ def load(
         source: A path, the bytes of an object, a binary file, or a spec (which is left unchanged).
         pin_dir: Directory on a bpffs where maps with ``LIBBPF_PIN_BY_NAME`` are pinned, or found if
             they are pinned already; without it they are not pinned.
-        map_replacements: Maps to use instead of creating those of the same name; they stay the
-            caller's.
+        map_replacements: Maps to use instead of creating those of the same name, or ones that only
+            programs name (`ProgramSpec.rewrite_map`); they stay the caller's.
         kernel_btf: Types to relocate against instead of the running kernel's: a `Btf`, a path, or
             bytes.
         module_btf: Types of modules likewise, by the module's name; without it and with
@@ -264,8 +264,10 @@ def load(
                 owned=owned,
                 on_failure=on_failure,
             ).load(spec)
+            # Those that only programs know; nothing is declared of them that could be checked.
+            others = {name: each for name, each in replacements.items() if name not in spec.maps}
             environment = Environment(
-                maps=maps,
+                maps={**maps, **others},
                 starts=_starts(spec, maps),
                 externs=externs,
                 modules=modules,
@@ -283,7 +285,11 @@ def load(
         variables = _variables(spec, maps, environment.starts, owned)
         on_failure.pop_all()
         return Collection(
-            owned.pop_all(), name=spec.name, maps=maps, programs=programs, variables=variables
+            owned.pop_all(),
+            name=spec.name,
+            maps={**maps, **others},
+            programs=programs,
+            variables=variables,
         )
 
 
@@ -308,7 +314,8 @@ def _chosen(spec: CollectionSpec, plan: struct_ops.Plan) -> dict[str, ProgramSpe
 def _check(
     spec: CollectionSpec, chosen: Mapping[str, ProgramSpec], replacements: Mapping[str, object]
 ) -> None:
-    unknown = min(set(replacements) - set(spec.maps), default=None)
+    used = {each.symbol for program in chosen.values() for each in program.references.values()}
+    unknown = min(set(replacements) - set(spec.maps) - used, default=None)
     if unknown is not None:
         raise LoadError(unknown, f'map_replacements: the object has no map "{unknown}"')
     created = {
@@ -324,7 +331,7 @@ def _check(
         elif each.type != MapType.STRUCT_OPS:
             contents.check(each, maps=available, programs=chosen.keys())
     for name in replacements:
-        if spec.maps[name].type == MapType.STRUCT_OPS:
+        if name in spec.maps and spec.maps[name].type == MapType.STRUCT_OPS:
             raise LoadError(name, f'map_replacements: "{name}" is an implementation, not a map')
     for program in chosen.values():
         with naming(f'load program "{program.name}"'):

@@ -61,7 +61,11 @@ def check(spec: ProgramSpec, maps: Collection[str]) -> None:
     for slot, reference in spec.references.items():
         symbol, kind = reference.symbol, reference.kind
         if kind is ReferenceKind.UNDEFINED:
-            raise ExternError(symbol, f'symbol "{symbol}" (slot {slot}) is not defined anywhere')
+            raise ExternError(
+                symbol,
+                f'symbol "{symbol}" (slot {slot}) is not defined anywhere;'
+                " if it is a constant, set it with rewrite_constant()",
+            )
         if kind in (ReferenceKind.MAP, ReferenceKind.MAP_VALUE) and symbol not in maps:
             raise LoadError(spec.name, f'map "{symbol}" (slot {slot}) is not part of the load')
 
@@ -196,6 +200,8 @@ def _fill_in(
             reason = environment.externs.patch(code, slot, reference, environment.maps)
             if reason is not None:
                 missing[slot] = reason
+            continue
+        if reference.kind is ReferenceKind.CONSTANT:
             continue
         if reference.kind is ReferenceKind.JUMP_TABLE:
             load_64(code, slot, PSEUDO_MAP_VALUE, tables[symbol].fileno(), reference.offset)

@@ -23,7 +23,7 @@ RETURNS = {
     "globals": {"add_up": 1000 + 10 + 42 + 43 + 7 - 2 - 1 + 4 + ord("l")},
     "sections": {"usual": 1, "optional": 2},
 }
-REFUSED_AS_A_WHOLE = {"refused", "sections", "core_missing", "externs", "map_contents"}
+REFUSED_AS_A_WHOLE = {"refused", "sections", "core_missing", "externs", "map_contents", "constants"}
 # What this version does not load, and what old kernels do not know.
 REFUSED_AS_A_WHOLE |= {"arena", "exceptions", "isa_v4", "jump_tables", "struct_ops"}
 REFUSED_AS_A_WHOLE |= {"externs_kconfig", "externs_ksyms"}
