@@ -31,6 +31,9 @@ TYPE_CHECKING = False  # which type checkers know; typing itself takes 3 ms
 if TYPE_CHECKING:
     # For type checkers and editors only; what runs is __getattr__ below. No cycle hides here.
     from pyebpf import link as link
+    from pyebpf.abi import CollectionAbi as CollectionAbi
+    from pyebpf.abi import MapAbi as MapAbi
+    from pyebpf.abi import ProgramAbi as ProgramAbi
     from pyebpf.btf.btf import Btf as Btf
     from pyebpf.btf_object import BtfObject as BtfObject
     from pyebpf.btf_object import loaded_btfs as loaded_btfs
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from pyebpf.errors import ElfError as ElfError
     from pyebpf.errors import ExternError as ExternError
     from pyebpf.errors import FormatError as FormatError
+    from pyebpf.errors import IncompatibleError as IncompatibleError
     from pyebpf.errors import IterationAborted as IterationAborted
     from pyebpf.errors import KeyExistsError as KeyExistsError
     from pyebpf.errors import KeyNotFoundError as KeyNotFoundError
@@ -98,6 +102,9 @@ _HOMES = {
     "MapSpec": "pyebpf.spec",
     "ProgramSpec": "pyebpf.spec",
     "VariableSpec": "pyebpf.spec",
+    "MapAbi": "pyebpf.abi",
+    "ProgramAbi": "pyebpf.abi",
+    "CollectionAbi": "pyebpf.abi",
     "Section": "pyebpf.sections",
     "register_section": "pyebpf.sections",
     "unregister_section": "pyebpf.sections",
@@ -146,6 +153,7 @@ _HOMES = {
     "LoadError": "pyebpf.errors",
     "CoreRelocationError": "pyebpf.errors",
     "ExternError": "pyebpf.errors",
+    "IncompatibleError": "pyebpf.errors",
     "MapIncompatibleError": "pyebpf.errors",
     "UnreferencedSymbolError": "pyebpf.errors",
     "IterationAborted": "pyebpf.errors",

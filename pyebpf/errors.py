@@ -16,7 +16,9 @@ Everything the library raises about the kernel, an object file or a reader desce
     ├── FormatError                  .where            malformed ELF, BTF or assembler text
     │   └── ElfError · BtfError · AsmError
     ├── LoadError                    .name             this spec cannot be loaded here
-    │   └── CoreRelocationError · ExternError · MapIncompatibleError · UnreferencedSymbolError
+    │   ├── CoreRelocationError · ExternError · UnreferencedSymbolError
+    │   └── IncompatibleError                          what exists is not as expected
+    │       └── MapIncompatibleError
     ├── IterationAborted
     ├── ReaderTimeout(TimeoutError)
     └── ClosedError(ValueError)                        used after close
@@ -44,6 +46,7 @@ __all__ = [
     "ElfError",
     "ExternError",
     "FormatError",
+    "IncompatibleError",
     "IterationAborted",
     "KeyExistsError",
     "KeyNotFoundError",
@@ -299,8 +302,12 @@ class ExternError(LoadError):
     """An extern symbol cannot be resolved."""
 
 
-class MapIncompatibleError(LoadError):
-    """An existing map does not fit the spec that is to use it."""
+class IncompatibleError(LoadError):
+    """A map, program or collection is not as expected; the message lists every difference."""
+
+
+class MapIncompatibleError(IncompatibleError):
+    """An existing map does not fit the spec that is to use it, or is not as expected."""
 
 
 class UnreferencedSymbolError(LoadError):

@@ -20,6 +20,7 @@ ORDER = [
     ["btf"],
     ["sections"],
     ["spec"],
+    ["abi"],
     ["elf"],
     ["sys"],
     ["host"],

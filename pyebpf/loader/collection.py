@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from pyebpf import btf_object
+from pyebpf.abi import check_map
 from pyebpf.btf.externs import without_externs
 from pyebpf.elf import load_spec
 from pyebpf.errors import (
@@ -389,7 +390,7 @@ class _Maps:
         given = self._replacements.get(name)
         if given is not None:
             with naming(f'replace map "{name}"'):
-                maps.check_compatible(maps.as_loaded(spec), given.spec)
+                check_map(maps.as_loaded(spec), given.spec)
             return given
         fitted = self._plan.maps.get(name)
         if fitted is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pyebpf import features, pinning
+from pyebpf.abi import check_map
 from pyebpf.errors import (
     EbpfError,
     LoadError,
@@ -31,7 +32,7 @@ from pyebpf.spec import MapSpec, Pinning
 from pyebpf.sys.fd import FD
 from pyebpf.uapi.bpf import MapFlag, MapType
 
-__all__ = ["OF_MAPS", "as_loaded", "check", "check_compatible", "is_data", "load_map"]
+__all__ = ["OF_MAPS", "adopt", "as_loaded", "check", "is_data", "load_map"]
 
 #: Maps whose slots hold other maps.
 OF_MAPS = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS})
@@ -39,8 +40,6 @@ OF_MAPS = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS})
 # How often the loser of a race for a pin looks again.
 PIN_TRIES = 8
 _WITH_CONTENTS = frozenset({MapType.ARRAY, MapType.ARENA, MapType.STRUCT_OPS})
-# Of a descriptor rather than of the map: the kernel forgets them.
-ACCESS = MapFlag.RDONLY | MapFlag.WRONLY
 
 
 def check(spec: MapSpec) -> None:
@@ -189,7 +188,7 @@ def adopt(fd: FD, spec: MapSpec) -> Map[Any, Any]:
 
     Args:
         fd: Taken over, also on failure.
-        spec: Completed.
+        spec: Completed; the map's own from now on.
 
     Raises:
         MapIncompatibleError: It is no map, or not like the spec.
@@ -197,37 +196,13 @@ def adopt(fd: FD, spec: MapSpec) -> Map[Any, Any]:
     try:
         if pinning.kind_of(fd.fileno()) != "map":
             raise MapIncompatibleError(spec.name, "not a map")
-        check_compatible(spec, spec_of(fd.fileno()))
+        existing = spec_of(fd.fileno())
+        check_map(spec, existing)
+        spec.flags = existing.flags  # they need not agree in whether it can be memory-mapped
         return _class_of(spec)(fd, spec)
     except BaseException:
         fd.close()
         raise
-
-
-def check_compatible(spec: MapSpec, existing: MapSpec) -> None:
-    """Raise `MapIncompatibleError` unless a map like *existing* can stand in for *spec*.
-
-    Type, sizes, capacity and flags must agree; types are not compared, nor whether a data section
-    can be memory-mapped.
-    """
-    ignored = ACCESS
-    if spec.type in (MapType.DEVMAP, MapType.DEVMAP_HASH):
-        ignored |= MapFlag.RDONLY_PROG  # the kernel adds it by itself: dev_map_init_map()
-    if is_data(spec):
-        ignored |= MapFlag.MMAPABLE
-    pairs = [
-        ("type", spec.type, existing.type),
-        ("key size", spec.key_size, existing.key_size),
-        ("value size", spec.value_size, existing.value_size),
-        ("max_entries", spec.max_entries, existing.max_entries),
-        ("flags", MapFlag(spec.flags & ~ignored), MapFlag(existing.flags & ~ignored)),
-        ("map_extra", spec.map_extra, existing.map_extra),
-    ]
-    different = [
-        f"{what} is {found!s}, not {wanted!s}" for what, wanted, found in pairs if wanted != found
-    ]
-    if different:
-        raise MapIncompatibleError(spec.name, "; ".join(different))
 
 
 # Writes a data section's bytes and, for constants, takes away the right to change them.

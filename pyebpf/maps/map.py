@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from pyebpf.abi import MapAbi, check_map
 from pyebpf.btf.btf import Btf
 from pyebpf.errors import EbpfError, KeyNotFoundError, SyscallError, naming
 from pyebpf.handle import Handle
@@ -234,25 +235,47 @@ class Map(Handle, Generic[K, V]):
         cls,
         path: str | os.PathLike[str],
         *,
+        expect: MapSpec | MapAbi | None = None,
         read_only: bool = False,
         key: Codec | None = None,
         value: Codec | None = None,
     ) -> Map[Any, Any]:
         """Open the map pinned at *path*.
 
+        Args:
+            path: The pin.
+            expect: What it must be. A spec gives it its name and types, too.
+            read_only: Open it for reading only.
+            key: Codec of keys; by its types by default.
+            value: Codec of values likewise.
+
         Raises:
             SyscallError: ``ENOENT``, ``EACCES``, …
             ValueError: Something else is pinned there.
+            MapIncompatibleError: It is not as expected.
 
         Since Linux 4.4 (``read_only``: 4.15).
         """
         fd = cls._fd_at(path, OpenFlag.RDONLY if read_only else 0)
-        return cls._opened(fd, key, value)
+        with naming(f'map pinned at "{os.fspath(path)}"'):
+            return cls._opened(fd, key, value, expect)
 
     @classmethod
-    def _opened(cls, fd: FD, key: Codec | None, value: Codec | None) -> Map[Any, Any]:
+    def _opened(
+        cls,
+        fd: FD,
+        key: Codec | None,
+        value: Codec | None,
+        expect: MapSpec | MapAbi | None = None,
+    ) -> Map[Any, Any]:
         try:
             spec = spec_of(fd.fileno())
+            if isinstance(expect, MapSpec):
+                expect = completed(expect)
+            if expect is not None:
+                check_map(expect, spec)
+            if isinstance(expect, MapSpec):
+                spec, expect.flags = expect, spec.flags
         except BaseException:
             fd.close()
             raise

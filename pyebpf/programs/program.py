@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pyebpf.abi import ProgramAbi, check_program
 from pyebpf.asm.instruction import Instruction
 from pyebpf.errors import SyscallError, naming
 from pyebpf.handle import Handle
@@ -103,16 +104,34 @@ class Program(Handle):
         return cls._adopt(bpf.prog_get_fd_by_id(program_id))
 
     @classmethod
-    def from_pin(cls, path: str | os.PathLike[str]) -> Program:
+    def from_pin(
+        cls, path: str | os.PathLike[str], *, expect: ProgramSpec | ProgramAbi | None = None
+    ) -> Program:
         """Open the program pinned at *path*.
+
+        Args:
+            path: The pin.
+            expect: What it must be, as far as the kernel tells: its type. A spec becomes its own,
+                so that it attaches by its section's name.
 
         Raises:
             SyscallError: ``ENOENT``, ``EACCES``, …
             ValueError: Something else is pinned there.
+            IncompatibleError: It is not as expected.
 
         Since Linux 4.4.
         """
-        return cls._adopt(cls._fd_at(path))
+        program = cls._adopt(cls._fd_at(path))
+        try:
+            if expect is not None:
+                with naming(f'program pinned at "{os.fspath(path)}"'):
+                    check_program(expect, program)
+        except BaseException:
+            program.close()
+            raise
+        if isinstance(expect, ProgramSpec):
+            program.name, program.spec = expect.name, expect
+        return program
 
     @classmethod
     def _adopt(cls, fd: FD) -> Program:

@@ -268,6 +268,36 @@ def test_pinning_elsewhere_says_what_is_wrong(maps, tmp_path, bpffs):
     (bpffs / "new").rmdir()
 
 
+def test_a_pinned_map_is_checked_against_what_is_expected(bpffs):
+    """By an explicit expectation, or by a spec, which gives its name and types as well."""
+    spec = pyebpf.load_spec(built("globals")).maps[".data"]
+    with pyebpf.load(built("globals")) as bpf:
+        bpf.maps[".data"].pin(bpffs / "data")
+        opened = pyebpf.Map.from_pin(bpffs / "data", expect=pyebpf.MapAbi(type=MapType.ARRAY))
+        with opened, pyebpf.Map.from_pin(bpffs / "data", expect=spec) as typed:
+            assert (typed.name, typed.btf) == (".data", spec.btf)
+            assert typed.id == opened.id == bpf.maps[".data"].id
+            assert typed.flags == bpf.maps[".data"].flags
+    message = 'map pinned at ".*/data": key size is 4, not 8; max_entries is 1, not 7'
+    with pytest.raises(pyebpf.MapIncompatibleError, match=rf"^{message}$"):
+        pyebpf.Map.from_pin(bpffs / "data", expect=pyebpf.MapAbi(key_size=8, max_entries=7))
+    spec.max_entries = 7
+    with pytest.raises(pyebpf.MapIncompatibleError, match="max_entries is 1, not 7"):
+        pyebpf.Map.from_pin(bpffs / "data", expect=spec)
+    (bpffs / "data").unlink()
+
+
+def test_what_a_kind_leaves_to_the_loader_is_no_difference(bpffs):
+    """A perf event array has a slot for each CPU, whatever its spec says."""
+    spec = pyebpf.load_spec(built("count")).maps["perf_events"]
+    assert spec.max_entries == 0
+    with pyebpf.Map.from_spec(spec) as created:
+        created.pin(bpffs / "events")
+        with pyebpf.Map.from_pin(bpffs / "events", expect=spec) as opened:
+            assert opened.max_entries == created.max_entries > 0
+    (bpffs / "events").unlink()
+
+
 def test_pinning_by_name_shares_a_map_between_loads(bpffs):
     """The first load pins, the second reuses, an incompatible third is refused."""
     with pyebpf.load(built("maps"), pin_dir=bpffs) as first:

@@ -25,6 +25,7 @@ ERRORS = [
     errors.NotSupportedError("ring buffers", "5.8", "not here"),
     errors.ElfError("no sections", "offset 0x10"),
     errors.LoadError("counts", "a map"),
+    errors.IncompatibleError("count", "another type"),
     errors.MapIncompatibleError("counts", "another type"),
     errors.ReaderTimeout("no record"),
     errors.ClosedError("used after close"),

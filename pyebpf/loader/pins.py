@@ -1,0 +1,140 @@
+"""Where the parts of a collection are pinned, and how: all of them, or none.
+
+    directory/maps/counts          what `Collection.pin` makes; dots of names become underscores
+    directory/programs/count
+    directory/links/count
+    directory/counts               what a load with ``pin_dir`` and libbpf make: any kind
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pyebpf import pinning
+from pyebpf.errors import EbpfError, LoadError, SyscallError, naming
+from pyebpf.link.base import Link
+from pyebpf.maps.map import Map
+from pyebpf.programs.program import Program
+from pyebpf.sys.failures import failure
+
+__all__ = ["DIRECTORIES", "Pinnable", "file_name", "listed", "pin_all", "pin_or_undo"]
+
+Pinnable = Map[Any, Any] | Program | Link
+
+#: By what `pinning.kind_of` says.
+DIRECTORIES = {"map": "maps", "program": "programs", "link": "links"}
+
+
+def file_name(kind: str, name: str) -> str:
+    """Return the name of the pin of an object.
+
+    Raises:
+        LoadError: It would lead elsewhere: names come from objects, which may be anybody's.
+    """
+    if not name or "/" in name or "\0" in name:
+        raise LoadError(name, f'{kind} "{name}" cannot be pinned by this name')
+    # Dots mean something else on a bpffs; libbpf replaces them, too.
+    return name.replace(".", "_")
+
+
+def pin_all(
+    directory: str | os.PathLike[str],
+    maps: Mapping[str, Map[Any, Any]],
+    programs: Mapping[str, Program],
+    links: Mapping[str, Link],
+) -> None:
+    """Pin everything below a directory, which is made if only its last part is missing.
+
+    Raises:
+        LoadError: A name cannot be that of a pin.
+        SyscallError: What the kernel says; then nothing is pinned.
+    """
+    groups: dict[str, Mapping[str, Pinnable]] = {"map": maps, "program": programs, "link": links}
+    with contextlib.ExitStack() as undo:
+        _make(Path(directory), undo)
+        for kind, group in groups.items():
+            for name, each in group.items():
+                path = Path(directory, DIRECTORIES[kind], file_name(kind, name))
+                with naming(f'{kind} "{name}"'):
+                    pin_or_undo(each, path, undo)
+        undo.pop_all()
+
+
+def pin_or_undo(what: Pinnable, path: Path, undo: contextlib.ExitStack) -> None:
+    """Pin one object; *undo* receives what takes the pin and a directory made for it away again.
+
+    Raises:
+        SyscallError: What the kernel says.
+    """
+    _make(path.parent, undo)
+    # What is to be undone is known before it is done: Ctrl-C may come right after. But a pin that
+    # is there already, perhaps of this very object, is not ours to remove.
+    if not os.path.lexists(path):
+        undo.callback(_unpin, what, path)
+    what.pin(path)
+
+
+def _make(directory: Path, undo: contextlib.ExitStack) -> None:
+    if pinning.make_directory(directory):
+        undo.callback(_remove_directory, directory)
+
+
+# Takes away the pin of an object of ours, never one that somebody else has put there.
+def _unpin(what: Pinnable, path: Path) -> None:
+    if what.closed:
+        return
+    with contextlib.suppress(EbpfError, ValueError), type(what).from_pin(path) as pinned:
+        if pinned.id == what.id:
+            pinning.unpin(path, missing_ok=True)
+
+
+def _remove_directory(path: Path) -> None:
+    with contextlib.suppress(OSError):  # somebody else uses it meanwhile
+        path.rmdir()
+
+
+def listed(directory: str | os.PathLike[str]) -> list[Path]:
+    """Return the files right in a directory, sorted; none if it does not exist.
+
+    Names with dots are left out: the kernel's own, which are no pins of ours.
+
+    Raises:
+        SyscallError: What the system says, but for ``ENOENT``.
+    """
+    try:
+        with os.scandir(directory) as entries:
+            names = [each.name for each in entries if "." not in each.name and not each.is_dir()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise failure("opendir", error.errno, os.fspath(directory)) from None
+    return [Path(directory, name) for name in sorted(names)]
+
+
+def kind_at(path: Path) -> str:
+    """Return what is pinned at *path*: a key of `DIRECTORIES`, or ``""``.
+
+    Raises:
+        SyscallError: It cannot be opened.
+    """
+    with pinning.open_pin(path) as fd:
+        return pinning.kind_of(fd.fileno())
+
+
+def exists(path: Path) -> bool:
+    """Whether there is something at *path*.
+
+    Raises:
+        SyscallError: That cannot be told.
+    """
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise failure("lstat", error.errno, str(path)) from None
+    return True
