@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from pyebpf.link.xdp import XdpMode as XdpMode
     from pyebpf.loader.collection import Collection as Collection
     from pyebpf.loader.collection import load as load
+    from pyebpf.loader.pinned import load_pinned as load_pinned
     from pyebpf.loader.variables import Variable as Variable
     from pyebpf.maps.map import Map as Map
     from pyebpf.maps.map import loaded_maps as loaded_maps
@@ -110,6 +111,7 @@ _HOMES = {
     "unregister_section": "pyebpf.sections",
     "Btf": "pyebpf.btf.btf",
     "load": "pyebpf.loader.collection",
+    "load_pinned": "pyebpf.loader.pinned",
     "Collection": "pyebpf.loader.collection",
     "Variable": "pyebpf.loader.variables",
     "Map": "pyebpf.maps.map",

@@ -7,14 +7,17 @@ arena    | ... pages of programs and processes ... | globals |      where the ke
 from __future__ import annotations
 
 import mmap
+from collections.abc import Mapping
+from typing import Any
 
 from pyebpf import features
 from pyebpf.errors import LoadError
 from pyebpf.maps.arena import Arena
-from pyebpf.spec import MapSpec
+from pyebpf.maps.map import Map
+from pyebpf.spec import CollectionSpec, MapSpec
 from pyebpf.uapi.bpf import MapFlag
 
-__all__ = ["ArenaGlobals", "check", "globals_start", "place_globals"]
+__all__ = ["ArenaGlobals", "check", "globals_start", "place_globals", "starts"]
 
 
 def check(spec: MapSpec) -> None:
@@ -51,6 +54,21 @@ def globals_start(arena: Arena, size: int) -> int:
     if features.far_map_values.available():
         return arena.size - -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
     return 0
+
+
+def starts(spec: CollectionSpec, loaded: Mapping[str, Map[Any, Any]]) -> dict[str, int]:
+    """Return where the globals of each arena start in it, by its name.
+
+    Args:
+        spec: The collection.
+        loaded: Its maps by name.
+    """
+    found = {}
+    for name, each in loaded.items():
+        size = len(spec.maps[name].contents or b"")
+        if isinstance(each, Arena) and size:
+            found[name] = globals_start(each, size)
+    return found
 
 
 def place_globals(arena: Arena, contents: bytes | bytearray) -> None:

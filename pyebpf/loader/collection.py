@@ -39,14 +39,13 @@ from pyebpf.link import auto
 from pyebpf.link.base import Link
 from pyebpf.link.struct_ops import attach_struct_ops
 from pyebpf.loader import arena, contents, maps, struct_ops
-from pyebpf.loader.arena import ArenaGlobals
 from pyebpf.loader.core_types import CoreTypes, Types
 from pyebpf.loader.externs import Externs
 from pyebpf.loader.kconfig import Given
 from pyebpf.loader.named import Named
+from pyebpf.loader.pins import pin_all
 from pyebpf.loader.programs import Environment, check, load_program
-from pyebpf.loader.variables import SectionMemory, Variable
-from pyebpf.maps.arena import Arena
+from pyebpf.loader.variables import Variable, open_variables
 from pyebpf.maps.map import Map
 from pyebpf.maps.struct_ops import StructOps
 from pyebpf.programs.program import Program
@@ -143,6 +142,31 @@ class Collection:
         if not chosen:
             raise LoadError("", "no program's section name says where to attach it")
         return chosen
+
+    def pin(self, directory: str | os.PathLike[str], *, links: bool = True) -> None:
+        """Pin every map, program and link, so that they outlive this process: all, or nothing.
+
+        They land in ``maps``, ``programs`` and ``links`` below the directory, under their names
+        with dots replaced by underscores; `load_pinned` opens them again. What is pinned and
+        attached stays so when the collection is closed.
+
+        Args:
+            directory: On a bpffs; made (mode 0700) if only its last part is missing.
+            links: False leaves out what `attach` attached.
+
+        Raises:
+            LoadError: A name cannot be that of a pin.
+            NotSupportedError: An attachment is no ``bpf_link`` on this kernel.
+            SyscallError: ``EEXIST``, ``EPERM`` outside a bpffs, …
+
+        Since Linux 4.4 (links: 5.7).
+        """
+        with self._lock:
+            if self._closed:
+                raise ClosedError(f"pin {self!r}: used after close")
+            attached = self.links if links else {}
+            present = {name: each for name, each in attached.items() if not each.closed}
+            pin_all(directory, self.maps, self.programs, present)
 
     def reader(self, name: str, **options: Any) -> PerfReader[Any] | RingReader[Any]:  # noqa: ANN401
         """Read the events of a perf event array or ring buffer.
@@ -269,7 +293,7 @@ def load(
             others = {name: each for name, each in replacements.items() if name not in spec.maps}
             environment = Environment(
                 maps={**maps, **others},
-                starts=_starts(spec, maps),
+                starts=arena.starts(spec, maps),
                 externs=externs,
                 modules=modules,
                 interfaces=plan.targets,
@@ -283,7 +307,7 @@ def load(
                 for name, each in chosen.items()
             }
         _fill_with_programs(spec, plan, maps, programs)
-        variables = _variables(spec, maps, environment.starts, owned)
+        variables = open_variables(spec, maps, environment.starts, owned)
         on_failure.pop_all()
         return Collection(
             owned.pop_all(),
@@ -414,15 +438,6 @@ class _Maps:
         )
 
 
-def _starts(spec: CollectionSpec, loaded: Mapping[str, Map[Any, Any]]) -> dict[str, int]:
-    found = {}
-    for name, each in loaded.items():
-        size = len(spec.maps[name].contents or b"")
-        if isinstance(each, Arena) and size:
-            found[name] = arena.globals_start(each, size)
-    return found
-
-
 def _fill_with_programs(
     spec: CollectionSpec,
     plan: struct_ops.Plan,
@@ -436,29 +451,3 @@ def _fill_with_programs(
         elif isinstance(each, StructOps):
             fitted = plan.maps[name].functions
             each.bind([(place, programs[program]) for place, program in fitted])
-
-
-def _variables(
-    spec: CollectionSpec,
-    loaded: Mapping[str, Map[Any, Any]],
-    starts: Mapping[str, int],
-    owned: contextlib.ExitStack,
-) -> dict[str, Variable]:
-    names = {id(each): name for name, each in spec.maps.items()}
-    sections: dict[str, SectionMemory | ArenaGlobals] = {}
-    variables: dict[str, Variable] = {}
-    for name, each in spec.variables.items():
-        section = names.get(id(each.map))
-        if section is None or section not in loaded:
-            continue
-        if section not in sections:
-            memory = _memory(loaded[section], each.map, starts.get(section, 0))
-            sections[section] = owned.enter_context(contextlib.closing(memory))
-        variables[name] = Variable(each, sections[section])
-    return variables
-
-
-def _memory(section: Map[Any, Any], spec: MapSpec, start: int) -> SectionMemory | ArenaGlobals:
-    if isinstance(section, Arena):
-        return ArenaGlobals(section, start)
-    return SectionMemory(section, frozen=spec.frozen)

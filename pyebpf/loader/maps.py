@@ -16,7 +16,6 @@ from typing import Any
 from pyebpf import features, pinning
 from pyebpf.abi import check_map
 from pyebpf.errors import (
-    EbpfError,
     LoadError,
     MapIncompatibleError,
     NotSupportedError,
@@ -24,6 +23,7 @@ from pyebpf.errors import (
     naming,
 )
 from pyebpf.loader import arena, contents
+from pyebpf.loader.pins import file_name, pin_or_undo
 from pyebpf.maps.arena import Arena
 from pyebpf.maps.create import completed
 from pyebpf.maps.info import spec_of
@@ -91,14 +91,14 @@ def load_map(
     spec = as_loaded(spec)
     if spec.pinning is not Pinning.BY_NAME or pin_dir is None:
         return _created(spec, btf_fd, loaded, owned)
-    path = _pin_path(spec, pin_dir)
+    path = Path(pin_dir, file_name("map", spec.name))
     for last in (*[False] * (PIN_TRIES - 1), True):
         existing = _pinned(spec, path)
         if existing is not None:
             return owned.enter_context(existing)
         created = _created(spec, btf_fd, loaded, owned)
         try:
-            _pin(created, path, on_failure)
+            pin_or_undo(created, path, on_failure)
         except SyscallError as error:
             if error.errno != errno.EEXIST or last:
                 raise
@@ -140,35 +140,6 @@ def _created(
 
 def _class_of(spec: MapSpec) -> type[Map[Any, Any]]:
     return Arena if spec.type == MapType.ARENA else Map
-
-
-# Dots mean something else on a bpffs; libbpf replaces them, too.
-def _pin_path(spec: MapSpec, pin_dir: str | os.PathLike[str]) -> Path:
-    if not spec.name or "/" in spec.name:
-        raise LoadError(spec.name, f'map "{spec.name}" cannot be pinned by this name')
-    return Path(pin_dir, spec.name.replace(".", "_"))
-
-
-# What is to be undone is known before it is done: Ctrl-C may come right after.
-def _pin(created: Map[Any, Any], path: Path, on_failure: contextlib.ExitStack) -> None:
-    if pinning.make_directory(path.parent):
-        on_failure.callback(_remove_directory, path.parent)
-    on_failure.callback(_unpin, created, path)
-    created.pin(path)
-
-
-# Takes away the pin of a map of ours, never one that somebody else has put there.
-def _unpin(created: Map[Any, Any], path: Path) -> None:
-    if created.closed:
-        return
-    with contextlib.suppress(EbpfError, ValueError), Map.from_pin(path) as pinned:
-        if pinned.id == created.id:
-            pinning.unpin(path, missing_ok=True)
-
-
-def _remove_directory(path: Path) -> None:
-    with contextlib.suppress(OSError):  # somebody else uses it meanwhile
-        path.rmdir()
 
 
 # The map pinned at path, if there is one, with the spec's types.

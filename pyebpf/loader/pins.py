@@ -1,27 +1,28 @@
 """Where the parts of a collection are pinned, and how: all of them, or none.
 
-    directory/maps/counts          what `Collection.pin` makes; dots of names become underscores
-    directory/programs/count
-    directory/links/count
-    directory/counts               what a load with ``pin_dir`` and libbpf make: any kind
+directory/maps/counts          what `Collection.pin` makes; dots of names become underscores
+directory/programs/count
+directory/links/count
+directory/counts               what a load with ``pin_dir`` and libbpf make: any kind
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pyebpf import pinning
-from pyebpf.errors import EbpfError, LoadError, SyscallError, naming
+from pyebpf.errors import EbpfError, IncompatibleError, LoadError, naming
 from pyebpf.link.base import Link
 from pyebpf.maps.map import Map
 from pyebpf.programs.program import Program
 from pyebpf.sys.failures import failure
 
-__all__ = ["DIRECTORIES", "Pinnable", "file_name", "listed", "pin_all", "pin_or_undo"]
+__all__ = ["Pins", "file_name", "pin_all", "pin_or_undo"]
 
 Pinnable = Map[Any, Any] | Program | Link
 
@@ -97,44 +98,66 @@ def _remove_directory(path: Path) -> None:
         path.rmdir()
 
 
-def listed(directory: str | os.PathLike[str]) -> list[Path]:
-    """Return the files right in a directory, sorted; none if it does not exist.
+class Pins:
+    """The pins of one directory.
 
-    Names with dots are left out: the kernel's own, which are no pins of ours.
-
-    Raises:
-        SyscallError: What the system says, but for ``ENOENT``.
-    """
-    try:
-        with os.scandir(directory) as entries:
-            names = [each.name for each in entries if "." not in each.name and not each.is_dir()]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise failure("opendir", error.errno, os.fspath(directory)) from None
-    return [Path(directory, name) for name in sorted(names)]
-
-
-def kind_at(path: Path) -> str:
-    """Return what is pinned at *path*: a key of `DIRECTORIES`, or ``""``.
+    Args:
+        directory: Where they are.
 
     Raises:
-        SyscallError: It cannot be opened.
+        SyscallError: It cannot be read.
     """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self._directory = Path(directory)
+        self._flat = _files(self._directory)
+        self._nested = {
+            kind: _files(self._directory / name, missing_ok=True)
+            for kind, name in DIRECTORIES.items()
+        }
+        self._kinds: dict[str, str] = {}
+
+    def names(self, kind: str) -> list[str]:
+        """Return the names of all pins of a kind."""
+        flat = [name for name in self._flat if self._flat_kind(name) == kind]
+        return sorted({*self._nested[kind], *flat})
+
+    def find(self, kind: str, name: str) -> Path | None:
+        """Return the pin of an object, or ``None``.
+
+        Raises:
+            IncompatibleError: Something of another kind is pinned there.
+        """
+        file = file_name(kind, name)
+        path = self._directory / DIRECTORIES[kind] / file
+        if file in self._nested[kind]:
+            found = _kind_at(path)
+        elif file in self._flat:
+            path, found = self._directory / file, self._flat_kind(file)
+        else:
+            return None
+        if found != kind:
+            what = f"a {found}" if found else "no such object"
+            raise IncompatibleError(name, f"what is pinned at {path} is {what}")
+        return path
+
+    def _flat_kind(self, name: str) -> str:
+        if name not in self._kinds:
+            self._kinds[name] = _kind_at(self._directory / name)
+        return self._kinds[name]
+
+
+def _kind_at(path: Path) -> str:
     with pinning.open_pin(path) as fd:
         return pinning.kind_of(fd.fileno())
 
 
-def exists(path: Path) -> bool:
-    """Whether there is something at *path*.
-
-    Raises:
-        SyscallError: That cannot be told.
-    """
+# The names of files right in a directory. With dots they are the kernel's own, no pins of anybody.
+def _files(directory: Path, *, missing_ok: bool = False) -> list[str]:
     try:
-        path.lstat()
-    except FileNotFoundError:
-        return False
+        with os.scandir(directory) as entries:
+            return [each.name for each in entries if "." not in each.name and not each.is_dir()]
     except OSError as error:
-        raise failure("lstat", error.errno, str(path)) from None
-    return True
+        if missing_ok and error.errno == errno.ENOENT:
+            return []
+        raise failure("opendir", error.errno, str(directory)) from None

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from pyebpf.btf import values
 from pyebpf.errors import BtfError, ClosedError
+from pyebpf.loader.arena import ArenaGlobals
+from pyebpf.maps.arena import Arena
 from pyebpf.maps.map import Map
-from pyebpf.spec import VariableSpec
+from pyebpf.spec import CollectionSpec, MapSpec, VariableSpec
 from pyebpf.uapi.bpf import MapFlag
 
-__all__ = ["Memory", "SectionMemory", "Variable"]
+__all__ = ["Memory", "SectionMemory", "Variable", "open_variables"]
 
 
 class SectionMemory:
@@ -137,3 +141,37 @@ class Variable:
 
     def __repr__(self) -> str:
         return f"<Variable {self.name!r} of {self._memory.name}>"
+
+
+def open_variables(
+    spec: CollectionSpec,
+    loaded: Mapping[str, Map[Any, Any]],
+    starts: Mapping[str, int],
+    owned: contextlib.ExitStack,
+) -> dict[str, Variable]:
+    """Return the variables of a collection whose sections are loaded.
+
+    Args:
+        spec: Says where they are.
+        loaded: Maps by name.
+        starts: Where an arena's globals start in it, by its name.
+        owned: Receives their memory, to be unmapped in the end.
+    """
+    names = {id(each): name for name, each in spec.maps.items()}
+    sections: dict[str, SectionMemory | ArenaGlobals] = {}
+    variables: dict[str, Variable] = {}
+    for name, each in spec.variables.items():
+        section = names.get(id(each.map))
+        if section is None or section not in loaded:
+            continue
+        if section not in sections:
+            memory = _memory(loaded[section], each.map, starts.get(section, 0))
+            sections[section] = owned.enter_context(contextlib.closing(memory))
+        variables[name] = Variable(each, sections[section])
+    return variables
+
+
+def _memory(section: Map[Any, Any], spec: MapSpec, start: int) -> SectionMemory | ArenaGlobals:
+    if isinstance(section, Arena):
+        return ArenaGlobals(section, start)
+    return SectionMemory(section, frozen=spec.frozen)

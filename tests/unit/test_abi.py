@@ -101,7 +101,9 @@ def test_of_a_spec_zeros_count():
         text = f"{field.replace('_size', ' size')} is {getattr(hash_spec(), field)}, not 0"
         with pytest.raises(MapIncompatibleError, match=f"^{text}$"):
             check_map(hash_spec(**{field: 0}), hash_spec())
-    with pytest.raises(MapIncompatibleError, match=r"^flags is BPF_F_NO_PREALLOC, not 0; map_extra"):
+    with pytest.raises(
+        MapIncompatibleError, match=r"^flags is BPF_F_NO_PREALLOC, not 0; map_extra"
+    ):
         check_map(hash_spec(map_extra=1), hash_spec(flags=MapFlag.NO_PREALLOC))
 
 
