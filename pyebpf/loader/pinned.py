@@ -150,7 +150,8 @@ def _open_map(path: Path, expect: MapSpec | MapAbi | None) -> Map[Any, Any]:
     if expect.type == MapType.STRUCT_OPS:
         # The kernel's struct, not the object's: its sizes are other ones.
         return Map.from_pin(path, expect=MapAbi(type=expect.type))
-    return adopt(pinning.open_pin(path), as_loaded(expect))
+    wanted = as_loaded(expect)
+    return adopt(pinning.open_pin(path), wanted)
 
 
 def _open_program(path: Path, expect: ProgramSpec | ProgramAbi | None) -> Program:

@@ -10,6 +10,7 @@ import errno
 import gc
 import os
 import pathlib
+import shutil
 import socket
 import warnings
 from collections.abc import Callable, Iterator
@@ -171,6 +172,46 @@ def test_reusing_a_pinned_map_leaves_it_pinned(failure, bpffs):
         assert [each.name for each in bpffs.glob("pin*")] == ["pinned"]
     finally:
         (bpffs / "pinned").unlink()
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_pinning_a_collection_is_whole_or_nothing(failure, bpffs):
+    """Maps, programs and links: no pin and no directory of a call that fails is left."""
+    place = bpffs / "all"
+    with pyebpf.load(built("probes")) as bpf:
+        bpf.attach("on_raw_tracepoint")
+
+        def pin() -> None:
+            try:
+                bpf.pin(place)
+            except BaseException:
+                assert not place.exists(), list(place.rglob("*"))
+                raise
+            shutil.rmtree(place)
+
+        assert_harmless(FAILURES[failure], pin)
+
+
+@pytest.mark.parametrize("expected", [True, False])
+@pytest.mark.parametrize("failure", FAILURES)
+def test_opening_a_pinned_collection_is_whole_or_nothing(failure, expected, bpffs):
+    """With a spec and without; pins stay whatever happens."""
+    spec = pyebpf.load_spec(built("probes"))
+    place = bpffs / "all"
+    with pyebpf.load(spec) as bpf:
+        bpf.attach("on_raw_tracepoint")
+        bpf.pin(place)
+    before = sorted(place.rglob("*"))
+
+    def open_all() -> None:
+        with pyebpf.load_pinned(place, spec if expected else None) as again:
+            assert len(again.links) == 1
+
+    try:
+        assert_harmless(FAILURES[failure], open_all)
+        assert sorted(place.rglob("*")) == before
+    finally:
+        shutil.rmtree(place)
 
 
 @pytest.mark.parametrize("failure", FAILURES)
