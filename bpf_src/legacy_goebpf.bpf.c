@@ -1,4 +1,7 @@
-/* Maps in goebpf's layout: 40 bytes with pointers to an inner definition and to a path. Built without BTF. */
+/* Maps in goebpf's layout: 40 bytes with pointers to an inner definition and to a path. Built without BTF.
+ *
+ * Its names of sections, too: what stands before the slash says the type, in any case; the rest is for people.
+ */
 #include "bpf.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
@@ -44,4 +47,28 @@ int count(struct xdp_md *ctx)
 	if (value)
 		atomic_add(value, 1);
 	return XDP_PASS;
+}
+
+SEC("XDP/drop")
+int drop(struct xdp_md *ctx)
+{
+	return XDP_DROP;
+}
+
+SEC("socket_filter/half")
+int half(struct __sk_buff *skb)
+{
+	return skb->len / 2;
+}
+
+SEC("tc_cls/mark")
+int classify(struct __sk_buff *skb)
+{
+	return 1;
+}
+
+SEC("tc_act/mark")
+int act(struct __sk_buff *skb)
+{
+	return 2;
 }

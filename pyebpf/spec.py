@@ -122,7 +122,8 @@ class MapSpec:
         map_extra: Kind-specific (Linux 5.16).
         numa_node: Node to allocate on, or ``None``.
         pinning: Whether a load with a pin directory pins (or reuses) it by name.
-        pin_path: The pin a legacy definition asks for by its own path (goebpf), or ``""``.
+        pin_path: The pin a legacy definition asks for by its own path (goebpf), or ``""``. A load
+            with a pin directory pins (or reuses) it there, by the path's last part.
         key_type_id: The key's type in the object's BTF, 0 if only its size is known.
         value_type_id: The value's type likewise.
         btf: The object's BTF, or ``None``.

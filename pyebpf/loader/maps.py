@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pyebpf import features, pinning
@@ -89,9 +89,11 @@ def load_map(
         SyscallError: Anything the kernel says.
     """
     spec = as_loaded(spec)
-    if spec.pinning is not Pinning.BY_NAME or pin_dir is None:
+    asked = spec.pinning is Pinning.BY_NAME or bool(spec.pin_path)
+    if not asked or pin_dir is None:
         return _created(spec, btf_fd, loaded, owned)
-    path = Path(pin_dir, file_name("map", spec.name))
+    # A path of the object's own could lead anywhere; where pins go is the caller's to say.
+    path = Path(pin_dir, file_name("map", PurePosixPath(spec.pin_path).name or spec.name))
     for last in (*[False] * (PIN_TRIES - 1), True):
         existing = _pinned(spec, path)
         if existing is not None:

@@ -22,6 +22,7 @@ RETURNS = {
     "callbacks": {"loop": 4950},
     "globals": {"add_up": 1000 + 10 + 42 + 43 + 7 - 2 - 1 + 4 + ord("l")},
     "sections": {"usual": 1, "optional": 2},
+    "legacy_goebpf": {"count": 2, "drop": 1, "half": 25, "classify": 1, "act": 2},
 }
 REFUSED_AS_A_WHOLE = {"refused", "sections", "core_missing", "externs", "map_contents", "constants"}
 # What this version does not load, and what old kernels do not know.

@@ -235,3 +235,21 @@ def test_a_program_is_opened_as_its_spec_says(bpffs):
     with pytest.raises(pyebpf.IncompatibleError, match=message):
         pyebpf.Program.from_pin(bpffs / "program", expect=ProgramAbi(type=ProgType.XDP))
     (bpffs / "program").unlink()
+
+
+def test_goebpfs_paths_lead_into_the_pin_directory(bpffs):
+    """By their last part: names come from the object, which may be anybody's."""
+    spec = pyebpf.load_spec(built("legacy_goebpf"))
+    assert spec.maps["counts"].pin_path == "/sys/fs/bpf/counts"
+    before = files(bpffs)
+    with pyebpf.load(spec):
+        assert files(bpffs) == before
+    spec.maps["counts"].pin_path = "/elsewhere/my.counts"
+    with pyebpf.load(spec, pin_dir=bpffs) as bpf, pyebpf.load(spec, pin_dir=bpffs) as other:
+        assert bpf.maps["counts"].id == other.maps["counts"].id
+        bpf.programs["count"].run(PACKET)
+        other.programs["count"].run(PACKET)
+        assert (
+            int.from_bytes(bpf.maps["counts"][(1).to_bytes(4, spec.byteorder)], spec.byteorder) == 2
+        )
+    (bpffs / "my_counts").unlink()

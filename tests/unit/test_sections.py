@@ -143,6 +143,19 @@ def test_older_names_are_taken_where_libbpf_has_no_meaning_for_them(name, libbpf
     assert libbpf(name) is None
 
 
+@pytest.mark.parametrize("byteorder", ["little", "big"])
+def test_an_object_of_goebpfs_has_its_types(byteorder):
+    """As its section names say there."""
+    spec = load_spec(built("legacy_goebpf", byteorder))
+    assert {name: each.type for name, each in spec.programs.items()} == {
+        "count": ProgType.XDP,
+        "drop": ProgType.XDP,
+        "half": ProgType.SOCKET_FILTER,
+        "classify": ProgType.SCHED_CLS,
+        "act": ProgType.SCHED_ACT,
+    }
+
+
 @pytest.mark.parametrize(
     "name", ["", "mystery", "kprobes/x", "lsmx", "XDPs", "LSM/x", "raw", "?", ".text"]
 )
