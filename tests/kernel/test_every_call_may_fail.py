@@ -174,11 +174,18 @@ def test_reusing_a_pinned_map_leaves_it_pinned(failure, bpffs):
         (bpffs / "pinned").unlink()
 
 
+def _one_program() -> pyebpf.CollectionSpec:
+    spec = pyebpf.load_spec(built("probes"))
+    for each in spec.programs.values():
+        each.autoload = each.name == "on_raw_tracepoint"
+    return spec
+
+
 @pytest.mark.parametrize("failure", FAILURES)
 def test_pinning_a_collection_is_whole_or_nothing(failure, bpffs):
     """Maps, programs and links: no pin and no directory of a call that fails is left."""
     place = bpffs / "all"
-    with pyebpf.load(built("probes")) as bpf:
+    with pyebpf.load(_one_program()) as bpf:
         bpf.attach("on_raw_tracepoint")
 
         def pin() -> None:
@@ -196,7 +203,7 @@ def test_pinning_a_collection_is_whole_or_nothing(failure, bpffs):
 @pytest.mark.parametrize("failure", FAILURES)
 def test_opening_a_pinned_collection_is_whole_or_nothing(failure, expected, bpffs):
     """With a spec and without; pins stay whatever happens."""
-    spec = pyebpf.load_spec(built("probes"))
+    spec = _one_program()
     place = bpffs / "all"
     with pyebpf.load(spec) as bpf:
         bpf.attach("on_raw_tracepoint")
