@@ -148,7 +148,8 @@ def _read(path: Path, base: Btf | None = None) -> Btf:
             data = _mapped(file.fileno(), size)
             if not isinstance(data, mmap.mmap):
                 file.seek(0)
-                data = file.read(_MAX_SIZE)
+                # Python fetches room for all it is asked for before it reads.
+                data = file.read(size or _MAX_SIZE)
     try:
         return Btf.decode(data, base=base)
     except BtfError as error:
