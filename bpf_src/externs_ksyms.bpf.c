@@ -26,10 +26,27 @@ void bpf_no_such_function(struct task_struct *task) __ksym __attribute__((weak))
 void bpf_no_function_at_all(struct task_struct *task) __ksym;
 int bpf_task_from_pid(struct task_struct *task) __ksym;
 
-/* Those of nf_conntrack, which may be a module. */
-struct nf_conn;
-struct bpf_sock_tuple;
-struct bpf_ct_opts;
+/* Those of nf_conntrack, which may be a module. Structs that are only announced would be of another kind. */
+struct nf_conn {
+	unsigned long status;
+};
+
+struct bpf_sock_tuple {
+	__u8 bytes[12];
+};
+
+struct bpf_ct_opts {
+	__s32 netns_id;
+	__s32 error;
+	__u8 l4proto;
+	__u8 dir;
+	__u8 reserved[2];
+};
+
+/* Announced all the same. */
+struct cgroup;
+struct cgroup *bpf_cgroup_acquire(struct cgroup *cgroup) __ksym;
+
 struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *skb, struct bpf_sock_tuple *tuple, __u32 tuple_size,
 				  struct bpf_ct_opts *opts, __u32 opts_size) __ksym __attribute__((weak));
 void bpf_ct_release(struct nf_conn *conn) __ksym __attribute__((weak));
@@ -41,6 +58,7 @@ bool has_other = true;
 bool has_same;
 bool has_missing = true;
 bool has_lookup;
+int exited;
 
 SEC("socket")
 int missing(struct __sk_buff *skb)
@@ -85,8 +103,10 @@ int flavours(__u64 *ctx)
 		task = bpf_task_acquire___other((void *)ctx[0], 0);
 	else if (exists(bpf_task_acquire___same))
 		task = bpf_task_acquire___same((void *)ctx[0]);
-	if (task)
+	if (task) {
+		exited = task->pid;
 		bpf_task_release(task);
+	}
 	return 0;
 }
 
@@ -119,17 +139,24 @@ int other_prototype(__u64 *ctx)
 	return bpf_task_from_pid((void *)ctx[0]);
 }
 
+SEC("tp_btf/sched_process_exit")
+int announced(__u64 *ctx)
+{
+	bpf_cgroup_acquire((void *)ctx[0]);
+	return 0;
+}
+
 SEC("tc")
 int module_function(struct __sk_buff *skb)
 {
-	__u8 tuple[12] = {};
-	__u8 opts[16] = {};
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_ct_opts opts = {};
 	struct nf_conn *conn;
 
 	has_lookup = exists(bpf_skb_ct_lookup);
 	if (!exists(bpf_skb_ct_lookup) || !exists(bpf_ct_release))
 		return 0;
-	conn = bpf_skb_ct_lookup(skb, (void *)tuple, sizeof(tuple), (void *)opts, 12);
+	conn = bpf_skb_ct_lookup(skb, &tuple, sizeof(tuple), &opts, sizeof(opts));
 	if (conn)
 		bpf_ct_release(conn);
 	return 1;

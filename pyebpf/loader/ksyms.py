@@ -20,7 +20,7 @@ from pyebpf.btf.compat import types_compatible
 from pyebpf.btf.externs import KSYMS
 from pyebpf.btf.names import essential_name
 from pyebpf.btf.sections import entries_of
-from pyebpf.btf.types import Func, FuncProto, Var
+from pyebpf.btf.types import Func, FuncProto, Fwd, Ptr, Var
 from pyebpf.errors import BtfError, ExternError, NotSupportedError, naming
 from pyebpf.host import kallsyms
 from pyebpf.host.kernel_btf import kernel_btf
@@ -157,7 +157,7 @@ def _function(declared: Func, use: Use, local: Btf, modules: Modules) -> Resolve
             return Resolved(type_id=type_id, module=module)
         other = other or (
             f"declared as {_prototype(local, declared)},"
-            f" but {_owner(module)} has {_prototype(types, found)}"
+            f" but {_owner(module)} has {_prototype(types, found)}{_announced(local, declared)}"
         )
     if use.weak:
         return None
@@ -192,9 +192,27 @@ def _owner(module: ModuleBtf | None) -> str:
 
 
 def _prototype(types: Btf, function: Func) -> str:
-    prototype = types.type(function.type)
-    if not isinstance(prototype, FuncProto):
-        raise BtfError(f"{function.name}() has no prototype", f"type {function.type}")
+    prototype = _prototype_of(types, function)
     parameters = [types.describe(each.type) if each.type else "..." for each in prototype.params]
     returns = types.describe(prototype.return_type)
     return f"{returns} {function.name}({', '.join(parameters) or 'void'})"
+
+
+# A struct without its members is of another kind than the kernel's, though C writes them alike.
+def _announced(local: Btf, function: Func) -> str:
+    prototype = _prototype_of(local, function)
+    ids = [prototype.return_type, *(each.type for each in prototype.params)]
+    for type_id in ids:
+        found = local.type(local.strip(type_id))
+        while isinstance(found, Ptr):
+            found = local.type(local.strip(found.type))
+        if isinstance(found, Fwd):
+            return f" (the object announces {found.name}, but does not define it)"
+    return ""
+
+
+def _prototype_of(types: Btf, function: Func) -> FuncProto:
+    prototype = types.type(function.type)
+    if not isinstance(prototype, FuncProto):
+        raise BtfError(f"{function.name}() has no prototype", f"type {function.type}")
+    return prototype

@@ -47,6 +47,10 @@ INTERRUPTED = frozenset({errno.EAGAIN, errno.EINTR, errno.ENOMEM})
 HINTS = (
     ("cannot call GPL-restricted function", "the object's licence is not GPL compatible"),
     ("program of this type cannot use helper", "helper not allowed for this program type"),
+    (
+        "failed to find the address for kernel symbol",
+        "a kernel without CONFIG_KALLSYMS_ALL does not list its variables",
+    ),
 )
 
 

@@ -13,6 +13,9 @@ import shutil
 import subprocess
 import sys
 
+from pyebpf.elf import load_spec
+from pyebpf.spec import CollectionSpec
+
 ROOT = pathlib.Path(__file__).parents[2]
 SOURCES = ROOT / "bpf_src"
 DATA = ROOT / "tests" / "data"
@@ -35,6 +38,15 @@ def built(
 ) -> pathlib.Path:
     """Return the committed object of a program, or the one in another directory."""
     return directory / f"{name}.{'el' if byteorder == 'little' else 'eb'}.o"
+
+
+def only(name: str, *wanted: str) -> CollectionSpec:
+    """Return the spec of a committed object of which just these programs will be loaded."""
+    spec = load_spec(built(name))
+    assert set(wanted) <= set(spec.programs)
+    for program, each in spec.programs.items():
+        each.autoload = program in wanted
+    return spec
 
 
 def clang_versions() -> list[int]:

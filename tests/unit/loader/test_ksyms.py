@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import pathlib
 from collections.abc import Iterator
 
 import pytest
 
 from pyebpf.btf.btf import Btf
-from pyebpf.errors import ExternError, NotSupportedError, PrivilegeError
+from pyebpf.errors import ExternError, NotSupportedError
 from pyebpf.host.kernel_btf import kernel_btf
 from pyebpf.host.modules import Modules
 from pyebpf.loader.ksyms import Resolved, Use, resolve
 from pyebpf.sys import kernel
 from tests.support.btf_builder import SIGNED, BtfBuilder
+from tests.support.made_kernel import MadeKernel
 
 STRONG, WEAK = Use(weak=False, called=False), Use(weak=True, called=False)
 CALLED, MAYBE_CALLED = Use(weak=False, called=True), Use(weak=True, called=True)
@@ -27,21 +27,6 @@ ffffffff81000020 t twice
 ffffffff81000030 T alias
 ffffffff81000030 T alias
 """
-
-
-class Elsewhere(kernel.LinuxKernel):
-    """A kernel whose files are in a directory; it answers no call."""
-
-    def __init__(self, root: pathlib.Path) -> None:
-        super().__init__()
-        self._directory = str(root)
-
-    @property
-    def root(self) -> str:
-        return self._directory
-
-    def bpf(self, cmd: object, attr: object, *, common: object = None) -> int:
-        raise PrivilegeError(str(cmd), errno.EPERM)
 
 
 # Types 1 int, 2 struct task, 3 a pointer to it; then what each test adds.
@@ -82,7 +67,7 @@ def files(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
     (directory / "broken").write_bytes(b"nonsense")
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/kallsyms").write_text(KALLSYMS)
-    with kernel.use(Elsewhere(tmp_path)):
+    with kernel.use(MadeKernel(tmp_path)):
         yield tmp_path
 
 
@@ -91,6 +76,7 @@ def declared(kind: str, name: str, *types: int) -> Btf:
     builder = head()
     builder.add(10, "", 0)  # 4: const void
     builder.func_proto(0)  # 5
+    builder.ptr(builder.add(7, "task"))  # 7: to a struct that is only announced
     if kind == "var":
         symbol = builder.var(name, types[0], EXTERN)
     else:
@@ -177,6 +163,13 @@ def test_modules_have_what_the_kernel_has_not(files: pathlib.Path, kind: str) ->
             "ct_get",
             CALLED,
             r"declared as void ct_get\(void\), but module conntrack has int ct_get\(",
+        ),
+        (
+            declared("func", "release", 0, 7),
+            "release",
+            CALLED,
+            r"declared as void release\(struct task \*\), but the kernel has "
+            r"void release\(struct task \*\) \(the object announces task, but does not define it\)",
         ),
         (declared("var", "one", 0), "one", CALLED, "called, but not declared as a function"),
         (None, "acquire", CALLED, "called, but not declared as a function"),
