@@ -415,6 +415,9 @@ class _Maps:
         if given is not None:
             with naming(f'replace map "{name}"'):
                 check_map(maps.as_loaded(spec), given.spec)
+                if spec.type == MapType.ARENA and not isinstance(given, Arena):
+                    # Opened by id or pin: the same map, with its address and memory.
+                    return self._owned.enter_context(Arena.from_fd(given.fileno()))
             return given
         fitted = self._plan.maps.get(name)
         if fitted is not None:

@@ -2,13 +2,20 @@
 
 Pages of the range appear when a program allocates them or a process touches them. Programs keep
 pointers in it as the process sees them, so the range stands at one address in every process: the
-one the map was created with (``map_extra``), or the one its first process was given.
+one the map was created with (``map_extra``), or the one its first process was given. In a process
+it is mapped once, for all who own a descriptor of the map:
+
+    Arena ─┐
+    clone ─┼─▶ Mapping ─▶ munmap when the last owner and the last view are gone
+    loaded ┘
 """
 
 from __future__ import annotations
 
 import errno
 import mmap
+import threading
+import weakref
 
 from pyebpf.errors import ClosedError, SyscallError, naming
 from pyebpf.maps.codec import Codec
@@ -19,6 +26,11 @@ from pyebpf.sys.fd import FD
 from pyebpf.sys.mapping import Mapping
 
 __all__ = ["Arena"]
+
+# What this process has mapped, by kernel and map id; owners keep it, this finds it.
+_lock = threading.Lock()
+_known: weakref.WeakKeyDictionary[kernel.Kernel, weakref.WeakValueDictionary[int, Mapping]]
+_known = weakref.WeakKeyDictionary()
 
 
 class Arena(Map[bytes, bytes]):
@@ -63,8 +75,9 @@ class Arena(Map[bytes, bytes]):
             writable: Or read-only.
 
         Raises:
-            SyscallError: ``EEXIST`` if something of this process is at its address, ``EINVAL`` if
-                another process chose the address and did not say which.
+            SyscallError: ``EEXIST`` if something else of this process is at its address;
+                ``EINVAL`` if another process chose the address and ``map_extra`` does not say
+                which.
         """
         view = self._mapped().view()
         return view if writable else view.toreadonly()
@@ -73,20 +86,25 @@ class Arena(Map[bytes, bytes]):
         if self.closed:
             raise ClosedError(f"{self._label()} used after close")
         if self._mapping is None:
-            wanted = self.spec.map_extra
-            with naming(f'map the memory of map "{self.name}"'):
-                try:
-                    self._mapping = kernel.current().mapping(
-                        self.fileno(), self.size, address=wanted
-                    )
-                except SyscallError as error:
-                    if error.errno == errno.EEXIST:
-                        error.detail = f"something of this process is at {wanted:#x} already"
-                    raise
+            with _lock, naming(f'map the memory of map "{self.name}"'):
+                known = _known.setdefault(kernel.current(), weakref.WeakValueDictionary())
+                number = self.id
+                self._mapping = known.get(number) or self._map()
+                known[number] = self._mapping
         return self._mapping
+
+    def _map(self) -> Mapping:
+        wanted = self.spec.map_extra
+        try:
+            return kernel.current().mapping(self.fileno(), self.size, address=wanted)
+        except SyscallError as error:
+            if error.errno == errno.EEXIST:
+                error.detail = f"something of this process is at {wanted:#x} already"
+            elif error.errno == errno.EINVAL and not wanted:
+                error.detail = "it stands where another process chose; create it with map_extra"
+            raise
 
     def close(self) -> None:
         """Close the descriptor and let go of the memory, which lives on while views of it do."""
-        if self._mapping is not None:
-            self._mapping.close()
+        self._mapping = None
         super().close()

@@ -21,15 +21,24 @@ def fork() -> int:
 
 def outcome_as_nobody(action: Callable[[], object]) -> str:
     """Return ``"Class: message"`` of what *action* raises for user nobody, or ``"allowed"``."""
+
+    def as_nobody() -> str:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        action()
+        return "allowed"
+
+    return outcome(as_nobody)
+
+
+def outcome(action: Callable[[], object]) -> str:
+    """Return what *action* returns in a child, as text, or what it raises: ``"Class: message"``."""
     reader, writer = os.pipe()
     child = fork()
     if child == 0:
         try:
-            os.setgroups([])
-            os.setresgid(NOBODY, NOBODY, NOBODY)
-            os.setresuid(NOBODY, NOBODY, NOBODY)
-            action()
-            text = "allowed"
+            text = str(action())
         except BaseException as error:
             text = f"{type(error).__name__}: {error}"
         os.write(writer, text.encode())
