@@ -17,6 +17,21 @@ struct {
 	__array(values, struct inner);
 } outer SEC(".maps") = { .values = { [0] = &left, [2] = &right } };
 
+/* Returns what the inner map in the slot skb->mark holds, -1 if there is none. */
+SEC("socket")
+int look(struct __sk_buff *skb)
+{
+	__u32 slot = skb->mark, zero = 0;
+	__u32 *value;
+	void *inner;
+
+	inner = bpf_map_lookup_elem(&outer, &slot);
+	if (!inner)
+		return -1;
+	value = bpf_map_lookup_elem(inner, &zero);
+	return value ? *value : 0;
+}
+
 SEC("socket")
 int target(struct __sk_buff *skb)
 {

@@ -74,7 +74,7 @@ def _warn_of_pointers(spec: MapSpec) -> None:
         f'section "{spec.name}" holds the address of "{name}" at offset {offset:#x}{others};'
         " programs will find numbers without meaning there",
         RuntimeWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
 
 
