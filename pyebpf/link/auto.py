@@ -97,6 +97,7 @@ WAYS: dict[str, Callable[[Program], Link]] = {
     "fexit.s": attach_tracing,
     "fmod_ret": attach_tracing,
     "fmod_ret.s": attach_tracing,
+    "freplace": attach_tracing,
     "lsm": attach_tracing,
     "lsm.s": attach_tracing,
     "uprobe": _uprobe,

@@ -1,4 +1,4 @@
-"""BTF-typed hooks, whose target was chosen at load: tp_btf, fentry, fexit, fmod_ret, LSM."""
+"""BTF-typed hooks, their target chosen at load: tp_btf, fentry, fexit, fmod_ret, LSM, freplace."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["attach_tracing"]
 
 
 def attach_tracing(program: Program) -> Link:
-    """Attach *program* to the kernel function or tracepoint it was loaded for.
+    """Attach *program* to the function or tracepoint it was loaded for.
 
     Args:
-        program: Of type ``BPF_PROG_TYPE_TRACING`` or ``BPF_PROG_TYPE_LSM``; may be closed
-            afterwards.
+        program: Of type ``BPF_PROG_TYPE_TRACING``, ``BPF_PROG_TYPE_LSM`` or ``BPF_PROG_TYPE_EXT``
+            (which replaces a function of another program); may be closed afterwards.
 
     Returns:
         A link that detaches when closed.
@@ -24,7 +24,7 @@ def attach_tracing(program: Program) -> Link:
     Raises:
         SyscallError: ``EBUSY``, ``ENOTSUPP`` where the architecture has no trampolines, …
 
-    Since Linux 5.5.
+    Since Linux 5.5 (``BPF_PROG_TYPE_EXT``: 5.6).
     """
     name = program.spec.attach_to if program.spec is not None else program.name
     with naming(f'attach program "{program.name}" to {name}'):

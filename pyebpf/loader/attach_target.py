@@ -109,9 +109,11 @@ def _in_kernel(spec: ProgramSpec, prefix: str, kind: BtfKind, modules: Modules) 
             raise LoadError(spec.name, f"the kernel has {len(found)} of the name {name}")
         if found:
             return AttachTarget(found[0])
+    what = "function" if kind is BtfKind.FUNC else "type"
+    if owner == _KERNEL:
+        raise LoadError(spec.name, f"no {what} {name} in the types of the kernel")
     for module, type_id in modules.find(name, kind, module=owner or None):
         return AttachTarget(type_id, module_fd=module.fileno())
-    what = "function" if kind is BtfKind.FUNC else "type"
     where = f"module {owner}" if owner else "the kernel and its modules"
     raise LoadError(spec.name, f"no {what} {name} in the types of {where}{modules.remark()}")
 
