@@ -41,15 +41,19 @@ int loop(struct __sk_buff *skb)
 	return turns;
 }
 
-/* A jump of 32 bits. */
+/* Jumps of 32 bits, there and back: returns 3. */
 SEC("socket")
 int far(struct __sk_buff *skb)
 {
 	int result = 1;
 
-	asm volatile("gotol 1f\n"
-		     "%[result] = 2\n"
+	asm volatile("gotol 2f\n"
 		     "1:\n"
+		     "%[result] += 2\n"
+		     "goto 3f\n"
+		     "2:\n"
+		     "gotol 1b\n"
+		     "3:\n"
 		     : [result] "+r"(result));
 	return result;
 }
