@@ -21,7 +21,7 @@ import pyebpf
 from pyebpf import link
 from pyebpf.sys import kernel
 from pyebpf.uapi.bpf import Cmd
-from tests.support.programs import built
+from tests.support.programs import built, only
 
 # Those that return a descriptor.
 OPENING = {
@@ -38,7 +38,9 @@ OPENING = {
     Cmd.LINK_CREATE,
     Cmd.RAW_TRACEPOINT_OPEN,
 }
-CALLS = ("bpf", "perf_event_open", "ioctl", "mmap", "open", "setsockopt", "elements")
+# Those that return something to close.
+MAPPING = ("mmap", "mapping", "elements")
+CALLS = ("bpf", "perf_event_open", "ioctl", "open", "setsockopt", *MAPPING)
 
 
 class FailingOnce:
@@ -72,7 +74,7 @@ class FailingOnce:
             if self._afterwards:
                 result = value(*arguments, **options)
                 # As the real kernel does when a signal handler raises.
-                if name in ("mmap", "elements"):
+                if name in MAPPING:
                     result.close()
                 elif name in OPENING or (name == "bpf" and arguments[0] in OPENING):
                     os.close(result)
@@ -130,19 +132,34 @@ def assert_harmless(error: Callable[[str], BaseException], action: Callable[[], 
         assert descriptors() == before
 
 
-LOADED = ["globals", "callbacks", "count", "maps", "probes"]
+# Name of an object: the programs to load, if not all.
+LOADED: dict[str, tuple[str, ...]] = {
+    "globals": (),
+    "callbacks": (),
+    "count": (),
+    "maps": (),
+    "probes": (),
+    "externs": ("ksym", "kconfig"),
+    "externs_ksyms": ("weak", "guarded", "module_function"),
+    "arena": (),
+    "map_contents": (),
+    "struct_ops": (),
+    "jump_tables": (),
+}
+# Values that some systems do not keep.
+KCONFIG = {"CONFIG_BPF_SYSCALL": True}
 
 
 @pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.parametrize("name", LOADED)
 def test_a_load_is_whole_or_nothing(name, failure, bpffs):
     """Descriptors, pins and mappings of a load that fails at any call are given back."""
-    spec = pyebpf.load_spec(built(name))
+    spec = only(name, *LOADED[name]) if LOADED[name] else pyebpf.load_spec(built(name))
     pins = bpffs / "new"
 
     def load() -> None:
         try:
-            with pyebpf.load(spec, pin_dir=pins):
+            with pyebpf.load(spec, pin_dir=pins, kconfig=KCONFIG):
                 for pin in pins.glob("*"):
                     pin.unlink()
                 if pins.exists():
@@ -292,3 +309,37 @@ def test_opening_is_whole_or_nothing(failure, bpffs):
             finally:
                 for path in paths.values():
                     path.unlink()
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_registering_an_implementation_is_whole_or_nothing(failure):
+    """With a link and without: what could not be registered is not."""
+    spec = pyebpf.load_spec(built("struct_ops"))
+    available = pathlib.Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
+    with pyebpf.load(spec) as bpf:
+
+        def register() -> None:
+            try:
+                links = bpf.attach()
+            except BaseException:
+                assert bpf.links == {}
+                raise
+            for each in links.values():
+                each.close()
+            bpf.links.clear()
+
+        assert_harmless(FAILURES[failure], register)
+        assert "pyebpf" not in available.read_text()
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_an_arena_is_mapped_or_not(failure):
+    """Memory whose mapping failed can be mapped later; no range of addresses is lost."""
+    with pyebpf.load(built("arena")) as bpf:
+        arena = bpf.maps["arena"]
+
+        def clone() -> None:
+            with arena.clone() as other, other.memory() as memory:
+                assert len(memory) == len(arena.memory())
+
+        assert_harmless(FAILURES[failure], clone)
