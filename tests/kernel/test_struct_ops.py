@@ -251,3 +251,28 @@ def test_a_program_that_implements_nothing_is_refused(spec):
     spec.maps = {name: each for name, each in spec.maps.items() if name == ".bss"}
     with pytest.raises(pyebpf.LoadError, match="implements nothing"):
         pyebpf.load(spec)
+
+
+def test_a_clone_registers_the_same(spec):
+    """It knows the programs, too; once registered, neither needs to stay open."""
+    with pyebpf.load(only(spec, "plain")) as bpf:
+        with bpf.maps["plain"].clone() as clone:
+            assert clone.implementation == bpf.maps["plain"].implementation
+            attached = link.attach_struct_ops(clone)
+        with attached:
+            assert "pyebpf_plain" in known_controls()
+    assert "pyebpf_plain" not in known_controls()
+
+
+def test_what_is_closed_registers_nothing(spec):
+    """Neither the implementation, nor one whose programs are gone."""
+    with pyebpf.load(only(spec, "plain")) as bpf:
+        plain, clone = bpf.maps["plain"], bpf.maps["plain"].clone()
+    with clone:
+        with pytest.raises(pyebpf.ClosedError, match=r'program "on_\w+" used after close'):
+            clone.implementation  # noqa: B018
+        with pytest.raises(pyebpf.ClosedError, match=r'register implementation "plain": program "'):
+            link.attach_struct_ops(clone)
+    with pytest.raises(pyebpf.ClosedError, match='register implementation "plain"'):
+        link.attach_struct_ops(plain)
+    assert "pyebpf_plain" not in known_controls()
