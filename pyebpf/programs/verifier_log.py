@@ -25,6 +25,8 @@ COLUMN_BITS = 10
 
 # The verifier's closing statistics say nothing about why it refused.
 NOISE = re.compile(r"processed \d+ insns|verification time \d+|stack depth |peak_states ")
+# Linux 7.3 puts pages of advice behind the reason.
+ADVICE = re.compile(r"^Verification failed: ", re.MULTILINE)
 INSTRUCTION = re.compile(r"^(\d+): \([0-9a-f]{2}\) ", re.MULTILINE)
 # A register state or an indented continuation only makes sense with the line before it.
 NEEDS_PREVIOUS = re.compile(r"\t|R\d+[=_ ]|invalid bpf_context access")
@@ -43,7 +45,9 @@ def summary(log: str) -> tuple[str, int]:
         The text (``""`` if the log has none) and the number of lines not shown.
     """
     lines = [line for line in log.splitlines() if line.strip()]
-    useful = [line for line in lines if not NOISE.match(line)]
+    advice = ADVICE.search(log)
+    reason = (advice and log[: advice.start()].strip()) or log
+    useful = [line for line in reason.splitlines() if line.strip() and not NOISE.match(line)]
     if not useful:
         return "", len(lines)
     shown = [useful[-1]]

@@ -28,6 +28,27 @@ reg type unsupported for arg#0
 R1=inv(id=0)
 """
 
+ADVICE = """\
+0: R1=ctx() R10=fp0
+0: (95) exit
+R0 !read_ok
+
+Verification failed: Register Type Safety: Unreadable register
+
+Reason:
+  R0 does not contain a readable value on this path.
+
+At:
+  p
+  Instruction context:
+  >>> 0 | (95) exit
+
+Suggestion:
+  Initialize R0 on every path before this instruction.
+
+processed 1 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0
+"""
+
 
 @pytest.mark.parametrize(
     ("log", "text", "omitted"),
@@ -35,11 +56,20 @@ R1=inv(id=0)
         (NO_READ, "R2 !read_ok", 4),
         (STATE, "5: (61) r2 = *(u32 *)(r1 +80) invalid bpf_context access off=80 size=4", 1),
         (REGISTERS, "reg type unsupported for arg#0 R1=inv(id=0)", 1),
+        (ADVICE, "R0 !read_ok", 12),
         ("", "", 0),
         ("processed 0 insns\n\n", "", 1),
         ("one line", "one line", 0),
     ],
-    ids=["reason", "needs its instruction", "register state", "empty", "only noise", "one line"],
+    ids=[
+        "reason",
+        "needs its instruction",
+        "register state",
+        "advice",
+        "empty",
+        "only noise",
+        "one line",
+    ],
 )
 def test_the_summary_is_the_last_line_that_means_something(log, text, omitted):
     """Statistics and blank lines never hide the reason, and what is left out is counted."""
