@@ -231,7 +231,7 @@ def test_common_attributes_explain_a_refusal(
     action: Callable[[CommonAttr], FD], text: bytes
 ) -> None:
     """The 5-argument form brings a log; a kernel without it says NotSupportedError."""
-    log = bytearray(512)
+    log = bytearray(4096)
     common = CommonAttr(log_buf=log, log_size=len(log), log_level=1)
     with pytest.raises(SyscallError):
         action(common)
