@@ -31,6 +31,7 @@ from pyebpf.btf.types import (
     Fwd,
     Int,
     Modifier,
+    Opaque,
     Ptr,
     Type,
     TypeTag,
@@ -117,6 +118,15 @@ class Btf:
             data[slice(*header.strings)],
             data[slice(*header.layout)],
         )
+
+    @property
+    def layout(self) -> list[tuple[int, int]]:
+        """Bytes behind a type of each kind, and for each of its elements; empty if not told.
+
+        Split BTF without a layout area has its base's.
+        """
+        layout = decode.read_layout(self._data, self._header)
+        return self.base.layout if self.base is not None and not layout else layout
 
     @property
     def strings_length(self) -> int:
@@ -426,8 +436,7 @@ class Btf:
 
     def _index(self) -> Sequence[int]:
         if self._places is None:
-            layout = decode.read_layout(self._data, self._header)
-            places, names = decode.index(self._words, layout, self._first)
+            places, names = decode.index(self._words, self.layout, self._first)
             self._names = NameIndex(names)
             self._places = places
         return self._places
@@ -450,7 +459,9 @@ def _named(prefix: str) -> Callable[[Type], str]:
 
 
 _DESCRIBE: dict[int, Callable[[Type], str]] = {
-    Void.kind: lambda found: found.name or "void",
+    Void.kind: lambda found: (
+        f"kind {found.code} {found.name!r}" if isinstance(found, Opaque) else "void"
+    ),
     BtfKind.STRUCT: _named("struct"),
     BtfKind.UNION: _named("union"),
     BtfKind.ENUM: _named("enum"),

@@ -1,10 +1,10 @@
 r"""The wire format of BTF, read: header and index on arrival, single types when asked for.
 
-    | header                                | types           | strings        | layout      |
-    | u16 magic 0xEB9F (sets the byte order)| u32 name_off    | \0int\0pid\0…  | u8 info_sz  |
-    | u8 version 1, u8 flags, u32 hdr_len   | u32 info        |                | u8 elem_sz  |
-    | u32 type_off type_len str_off str_len | u32 size or type|                | u16 flags   |
-    | [u32 layout_off layout_len]  (2026)   | more, by kind   |                | one per kind|
+    | header                                | types           | [layout]    | strings        |
+    | u16 magic 0xEB9F (sets the byte order)| u32 name_off    | u8 info_sz  | \0int\0pid\0…  |
+    | u8 version 1, u8 flags, u32 hdr_len   | u32 info        | u8 elem_sz  |                |
+    | u32 type_off type_len str_off str_len | u32 size or type| u16 flags   |                |
+    | [u32 layout_off layout_len]  (2026)   | more, by kind   | one per kind|                |
 
 Offsets count from the end of the header. ``info`` is kind_flag << 31 | kind << 24 | vlen; kind has
 7 and vlen 24 bits in the widest form, and the bits beyond 5 and 16 are zero in the classic one, so

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Sequence
 
+from pyebpf.btf.btf import Btf
 from pyebpf.btf.decode import ByteOrder
 from pyebpf.btf.types import (
     Array,
@@ -34,13 +35,27 @@ from pyebpf.uapi.btf import BTF_MAGIC, BTF_VERSION
 __all__ = ["encode"]
 
 
-def encode(types: Sequence[Type], *, byteorder: ByteOrder = "little") -> bytes:
-    """Return a BTF blob of *types*; the first gets id 1.
+def encode(
+    types: Sequence[Type],
+    *,
+    byteorder: ByteOrder = "little",
+    base: Btf | None = None,
+    layout: Sequence[tuple[int, int]] = (),
+) -> bytes:
+    """Return a BTF blob of *types*; the first gets id 1, or the first after those of *base*.
+
+    Args:
+        types: In order of ids.
+        byteorder: Of the blob; that of *base*, if there is one.
+        base: What a split BTF continues; its byte order is used, its strings are not.
+        layout: As `Btf.layout` has it. With it the header is that of 2026 (Linux 7.1), which other
+            readers need for types of kinds they do not know (`pyebpf.btf.types.Opaque`).
 
     Raises:
         ValueError: A number does not fit its place in the format.
     """
-    strings = _Strings()
+    strings = _Strings(base.strings_length if base is not None else 0)
+    byteorder = base.byteorder if base is not None else byteorder
     order = "<" if byteorder == "little" else ">"
     body = bytearray()
     for number, one in enumerate(types, 1):
@@ -49,27 +64,39 @@ def encode(types: Sequence[Type], *, byteorder: ByteOrder = "little") -> bytes:
             body += struct.pack(f"{order}{len(words)}I", *words)
         except struct.error:
             raise ValueError(f"type {number} does not fit the format: {one!r}") from None
+    area = _layout_area(layout, order)
     header = struct.pack(
         order + "HBBIIIII",
-        *(BTF_MAGIC, BTF_VERSION, 0, 24),
-        *(0, len(body), len(body), len(strings.data)),
+        *(BTF_MAGIC, BTF_VERSION, 0, 32 if area else 24),
+        *(0, len(body), len(body) + len(area), len(strings.data)),
     )
-    return header + body + strings.data
+    if area:
+        header += struct.pack(order + "II", len(body), len(area))
+    return header + body + area + strings.data
+
+
+def _layout_area(layout: Sequence[tuple[int, int]], order: str) -> bytes:
+    try:
+        return b"".join(struct.pack(order + "BBH", *sizes, 0) for sizes in layout)
+    except struct.error:
+        raise ValueError(f"layout does not fit the format: {layout!r}") from None
 
 
 class _Strings:
     # The string area, each string once.
 
-    def __init__(self) -> None:
-        self.data = bytearray(b"\0")
+    def __init__(self, start: int) -> None:
+        # Split BTF has the base's empty string.
+        self.data = bytearray() if start else bytearray(b"\0")
         self._places = {"": 0}
+        self._start = start
 
     def add(self, text: str) -> int:
         place = self._places.get(text)
         if place is None:
             if "\0" in text:
                 raise ValueError(f"{text!r} has a zero byte")
-            place = self._places[text] = len(self.data)
+            place = self._places[text] = self._start + len(self.data)
             self.data += text.encode("utf-8", "surrogateescape") + b"\0"
         return place
 

@@ -13,8 +13,11 @@ lines of programs. Ids do not move, so nothing that refers to them changes:
     ENUM64          UNION of a placeholder            6.0
     "?" in a name   "_"                               6.9
     layout area     none                              7.1
+    later kinds     INT of one byte
 
-After libbpf's ``bpf_object__sanitize_btf``. A placeholder type and its name are added at the end.
+After libbpf's ``bpf_object__sanitize_btf``, which has no answer to kinds of later years: a kernel
+refuses those it does not know, whatever the layout area says. A placeholder type and its name are
+added at the end.
 """
 
 from __future__ import annotations
@@ -24,11 +27,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyebpf.btf.btf import Btf
+from pyebpf.btf.types import Opaque
 from pyebpf.uapi.btf import BTF_MAGIC, BTF_VERSION, BtfKind
 
 __all__ = ["BtfFeatures", "sanitize"]
 
 _PLACEHOLDER = b"enum64_placeholder\0"
+_LAST_KIND = BtfKind.ENUM64
 _BYTE = 8  # what follows an INT of one byte: 8 bits, no encoding
 
 
@@ -82,12 +87,15 @@ class _Sanitizer:
         types, strings, layout = btf.areas
         self._types, self._strings, self._layout = bytearray(types), bytearray(strings), layout
         self._placeholder = 0
+        # Bytes of the type area that are in the way, by where they start.
+        self._surplus: dict[int, int] = {}
         self._rules = self._choose()
 
     def run(self) -> bytes:
         start = self._btf.position(1) if len(self._btf) > 1 else 0
         for type_id in range(1, len(self._btf)):
-            rule = self._rules.get(self._btf.kind(type_id))
+            kind = self._btf.kind(type_id)
+            rule = self._rules.get(kind) if kind <= _LAST_KIND else self._unknown
             if rule is not None:
                 self._btf.type(type_id)  # finds a name outside the strings
                 rule(type_id, self._btf.position(type_id) - start)
@@ -133,6 +141,12 @@ class _Sanitizer:
         self._set(place + 8, 1)
         self._set(place + 12, _BYTE)
 
+    def _unknown(self, type_id: int, place: int) -> None:
+        # Whatever it is, it is longer or shorter than that.
+        found = self._btf.type(type_id)
+        assert isinstance(found, Opaque)  # as its kind says
+        self._surplus[place] = 12 + len(found.data) * 4
+
     def _section(self, _: int, place: int) -> None:
         # {type, offset, size} become {name, type, offset in bits}.
         self._rename(place, b".?")
@@ -171,22 +185,26 @@ class _Sanitizer:
         if self._placeholder:
             self._add_byte(len(self._strings))
             self._strings += _PLACEHOLDER
+        for place, length in reversed(self._surplus.items()):
+            self._types[place : place + length] = self._one_byte(0)
         keeps_layout = bool(self._layout) and self._features.layout
-        length = 32 if keeps_layout else 24
+        layout = self._layout if keeps_layout else b""
         types, strings = len(self._types), len(self._strings)
         header = struct.pack(
-            self._order + "HBBIIIII", BTF_MAGIC, BTF_VERSION, 0, length, 0, types, types, strings
+            self._order + "HBBIIIII",
+            *(BTF_MAGIC, BTF_VERSION, 0, 32 if keeps_layout else 24),
+            *(0, types, types + len(layout), strings),
         )
-        if not keeps_layout:
-            return header + self._types + self._strings
-        # The layout's words stay aligned.
-        padding = bytes(-strings % 4)
-        place = types + strings + len(padding)
-        header += struct.pack(self._order + "II", place, len(self._layout))
-        return header + self._types + self._strings + padding + self._layout
+        if keeps_layout:
+            # Between types and strings, or neither libbpf nor the kernel takes it.
+            header += struct.pack(self._order + "II", types, len(layout))
+        return header + self._types + layout + self._strings
 
     def _add_byte(self, name: int) -> None:
-        self._types += struct.pack(self._order + "4I", name, BtfKind.INT << 24, 1, _BYTE)
+        self._types += self._one_byte(name)
+
+    def _one_byte(self, name: int) -> bytes:
+        return struct.pack(self._order + "4I", name, BtfKind.INT << 24, 1, _BYTE)
 
     def _get(self, place: int) -> int:
         (word,) = struct.unpack_from(self._order + "I", self._types, place)

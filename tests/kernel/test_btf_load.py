@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import pytest
 
@@ -10,6 +11,7 @@ from pyebpf.btf import types as t
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.encode import encode
 from pyebpf.btf.sanitize import BtfFeatures, sanitize
+from pyebpf.btf_object import load
 from pyebpf.elf import load_spec
 from pyebpf.features.btf import btf_features
 from pyebpf.sys import bpf
@@ -46,6 +48,29 @@ def accepted(blob: bytes) -> None:
 def known(*lacking: str) -> BtfFeatures:
     """What this kernel knows, but for what a test takes away."""
     return dataclasses.replace(btf_features(), **dict.fromkeys(lacking, False))
+
+
+LAYOUT = [(0, 0), (4, 0), (0, 0), (12, 0), (0, 12), (0, 12), (0, 8), *[(0, 0)] * 6, (0, 8)]
+LAYOUT += [(4, 0), (0, 12), (0, 0), (4, 0), (0, 0), (0, 12)]
+
+
+def test_a_layout_area_stops_no_kernel() -> None:
+    """Those before Linux 7.1 get the types without it."""
+    load(Btf.decode(encode(TYPES, byteorder=sys.byteorder, layout=LAYOUT))).close()
+
+
+def test_kinds_no_kernel_knows_stop_none() -> None:
+    """They become something else; what refers to them stays valid."""
+    types = [
+        t.Int("int", 4, 1),
+        t.Opaque("new", 100, 100 << 24 | 1, 4, (1, 2)),
+        t.Ptr(2),
+        t.Struct("s", 16, (t.Member("a", 1, 0), t.Member("b", 2, 32), t.Member("p", 3, 64))),
+        t.Opaque("", 100, 100 << 24, 1, (1,)),
+        t.Typedef("alias", 5),
+    ]
+    layout = [*LAYOUT, *[(0, 0)] * 80, (4, 4)]
+    load(Btf.decode(encode(types, byteorder=sys.byteorder, layout=layout))).close()
 
 
 def test_the_kernel_takes_what_is_encoded() -> None:

@@ -109,9 +109,9 @@ class BtfBuilder:
         if layout is not None:
             header = max(header, 32)
             area = b"".join(struct.pack(f"{self.order}BBH", *sizes, 0) for sizes in layout)
-        fields = [0, len(self.types), len(self.types), len(self.strings)]
+        place = len(self.types)
+        fields = [0, place, place + len(area), len(self.strings)]
         packed = struct.pack(f"{self.order}HBBI4I", 0xEB9F, 1, 0, header, *fields)
         if header >= 32:
-            place = len(self.types) + len(self.strings)
             packed += struct.pack(f"{self.order}2I", place if area else 0, len(area))
-        return bytes(packed.ljust(header, b"\0") + self.types + self.strings + area + trailer)
+        return bytes(packed.ljust(header, b"\0") + self.types + area + self.strings + trailer)

@@ -70,6 +70,14 @@ def test_decoding_what_was_encoded_gives_the_same(given_types: list, byteorder: 
     assert [btf.type(number) for number in range(1, len(btf))] == given_types
 
 
+@given(st.lists(types, max_size=4), st.lists(types, max_size=4), st.sampled_from(["little", "big"]))
+def test_split_btf_comes_back_the_same(first: list, second: list, byteorder: str) -> None:
+    """Ids and string offsets go on where those of the base end."""
+    base = Btf.decode(encode(first, byteorder=byteorder))  # type: ignore[arg-type]
+    btf = Btf.decode(encode(second, base=base), base=base)
+    assert [btf.type(number) for number in range(1, len(btf))] == [*first, *second]
+
+
 def test_the_bytes_are_those_of_the_other_writer() -> None:
     """Two writers, one format."""
     builder = BtfBuilder()
