@@ -43,6 +43,7 @@ _ATTACH_TYPES = {
 
 
 def _try_program(kind: ProgType) -> bool:
+    log = bytearray(4096)
     attr = ProgLoad(
         prog_type=kind,
         insns=_RETURN_ZERO,
@@ -50,11 +51,15 @@ def _try_program(kind: ProgType) -> bool:
         license=_GPL,
         expected_attach_type=_ATTACH_TYPES.get(kind, 0),
         prog_flags=ProgFlag.SLEEPABLE if kind == ProgType.SYSCALL else 0,
+        log_level=1,
+        log_buf=log,
+        log_size=len(log),
     )
     if kind in (ProgType.TRACING, ProgType.LSM, ProgType.EXT, ProgType.STRUCT_OPS):
         # These need a target in the kernel's BTF; a wrong one is refused where the type exists.
         attr.attach_btf_id = 1
-    return accepted(lambda: bpf.prog_load(attr).close())
+    # EINVAL is also how the verifier refuses the wrong target; but then it says so.
+    return accepted(lambda: bpf.prog_load(attr).close()) or any(log)
 
 
 # r1 = address of the function two slots on; without type information no kernel takes it, but those

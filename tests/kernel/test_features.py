@@ -15,7 +15,7 @@ from tests.support import kernel
 # Beyond the release these depend on what the kernel was built with, or on a policy (see conftest).
 CONFIGURED_MAPS = {MapType.UNSPEC, MapType.XSKMAP, MapType.SOCKMAP, MapType.SOCKHASH}
 CONFIGURED_PROGRAMS = {ProgType.UNSPEC, ProgType.LIRC_MODE2}
-POLICED_PROGRAMS = {ProgType.TRACING, ProgType.LSM, ProgType.EXT}
+POLICED_PROGRAMS = {ProgType.LSM, ProgType.EXT}
 
 
 def expected(since: str | None) -> bool:
