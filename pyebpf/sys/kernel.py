@@ -34,6 +34,7 @@ import errno
 import fcntl
 import mmap
 import os
+import struct
 import sys
 from collections.abc import Iterator
 from typing import Protocol, TypeAlias
@@ -46,9 +47,10 @@ from pyebpf.sys.failures import failure
 from pyebpf.sys.libc import error_number, libc
 from pyebpf.sys.mapping import Mapping
 from pyebpf.sys.numbers import Numbers, numbers
-from pyebpf.uapi.attrs import CommonAttr
-from pyebpf.uapi.bpf import COMMON_ATTRS, Cmd
+from pyebpf.uapi.attrs import CommonAttr, ProgLoad
+from pyebpf.uapi.bpf import COMMON_ATTRS, Cmd, ProgType
 from pyebpf.uapi.cstruct import CStruct
+from pyebpf.uapi.helpers import FuncId
 
 __all__ = ["Attr", "Kernel", "LinuxKernel", "current", "use"]
 
@@ -289,7 +291,7 @@ class LinuxKernel:
     ) -> EbpfError:
         name = cmd.c_name
         if number == errno.EPERM or (number == errno.EACCES and cmd is not Cmd.PROG_LOAD):
-            return PrivilegeError(name, number, _privilege(cmd, number, attr))
+            return PrivilegeError(name, number, self._privilege(cmd, number, attr))
         if number == errno.ENOSYS:
             return NotSupportedError("bpf(2)", "3.18", "CONFIG_BPF_SYSCALL is not set")
         if number == errno.EINVAL:
@@ -306,13 +308,32 @@ class LinuxKernel:
             self._missing[cmd] = absence.lacks(self._call, cmd)
         return self._missing[cmd]
 
+    def _privilege(self, cmd: Cmd, number: int, attr: Attr) -> str:
+        if number == errno.EACCES and cmd in (Cmd.OBJ_PIN, Cmd.OBJ_GET):
+            return "the permissions of the pin or of a directory above it"
+        loading = cmd is Cmd.PROG_LOAD
+        return privileges.explain(
+            cmd,
+            program_type=getattr(attr, "prog_type", None) if loading else None,
+            attach_type=getattr(attr, "expected_attach_type", None) if loading else None,
+            map_type=getattr(attr, "map_type", None) if cmd is Cmd.MAP_CREATE else None,
+            charged=self._charges,
+            root=self.root,
+        )
 
-def _privilege(cmd: Cmd, number: int, attr: Attr) -> str:
-    if number == errno.EACCES and cmd in (Cmd.OBJ_PIN, Cmd.OBJ_GET):
-        return "the permissions of the pin or of a directory above it"
-    program_type = getattr(attr, "prog_type", None) if cmd is Cmd.PROG_LOAD else None
-    map_type = getattr(attr, "map_type", None) if cmd is Cmd.MAP_CREATE else None
-    return privileges.explain(cmd, program_type=program_type, map_type=map_type)
+    # Whether maps and programs are charged to RLIMIT_MEMLOCK. Asked by a program that only the
+    # kernels which do not can load: its helper, bpf_ktime_get_coarse_ns, is as old as that change.
+    def _charges(self) -> bool | None:
+        code = bytes([0x85, 0, 0, 0]) + struct.pack("=i", FuncId.ktime_get_coarse_ns)
+        code += bytes([0x95, 0, 0, 0, 0, 0, 0, 0])
+        attr = ProgLoad(prog_type=ProgType.SOCKET_FILTER, insns=code, insn_cnt=2, license=b"GPL\0")
+        memory = Memory()
+        buffer = memory.pack(attr)
+        value, number = self._call(Cmd.PROG_LOAD, buffer, (0, 0))
+        if value >= 0:
+            os.close(value)
+            return False
+        return True if number == errno.EINVAL else None
 
 
 _current: Kernel = LinuxKernel()

@@ -9,12 +9,14 @@ anything: whether something is allowed the kernel alone knows.
 from __future__ import annotations
 
 import os
+import re
 import resource
+from collections.abc import Callable
 from pathlib import Path
 
-from pyebpf.uapi.bpf import Cmd, MapType, ProgType
+from pyebpf.uapi.bpf import AttachType, Cmd, MapType, ProgType
 
-__all__ = ["CHARGED", "Capabilities", "explain", "explain_perf"]
+__all__ = ["CHARGED", "Capabilities", "explain", "explain_perf", "lockdown"]
 
 # Bits of CapEff, linux/capability.h.
 _BITS = {
@@ -76,7 +78,8 @@ _OTHER_REASONS = {
     Cmd.MAP_DELETE_BATCH: "the map is frozen or opened without write access",
     Cmd.OBJ_PIN: "the path is not on a bpf file system",
     Cmd.OBJ_GET: "the pin does not allow this kind of access",
-    Cmd.PROG_LOAD: "refused by a policy of this kernel before the verifier saw the program",
+    Cmd.PROG_LOAD: "the kernel gave no reason, and no capability is missing: a policy of this "
+    "kernel or machine",
     Cmd.PROG_ATTACH: "another program is attached there, or above it, that does not share",
     Cmd.LINK_CREATE: "another program is attached there, or above it, that does not share",
     Cmd.LINK_UPDATE: "the old program is not the one attached",
@@ -123,7 +126,9 @@ def explain(
     cmd: Cmd = Cmd.PROG_LOAD,
     *,
     program_type: int | None = None,
+    attach_type: int | None = None,
     map_type: int | None = None,
+    charged: Callable[[], bool | None] | None = None,
     root: str = "/",
 ) -> str:
     """Say in one phrase why a bpf command was refused with EPERM.
@@ -131,7 +136,10 @@ def explain(
     Args:
         cmd: The command.
         program_type: For ``BPF_PROG_LOAD``.
+        attach_type: For ``BPF_PROG_LOAD``, its ``expected_attach_type``.
         map_type: For ``BPF_MAP_CREATE``.
+        charged: Tells whether this kernel charges maps and programs to ``RLIMIT_MEMLOCK``;
+            ``None`` if that cannot be told.
         root: The directory that stands for ``/``.
     """
     missing = Capabilities(root).missing(*_needed(cmd, program_type, map_type))
@@ -146,11 +154,13 @@ def explain(
             "capabilities of a user namespace do not count: those of the initial one, or a BPF "
             "token (since Linux 6.9), are needed"
         )
-    elif cmd in CHARGED and (limit := _memory_limit()):
+    elif cmd in CHARGED and (limit := _memory_limit(charged)):
         reasons.append(limit)
     else:
         reasons.append(_OTHER_REASONS.get(cmd, "no capability is missing"))
-        mode = _lockdown(root)
+        if cmd is Cmd.PROG_LOAD and program_type is not None:
+            reasons[0] += f" may forbid {_kind(program_type, attach_type)}"
+        mode = lockdown(root)
         if mode and cmd is Cmd.PROG_LOAD:
             reasons.append(f"kernel lockdown is at {mode}")
     return "; ".join(reasons)
@@ -170,7 +180,7 @@ def explain_perf(*, root: str = "/") -> str:
         reasons.append("capabilities of a user namespace do not count here")
     else:
         reasons.append("no capability is missing")
-        mode = _lockdown(root)
+        mode = lockdown(root)
         if mode:
             reasons.append(f"kernel lockdown is at {mode}")
     return "; ".join(reasons)
@@ -196,21 +206,39 @@ def _needs(missing: list[str]) -> str:
     return f"needs {' and '.join(missing)} (or CAP_SYS_ADMIN)"
 
 
-# Linux 5.11 (commit 3ac1f01b43b6) stopped charging RLIMIT_MEMLOCK for maps and programs. The
-# release serves a message here, nothing is decided by it.
-def _memory_limit() -> str:
-    release = os.uname().release.split("-")[0].split(".")
-    try:
-        version = (int(release[0]), int(release[1]))
-    except (IndexError, ValueError):
-        return ""
+# What was refused, where the program type alone does not say: tracing of one kind may be allowed
+# and another not.
+def _kind(program_type: int, attach_type: int | None) -> str:
+    kind = str(ProgType(program_type))
+    if program_type in (ProgType.TRACING, ProgType.LSM) and attach_type is not None:
+        kind += f" with {AttachType(attach_type)}"
+    return kind
+
+
+# Linux 5.11 (commit 3ac1f01b43b6) stopped charging RLIMIT_MEMLOCK for maps and programs, and
+# distributions took that into older kernels. So the kernel is asked; where it cannot answer, being
+# out of memory to charge, its release must do.
+def _memory_limit(charged: Callable[[], bool | None] | None) -> str:
     soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    if version >= (5, 11) or soft == resource.RLIM_INFINITY:
+    if soft == resource.RLIM_INFINITY:
+        return ""
+    answer = charged() if charged is not None else None
+    if answer is False or (answer is None and not _old_enough(os.uname().release)):
         return ""
     return f"RLIMIT_MEMLOCK is {soft >> 10} KiB, to which this kernel charges maps and programs"
 
 
-def _lockdown(root: str) -> str:
+def _old_enough(release: str) -> bool:
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return found is not None and (int(found[1]), int(found[2])) < (5, 11)
+
+
+def lockdown(root: str = "/") -> str:
+    """Return the mode of kernel lockdown, or ``""`` if there is none.
+
+    Args:
+        root: The directory that stands for ``/``.
+    """
     for word in _text(root, "sys/kernel/security/lockdown").split():
         if word.startswith("[") and word != "[none]":
             return word.strip("[]")

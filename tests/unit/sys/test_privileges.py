@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import resource
 
 import pytest
 
 from pyebpf.sys import memlock, privileges
-from pyebpf.uapi.bpf import Cmd, MapType, ProgType
+from pyebpf.uapi.bpf import AttachType, Cmd, MapType, ProgType
 
 NONE, BPF, PERFMON, NET, ADMIN = 0, 1 << 39, 1 << 38, 1 << 12, 1 << 21
 ALL = (1 << 41) - 1
@@ -46,7 +47,12 @@ def grant(system: pathlib.Path, mask: int) -> str:
         (BPF | PERFMON | NET, Cmd.PROG_GET_FD_BY_ID, None, "needs CAP_SYS_ADMIN"),
         (BPF, Cmd.PROG_ATTACH, None, "needs CAP_NET_ADMIN"),
         (ALL, Cmd.OBJ_PIN, None, "not on a bpf file system"),
-        (ADMIN, Cmd.PROG_LOAD, ProgType.TRACING, "policy of this kernel"),
+        (
+            ADMIN,
+            Cmd.PROG_LOAD,
+            ProgType.TRACING,
+            "policy of this kernel or machine may forbid BPF_PR",
+        ),
         (ALL, Cmd.PROG_LOAD, ProgType.TRACING, "kernel lockdown is at integrity"),
     ],
 )
@@ -83,6 +89,49 @@ def test_perf_names_its_own_sysctl(system: pathlib.Path) -> None:
     assert "CAP_PERFMON" in text
     assert "kernel.perf_event_paranoid=3" in text
     assert "lockdown is at integrity" in privileges.explain_perf(root=grant(system, ALL))
+
+
+def test_what_was_tried_is_said_where_the_type_leaves_it_open(system: pathlib.Path) -> None:
+    """Tracing of one kind may be allowed, of another forbidden."""
+    text = privileges.explain(
+        program_type=ProgType.TRACING, attach_type=AttachType.TRACE_FENTRY, root=grant(system, ALL)
+    )
+    assert "may forbid BPF_PROG_TYPE_TRACING with BPF_TRACE_FENTRY" in text
+
+
+@pytest.mark.parametrize(
+    ("answer", "release", "blamed"),
+    [
+        (True, "6.12.1", True),
+        (False, "5.10.0-30-amd64", False),
+        (None, "5.10.0-30-amd64", True),
+        (None, "5.11.0", False),
+        (None, "unknown", False),
+    ],
+)
+def test_the_memory_limit_is_blamed_if_the_kernel_charges_to_it(
+    system: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: bool | None,
+    release: str,
+    blamed: bool,
+) -> None:
+    """The kernel's answer counts, its release only where it has none."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64 << 10, 64 << 10))
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "", release, "", "")))
+    text = privileges.explain(
+        program_type=ProgType.XDP, charged=lambda: answer, root=grant(system, ALL)
+    )
+    assert ("RLIMIT_MEMLOCK is 64 KiB" in text) == blamed
+
+
+def test_an_unlimited_process_is_not_told_of_the_limit(
+    system: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel is not even asked."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
+    text = privileges.explain(Cmd.MAP_CREATE, charged=pytest.fail, root=grant(system, ALL))
+    assert "RLIMIT_MEMLOCK" not in text
 
 
 def test_without_proc_nothing_wrong_is_said(tmp_path: pathlib.Path) -> None:
