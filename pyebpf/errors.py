@@ -10,7 +10,7 @@ Everything the library raises about the kernel, an object file or a reader desce
     │   ├── MapFullError                               E2BIG of a hash, ENOSPC of an LPM trie
     │   ├── KeyOutOfRangeError(KeyError)               E2BIG on an array index
     │   ├── PrivilegeError(PermissionError)            names the capability, sysctl or lockdown
-    │   ├── VerifierError            .log .source      the verifier refused the program
+    │   ├── VerifierError            .log .source      the verifier refused; says which line of C
     │   └── NetlinkError             .extack
     ├── NotSupportedError            .feature .since   the kernel lacks it
     ├── FormatError                  .where            malformed ELF, BTF or assembler text
@@ -33,7 +33,8 @@ from __future__ import annotations
 import contextlib
 import errno as errno_module
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 __all__ = [
@@ -69,8 +70,14 @@ __all__ = [
 # Kernel-internal errno (include/linux/errno.h) that leaks from bpf(2): map operations, trampolines
 # kfuncs. Neither libc nor Python knows it.
 ENOTSUPP = 524
-# Enough of the log's end to hold the refused instruction with the registers it saw.
+# Of a log that is not understood.
 EXPLAINED_LOG_LINES = 12
+EXPLAINED_LOG_SIZE = 12 << 10
+# Registers and stack slots that the refused instruction does not use.
+EXPLAINED_OTHERS = 16
+EXPLAINED_WIDTH = 100
+# Of every function, and never news.
+FRAME_POINTER = ("R10", "fp0")
 
 
 def errno_name(number: int) -> str:
@@ -191,6 +198,15 @@ class VerifierError(SyscallError):
         log: The verifier's log, whole as far as the kernel kept it, one string.
         source: The C line of the refused instruction, or ``None`` without line information.
         truncated: The kernel had more log than it could hand over.
+        nearby: Lines of the same function around *source*, in order, as far as they are known.
+        slot: The refused instruction's index in the program, in 8-byte units, or ``None`` if it is
+            not about one.
+        instruction: That instruction as the kernel writes it, or ``""``.
+        registers: What the verifier knew before it: ``{"R1": "ctx()", "fp-8": "mmmmmmmm"}``, as far
+            as the log says it; before Linux 5.18 it seldom does.
+        cause: What is wrong, in words, if it is one of the known causes, or ``""``.
+        notes: More that is known about it, such as where an unreleased reference was acquired.
+        help: What to do about the cause, or ``""``.
     """
 
     def __init__(
@@ -202,28 +218,90 @@ class VerifierError(SyscallError):
         log: str = "",
         source: SourceLine | None = None,
         truncated: bool = False,
+        nearby: tuple[SourceLine, ...] = (),
+        slot: int | None = None,
+        instruction: str = "",
+        registers: Mapping[str, str] | None = None,
+        cause: str = "",
+        notes: tuple[str, ...] = (),
+        help: str = "",  # noqa: A002 - what compilers call it
     ) -> None:
         super().__init__(cmd, errno, detail)
         self.log = log
         self.source = source
         self.truncated = truncated
+        self.nearby = nearby
+        self.slot = slot
+        self.instruction = instruction
+        self.registers = dict(registers or {})
+        self.cause = cause
+        self.notes = notes
+        self.help = help
 
     def explain(self) -> str:
-        """Show the refused line as a compiler would, then the end of the verifier's log.
+        """Show the refused line, its instruction and what was known there, as compilers do.
 
         Returns:
-            Several lines of text, without a newline at the end.
+            Several lines of text, without a newline at the end. The form may change; what programs
+            want to know is in the attributes.
         """
-        lines = [str(self)]
-        if self.source is not None:
-            file, number, column, text = self.source
-            lines.append(f"--> {file}:{number}:{column}")
-            code = text.expandtabs(8).rstrip()
-            # Tabs before the column widen what is printed, not what the compiler counted.
-            caret = " " * len(text[: max(column - 1, 0)].expandtabs(8)) + "^"
-            lines += [f"{number:6} | {code}", f"{'':6} | {caret}"]
-        tail = self.log.rstrip().splitlines()[-EXPLAINED_LOG_LINES:]
-        return "\n".join([*lines, *(f"  {line}" for line in tail)])
+        lines = [str(self), *self._source_lines(), *self._state_lines()]
+        if self.cause:
+            lines.append(f"note: {self.cause}")
+        lines += [f"note: {note}" for note in self.notes]
+        if self.truncated:
+            lines.append("note: the kernel had more log than it could hand over")
+        if self.help:
+            lines.append(f"help: {self.help}")
+        if not self.instruction and not self.cause:
+            tail = self.log.rstrip()[-EXPLAINED_LOG_SIZE:].splitlines()
+            lines += [f"  {line}" for line in tail[-EXPLAINED_LOG_LINES:]]
+        return "\n".join(lines)
+
+    def _source_lines(self) -> list[str]:
+        if self.source is None:
+            return []
+        file, number, column, text = self.source
+        place = f"{file}:{number}:{column}" if column else f"{file}:{number}"
+        lines = [f"--> {place}"]
+        for each in sorted([*self.nearby, self.source], key=lambda line: line.line):
+            lines.append(f"{each.line:6} | {each.text.expandtabs(8).rstrip()}")
+            if each is self.source and column:
+                # Tabs before the column widen what is printed, not what the compiler counted.
+                caret = " " * len(text[: column - 1].expandtabs(8)) + "^"
+                lines.append(f"{'':6} | {caret}")
+        return lines
+
+    # First what the instruction reads and the reason is about, then the rest on few lines.
+    def _state_lines(self) -> list[str]:
+        if not self.instruction:
+            return []
+        read = re.sub(r"^[rw]\d+ = ", "", self.instruction)
+        used = {f"R{number}" for number in re.findall(r"\b[Rrw](\d+)\b", f"{read} {self.detail}")}
+        if read.startswith("call "):
+            used |= {"R1", "R2", "R3", "R4", "R5"}
+        elif read == "exit":
+            used.add("R0")
+        known = [each for each in self.registers.items() if each != FRAME_POINTER]
+        first = [f"{name:>6} = {value}" for name, value in known if name in used]
+        others = [f"{name}={value}" for name, value in known if name not in used]
+        if len(others) > EXPLAINED_OTHERS:
+            others[EXPLAINED_OTHERS:] = [f"and {len(others) - EXPLAINED_OTHERS} more"]
+        return [
+            f"instruction {self.slot}: {self.instruction}",
+            *first,
+            *_wrapped("others:", others),
+        ]
+
+
+def _wrapped(title: str, words: list[str]) -> list[str]:
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + len(word) < EXPLAINED_WIDTH:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"{'' if lines else title:{len(title)}} {word}")
+    return lines
 
 
 class NetlinkError(SyscallError):
