@@ -8,7 +8,7 @@
 
 The probes offer the smallest program, ``r0 = 0; exit``, with less and less of what was asked for,
 until the kernel gets as far as looking at it: what was left out last is what it does not know.
-Linux 7.2 and newer can be asked in words.
+The log that Linux 7.2 has for all commands says nothing about these.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pyebpf.host import privileges
 from pyebpf.programs.request import LoadRequest
 from pyebpf.sections import SECTIONS
 from pyebpf.sys import bpf, kernel
-from pyebpf.uapi.attrs import CommonAttr, ProgLoad
+from pyebpf.uapi.attrs import ProgLoad
 from pyebpf.uapi.bpf import AttachType, ProgFlag, ProgType
 
 __all__ = ["explain"]
@@ -52,9 +52,6 @@ def explain(request: LoadRequest, error: SyscallError) -> EbpfError:
     program_type = ProgType(attr.prog_type)
     if isinstance(error, PrivilegeError) or error.detail:
         return error
-    said = _common_log(attr)
-    if said:
-        return SyscallError(error.cmd, number or 0, said)
     if number == errno.EACCES:
         reason = privileges.explain(program_type=program_type, root=kernel.current().root)
         return PrivilegeError(error.cmd, errno.EACCES, reason)
@@ -95,18 +92,6 @@ def _size(count: int) -> str:
     return ""
 
 
-# What Linux 7.2 and newer say in the log of the call itself, which is not the verifier's.
-def _common_log(attr: ProgLoad) -> str:
-    log = bytearray(4096)
-    common = CommonAttr(log_buf=log, log_size=len(log), log_level=1)
-    try:
-        bpf.prog_load(attr, common=common).close()
-    except EbpfError:
-        text = log.partition(b"\0")[0].decode(errors="replace")
-        return "; ".join(line.strip().rstrip(".") for line in text.splitlines() if line.strip())
-    return ""
-
-
 # --- probes ------------------------------------------------------------------------------------
 
 
@@ -130,7 +115,8 @@ def _looked_at(attr: ProgLoad, *, attach_type: int, flags: int) -> bool:
     try:
         bpf.prog_load(probe).close()
     except EbpfError as error:
-        return any(log) or not (isinstance(error, SyscallError) and error.errno == errno.EINVAL)
+        number = error.errno if isinstance(error, SyscallError) else errno.EINVAL
+        return any(log) or number not in (errno.EINVAL, errno.EPERM)
     return True
 
 
@@ -150,19 +136,29 @@ def _unknown_flags(attr: ProgLoad) -> NotSupportedError | None:
 def _unknown_attach_type(attr: ProgLoad) -> NotSupportedError | None:
     kind, attach_type = ProgType(attr.prog_type), AttachType(attr.expected_attach_type)
     known = any(row.type == kind and row.attach_type == attach_type for row in SECTIONS)
-    if not known or _looked_at(attr, attach_type=attach_type, flags=attr.prog_flags):
+    if not known or _attach_type_instead(attr) is None:
         return None
     return NotSupportedError(f"{attach_type} of {kind}", attach_type.since)
 
 
 def _attach_type(attr: ProgLoad) -> str:
     kind, attach_type = ProgType(attr.prog_type), AttachType(attr.expected_attach_type)
-    if _looked_at(attr, attach_type=attach_type, flags=attr.prog_flags):
+    other = _attach_type_instead(attr)
+    if other is None:
         return ""
-    choices = [row.attach_type for row in SECTIONS if row.type == kind and row.attach_type]
-    if not choices:
-        return ""
-    wanted = f"such as {choices[0]}" if len(choices) > 1 else f"{choices[0]}"
     if attach_type == 0:
-        return f"{kind} needs an expected_attach_type, {wanted}"
-    return f"{attach_type} is no expected_attach_type of {kind} to this kernel, {wanted} is"
+        return f"{kind} needs an expected_attach_type, such as {other}"
+    wanted = f", {other} is" if other else ""
+    return f"{attach_type} is no expected_attach_type of {kind} to this kernel{wanted}"
+
+
+# An attach type that the kernel takes where it did not take the one asked for: so it is that one.
+def _attach_type_instead(attr: ProgLoad) -> AttachType | None:
+    asked = attr.expected_attach_type
+    if _looked_at(attr, attach_type=asked, flags=attr.prog_flags):
+        return None
+    rows = (row.attach_type for row in SECTIONS if row.type == attr.prog_type)
+    for other in [*filter(None, rows), AttachType(0)]:
+        if other != asked and _looked_at(attr, attach_type=other, flags=attr.prog_flags):
+            return other
+    return None

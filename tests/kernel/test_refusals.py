@@ -45,7 +45,8 @@ def refusal_of(
         prog_type=kind, license=b"GPL\0", prog_flags=flags, expected_attach_type=attach_type
     )
     try:
-        fd, _ = load(LoadRequest(attr=attr, code=code))
+        # With a log at once: the verifier takes its time for some of these.
+        fd, _ = load(LoadRequest(attr=attr, code=code, log_level=1))
     except pyebpf.EbpfError as error:
         return error
     fd.close()
@@ -178,6 +179,16 @@ def test_an_attach_type_that_is_needed_is_asked_for():
     assert "BPF_PROG_TYPE_CGROUP_SOCK_ADDR needs an expected_attach_type, such as" in str(error)
     error = refusal_of(RETURN_ZERO, ProgType.CGROUP_SOCK_ADDR, attach_type=AttachType.SK_LOOKUP)
     assert "BPF_SK_LOOKUP is no expected_attach_type of BPF_PROG_TYPE_CGROUP_SOCK" in str(error)
+
+
+def test_a_wrong_descriptor_is_not_blamed_on_the_attach_type():
+    """What is said is what a probe has shown; nothing, where several things may be wrong."""
+    attr = ProgLoad(
+        prog_type=ProgType.TRACING, license=b"GPL\0", attach_btf_id=1, attach_btf_obj_fd=9999
+    )
+    with pytest.raises(pyebpf.SyscallError) as caught:
+        load(LoadRequest(attr=attr, code=RETURN_ZERO))
+    assert "expected_attach_type" not in str(caught.value)
 
 
 @pytest.mark.parametrize("flag", [1 << 20, ProgFlag.XDP_HAS_FRAGS | 1 << 20])
