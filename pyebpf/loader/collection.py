@@ -46,6 +46,7 @@ from pyebpf.loader.named import Named
 from pyebpf.loader.pins import pin_all
 from pyebpf.loader.programs import Environment, check, load_program
 from pyebpf.loader.variables import Variable, open_variables
+from pyebpf.maps.arena import Arena
 from pyebpf.maps.map import Map
 from pyebpf.maps.struct_ops import StructOps
 from pyebpf.programs.program import Program

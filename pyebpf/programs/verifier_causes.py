@@ -76,6 +76,10 @@ CAUSES = (
         r"|Cannot (?:replace|attach)|cannot attach|not attachable",
         "the kernel does not let programs of this kind be attached there",
     ),
+    Cause(
+        r"failed to find the address for kernel symbol",
+        "a kernel without CONFIG_KALLSYMS_ALL does not list its variables",
+    ),
     # Size and time.
     Cause(
         r"BPF program is too large\. Processed (\d+) insn",

@@ -14,6 +14,7 @@ SAID = {
     "program of this type cannot use helper bpf_override_return#58": "bpf_override_return",
     "calling kernel function tcp_cong_avoid_ai is not allowed": "kernel function not allowed .*_ai",
     "kernel btf_id 5 is not a function": "unknown kernel function",
+    "ldimm64 failed to find the address for kernel symbol 'runqueues'.": "CONFIG_KALLSYMS_ALL",
     "helper call might sleep in a non-sleepable prog": "may sleep",
     "sleepable helper bpf_copy_from_user#148 in non-sleepable prog": "may sleep",
     "Program of this type cannot be sleepable": "BPF_F_SLEEPABLE",
