@@ -27,7 +27,7 @@ from pyebpf.btf.compat import same_kind
 from pyebpf.btf.decode import ByteOrder
 from pyebpf.btf.names import essential_name
 from pyebpf.btf.patch import POISON, Change, Patcher
-from pyebpf.btf.types import Composite, Enumeration, Int, Ptr
+from pyebpf.btf.types import Array, Composite, Enumeration, Int, Ptr
 from pyebpf.errors import BtfError, naming
 from pyebpf.uapi.btf import CoreReloKind
 
@@ -88,7 +88,8 @@ class Answer(NamedTuple):
     Attributes:
         value: The number; ``None`` if there is none.
         exact: Whether compilers agree about it.
-        width: Bytes of an ordinary field whose offset it is, else 0.
+        width: Bytes that a load of an ordinary field whose offset it is reads, else 0; of an
+            array, those of one element.
         kind: What such a field is, as far as its width may change: ``"pointer"``, ``"unsigned"``,
             or ``""``.
     """
@@ -333,7 +334,7 @@ def _field(kind: int, access: Access, byteorder: ByteOrder) -> Answer:
     # Which bytes to read for a bit-field is the compiler's choice, how many bits there are is not.
     exact = not member.bitfield_size
     if kind == CoreReloKind.FIELD_BYTE_OFFSET:
-        return _offset(btf, inner, start, width) if exact else Answer(start, exact=False)
+        return _offset(btf, inner, start) if exact else Answer(start, exact=False)
     if kind == CoreReloKind.FIELD_BYTE_SIZE:
         return Answer(width, exact)
     if kind == CoreReloKind.FIELD_RSHIFT_U64:
@@ -360,16 +361,20 @@ def _window(width: int, bit_offset: int, bit_size: int) -> tuple[int, int]:
 def _element(kind: int, access: Access) -> Answer:
     # An element of an array, or the whole root type.
     inner = access.steps[-1].type_id
-    width = access.btf.size_of(inner)
     if kind == CoreReloKind.FIELD_BYTE_OFFSET:
-        return _offset(access.btf, inner, access.bit_offset // 8, width)
+        return _offset(access.btf, inner, access.bit_offset // 8)
     if kind == CoreReloKind.FIELD_BYTE_SIZE:
-        return Answer(width)
+        return Answer(access.btf.size_of(inner))
     raise BtfError(f"{CoreReloKind(kind)} of an array element")
 
 
-def _offset(btf: Btf, inner: int, start: int, width: int) -> Answer:
-    found = btf.type(inner)
+def _offset(btf: Btf, inner: int, start: int) -> Answer:
+    found = element = btf.type(inner)
+    width = btf.size_of(inner)  # which no array has that holds itself
+    # A load from an array is one of an element, however many there are.
+    while isinstance(element, Array):
+        inner = btf.strip(element.element)
+        element, width = btf.type(inner), btf.size_of(inner)
     if isinstance(found, Ptr):
         return Answer(start, width=width, kind="pointer")
     unsigned = isinstance(found, Int) and not found.signed

@@ -216,6 +216,33 @@ def test_values_beyond_an_immediate_are_refused() -> None:
         run(insn(0xB7, 0, 1), wide._replace(type_id=6), target=target)
 
 
+ARRAYS = {
+    "longer": (1, 16, insn(0x61, 12)),
+    "without a length": (1, 0, insn(0x61, 12)),
+    "of wider elements": (2, 4, insn(0x85, 0, POISON, 0)),
+}
+
+
+def with_arrays(element: int, length: int, place: int) -> Btf:
+    builder = BtfBuilder()
+    builder.int("unsigned", 4)
+    builder.int("u64", 8)
+    row = builder.array(element, length)
+    builder.struct("task", 512, ("row", row, place), ("rows", builder.array(row, 1), place))
+    return Btf.decode(builder.build())
+
+
+@pytest.mark.parametrize(("element", "length", "expected"), ARRAYS.values(), ids=ARRAYS)
+@pytest.mark.parametrize("access", ["0:0", "0:1", "0:1:0"])
+def test_a_load_from_an_array_reads_an_element(
+    element: int, length: int, expected: bytes, access: str
+) -> None:
+    """How many the target has does not matter; those of another width are never read."""
+    note = Note(0, 5, access, Kind.FIELD_BYTE_OFFSET)
+    target = with_arrays(element, length, 96)
+    assert run(LOAD, note, ours=with_arrays(1, 4, 32), target=target).code == expected
+
+
 BIT_FIELDS = {
     "of a type without size": ("pid", 2, 0, 3),
     "across 64 bits": ("pid", 1, 60, 8),
