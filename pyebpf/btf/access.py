@@ -35,8 +35,9 @@ FIELD_KINDS = frozenset(
 )
 ENUM_KINDS = frozenset({CoreReloKind.ENUMVAL_EXISTS, CoreReloKind.ENUMVAL_VALUE})
 
-# Indices in one access string; libbpf's limit.
+# Indices in one access, those into anonymous structs and unions counted; libbpf's limit.
 _LENGTH = 64
+_TOO_DEEP = f"structs, unions and arrays more than {_LENGTH} deep"
 
 
 class Step(NamedTuple):
@@ -189,6 +190,7 @@ class _FieldSearch:
         self._local = local
         self._target = target
         self._steps: list[Step] = []
+        self._length = 0
         self._bit_offset = 0
 
     def run(self, target_id: int) -> Access | None:
@@ -214,6 +216,9 @@ class _FieldSearch:
             if step.number >= found.length and not _is_flexible(target, found, self._steps[-1]):
                 return None
             current = target.strip(found.element)
+        if self._length == _LENGTH:
+            raise BtfError(_TOO_DEEP, f"type {current}")
+        self._length += 1
         self._steps.append(Step(current, step.number, ""))
         if step.number:
             self._bit_offset += step.number * target.size_of(current) * 8
@@ -224,9 +229,9 @@ class _FieldSearch:
         assert isinstance(outer, Composite)  # as reading the access made sure
         self._name, self._wanted = step.name, outer.members[step.number].type
         self._failed: set[int] = set()
-        return self._search(current, self._bit_offset, 0)
+        return self._search(current, self._bit_offset, self._length)
 
-    def _search(self, current: int, base: int, depth: int) -> int | None:
+    def _search(self, current: int, base: int, length: int) -> int | None:
         # Type of the member called so, its step and offset taken down. Anonymous structs and
         # unions are searched in their place; one that has been in vain is not searched again.
         target = self._target
@@ -234,19 +239,19 @@ class _FieldSearch:
         found = target.type(current)
         if not isinstance(found, Composite) or current in self._failed:
             return None
-        if depth > _LENGTH:
-            raise BtfError(f"anonymous structs more than {_LENGTH} deep", f"type {current}")
+        if found.members and length == _LENGTH:
+            raise BtfError(_TOO_DEEP, f"type {current}")
         self._failed.add(current)
         for number, member in enumerate(found.members):
             offset = base + member.bit_offset
             if not member.name:
-                following = self._search(member.type, offset, depth + 1)
+                following = self._search(member.type, offset, length + 1)
                 if following is not None:
                     return following
             elif member.name == self._name:
                 if not fields_compatible(self._local.btf, self._wanted, target, member.type):
                     return None
                 self._steps.append(Step(current, number, member.name))
-                self._bit_offset = offset
+                self._bit_offset, self._length = offset, length + 1
                 return member.type
         return None

@@ -476,6 +476,27 @@ def test_anonymous_structs_that_hold_themselves_end() -> None:
         run(LOAD, PID, target=Btf.decode(deep.build()))
 
 
+@pytest.mark.parametrize("anonymous", [62, 63])
+def test_an_access_has_64_indices_at_most(anonymous: int) -> None:
+    """As in libbpf, counting those that no name in the source stands for."""
+    builder = BtfBuilder()
+    builder.int("int", 4, wire.SIGNED)
+    for number in range(anonymous):
+        builder.struct("" if number else "task", 64, ("", number + 3, 0))
+    builder.struct("", 64, ("pid", 1, 96), ("many", builder.next_id + 1, 0))
+    builder.array(1, 4)
+    target = Btf.decode(builder.build())
+    element = Note(0, 2, "0:0:1", Kind.FIELD_BYTE_OFFSET)
+    many = local(("many", 9, 0))
+    if anonymous == 62:
+        assert run(LOAD, PID, target=target) == Relocated(insn(0x61, 12), {})
+        with pytest.raises(BtfError, match=r"struct task\.many\[1\]: .*more than 64 deep"):
+            run(LOAD, element, ours=many, target=target)
+    else:
+        with pytest.raises(BtfError, match=r"struct task\.pid: .*more than 64 deep"):
+            run(LOAD, PID, target=target)
+
+
 def test_types_that_hold_themselves_can_be_compared() -> None:
     """Prototypes of prototypes of ... end too."""
 
