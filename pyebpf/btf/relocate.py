@@ -232,7 +232,8 @@ def _best(notes: Sequence[_Note], candidates: Sequence[_Candidate]) -> list[Answ
                 answers.append(_answer(note.kind, found, candidate.btf.byteorder))
         except BtfError:
             if candidate.btf.base is None:
-                raise
+                with naming(note.access.describe()):
+                    raise
             continue  # one broken module must not keep programs from loading
         if missing < fewest:
             best, best_candidate, fewest = answers, candidate, missing
@@ -250,7 +251,8 @@ def _agree(
     candidates: tuple[_Candidate, _Candidate],
 ) -> None:
     for note, one, other in zip(notes, first, second, strict=True):
-        if one != other:
+        # As in libbpf, not their widths: most notes are about addresses, and care for none.
+        if one.value != other.value:
             ids = " and ".join(f"type {candidate.type_id}" for candidate in candidates)
             raise BtfError(
                 f"ambiguous: {note.access.describe()} is {one.value} or {other.value} by {ids} of "

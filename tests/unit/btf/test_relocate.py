@@ -307,6 +307,12 @@ def test_candidates_that_agree_are_no_trouble() -> None:
     assert run(LOAD, PID, target=target).code == insn(0x61, 8)
 
 
+def test_candidates_may_differ_in_width() -> None:
+    """Most notes are about addresses; and where they are not, the first is taken, as by libbpf."""
+    target = flavoured((("pid", 1, 64),), (("pid", 2, 64),))
+    assert run(LOAD, PID, target=target).code == insn(0x61, 8)
+
+
 def test_candidates_that_disagree_are_an_error() -> None:
     """Equally good, and different: nobody can tell."""
     target = flavoured((("pid", 1, 64),), (("pid", 1, 128),))
