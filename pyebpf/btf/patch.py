@@ -41,6 +41,7 @@ class Change(NamedTuple):
         width_before: Bytes of the local field, 0 if it does not matter for loads and stores.
         width_after: Bytes of the target's field.
         resizable: Whether a load or store of another width reads the same number.
+        signless: Whether *after* has 32 bits that may or may not be meant to have a sign.
     """
 
     before: int
@@ -49,6 +50,7 @@ class Change(NamedTuple):
     width_before: int = 0
     width_after: int = 0
     resizable: bool = True
+    signless: bool = False
 
 
 class Patcher:
@@ -130,8 +132,13 @@ class Patcher:
         if second or second_registers or second_offset:
             raise BtfError("64-bit load without its second half", f"slot {slot}")
         self._expect(slot, change, (high & 0xFFFFFFFF) << 32 | low & 0xFFFFFFFF)
-        self._write(slot, code, registers, 0, _signed(change.after))
-        self._write(slot + 1, 0, 0, 0, _signed(change.after >> 32))
+        after = change.after
+        # Only since pahole 1.24 does a kernel's BTF say which enumerations have a sign. The code
+        # around this load treats them as its compiler did, who is seen by the upper half.
+        if change.signless and high == -1 and change.before >> 32 in {0, -1}:
+            after = _signed(after)
+        self._write(slot, code, registers, 0, _signed(after))
+        self._write(slot + 1, 0, 0, 0, _signed(after >> 32))
 
     def _expect(self, slot: int, change: Change, held: int) -> None:
         # Enumerators of 32 bits are loaded with or without their sign, as the compiler liked.

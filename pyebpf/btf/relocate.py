@@ -91,7 +91,7 @@ class Answer(NamedTuple):
         width: Bytes that a load of an ordinary field whose offset it is reads, else 0; of an
             array, those of one element.
         kind: What such a field is, as far as its width may change: ``"pointer"``, ``"unsigned"``,
-            or ``""``.
+            or ``""``. Of enumerators of 32 bits whose sign nobody noted: ``"signless"``.
     """
 
     value: int | None
@@ -167,6 +167,7 @@ def _apply(patcher: Patcher, slot: int, before: Answer, after: Answer) -> str | 
         width_before=before.width,
         width_after=after.width,
         resizable=same,
+        signless=after.kind == "signless",
     )
     if patcher.apply(slot, change):
         return None
@@ -313,7 +314,8 @@ def _enumerator(access: Access) -> Answer:
     step = access.steps[0]
     found = access.btf.type(step.type_id)
     assert isinstance(found, Enumeration)  # as finding the access made sure
-    return Answer(found.values[step.number].value)
+    signless = found.size <= 4 and not found.signed
+    return Answer(found.values[step.number].value, kind="signless" if signless else "")
 
 
 def _field(kind: int, access: Access, byteorder: ByteOrder) -> Answer:

@@ -96,6 +96,35 @@ def test_a_64_bit_load_gets_both_halves() -> None:
     assert done.code == insn(0x18, 0, -0x65432110, 1) + insn(0, 0, 0x12345678, 0)
 
 
+SIGNS = {
+    "as the code has it": (-1, True, -4, False, -4),
+    "as the code has it, of an old compiler": (-1, False, -4, False, -4),
+    "as the kernel has it": (-1, True, -4, True, -4),
+    "small": (-1, True, 4, False, 4),
+    "none": (0x80000001, False, 0x80000002, False, 0x80000002),
+    "none where the code cannot tell": (1, True, 0x80000002, False, 0x80000002),
+}
+
+
+@pytest.mark.parametrize("row", SIGNS.values(), ids=SIGNS)
+def test_enumerators_keep_the_sign_their_code_gives_them(row: tuple) -> None:
+    """BTF of kernels before 6.0 knows none, so that -4 is 0xfffffffc there."""
+    value, signed, after, flag, expected = row
+    both = []
+    for number, has_sign in ((value, signed), (after, flag)):
+        builder = BtfBuilder()
+        builder.enum("e", {"A": number}, signed=has_sign)
+        both.append(Btf.decode(builder.build()))
+
+    def load(number: int) -> bytes:
+        low, high = struct.unpack("<2i", struct.pack("<Q", number & (1 << 64) - 1))
+        return insn(0x18, 0, low, 1) + insn(0, 0, high, 0)
+
+    note = Note(0, 1, "0", Kind.ENUMVAL_VALUE)
+    assert run(load(value), note, ours=both[0], target=both[0]).code == load(value)
+    assert run(load(value), note, ours=both[0], target=both[1]).code == load(expected)
+
+
 REFUSED = {
     "register arithmetic": (insn(0xBF, 0, 4), PID, "opcode 0xbf"),
     "exit": (insn(0x95), PID, "opcode 0x95"),
