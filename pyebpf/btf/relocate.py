@@ -44,6 +44,14 @@ _EXISTENCE = frozenset(
 # Missing types have id and size 0, as in libbpf; a missing field or enumerator has no value.
 _ZERO_IF_MISSING = _EXISTENCE | {CoreReloKind.TYPE_SIZE, CoreReloKind.TYPE_ID_TARGET}
 
+# What of a field is asked for, where it is not the field itself.
+_ASKED: dict[int, str] = {
+    CoreReloKind.FIELD_BYTE_SIZE: "size of ",
+    CoreReloKind.FIELD_SIGNED: "sign of ",
+    CoreReloKind.FIELD_LSHIFT_U64: "bits of ",
+    CoreReloKind.FIELD_RSHIFT_U64: "bits of ",
+}
+
 
 class Relocation(Protocol):
     """A note of clang's, such as `pyebpf.spec.CoreRelocation`."""
@@ -75,7 +83,8 @@ class Relocated(NamedTuple):
     Attributes:
         code: The instructions.
         poisoned: What could not be fitted, by slot: the verifier refuses to go there, and names
-            `POISON`. For messages: ``"struct task_struct.nope"``.
+            `POISON`. For messages that it was not found: ``"struct task_struct.nope"``, ``"size of
+            struct task_struct.nope"``, ``"struct task_struct.pid of 4 bytes (it has 8)"``.
     """
 
     code: bytes
@@ -150,7 +159,8 @@ def relocate(
                     with naming(f"CO-RE relocation of {note.access.describe()}"):
                         raise
                 if reason is not None:
-                    poisoned[slot] = note.access.describe() + reason
+                    what = _ASKED.get(note.kind, "") + note.access.describe()
+                    poisoned[slot] = what + reason
     return Relocated(bytes(patcher.code), poisoned)
 
 
@@ -172,7 +182,7 @@ def _apply(patcher: Patcher, slot: int, before: Answer, after: Answer) -> str | 
     if patcher.apply(slot, change):
         return None
     patcher.poison(slot)
-    return f", which has {after.width} bytes instead of {before.width}"
+    return f" of {before.width} bytes (it has {after.width})"
 
 
 # ---- choosing among candidates ----------------------------------------------------------------

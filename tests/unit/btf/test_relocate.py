@@ -204,7 +204,7 @@ def test_fields_that_would_read_wrong_are_poison(
     """Rather no number than a wrong one."""
     done = run(code, note, target=local(member))
     assert done.code == insn(0x85, 0, POISON, 0)
-    assert done.poisoned[0].startswith(f"{name}, which has ")
+    assert done.poisoned[0].startswith(f"{name} of ")
 
 
 def test_pointers_of_32_bits_are_read_as_such() -> None:
@@ -229,7 +229,7 @@ def test_a_field_of_an_odd_width_is_poison() -> None:
     builder.int("unsigned __int128", 16)
     builder.struct("task", 64, ("flags", 1, 128))
     done = run(insn(0x79, 8), FLAGS, target=Btf.decode(builder.build()))
-    assert done.poisoned == {0: "struct task.flags, which has 16 bytes instead of 8"}
+    assert done.poisoned == {0: "struct task.flags of 8 bytes (it has 16)"}
 
 
 def test_values_beyond_an_immediate_are_refused() -> None:
@@ -285,7 +285,7 @@ def test_bit_fields_no_load_can_read_are_refused(member: tuple) -> None:
     builder.int("int", 4, wire.SIGNED)
     builder.int("nothing", 0)
     builder.struct("task", 64, member)
-    with pytest.raises(BtfError, match="bit-field"):
+    with pytest.raises(BtfError, match=r"struct task\.pid: bit-field"):
         run(LOAD, PID, target=Btf.decode(builder.build()))
 
 

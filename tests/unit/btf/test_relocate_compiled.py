@@ -254,7 +254,7 @@ def test_missing_fields_are_poison_with_a_name(byteorder: str) -> None:
         "load_deep": ["struct task.deep"],
         "load_enum": ["struct task.st"],
         "load_flexible": ["struct task.tail[3]"],
-        "load_grown": ["struct task.grows, which has 8 bytes instead of 4"],
+        "load_grown": ["struct task.grows of 4 bytes (it has 8)"],
         "load_alias": ["alias.one"],
         "load_union": ["union both.number"],
         "store": ["struct task.pid"],
@@ -262,9 +262,9 @@ def test_missing_fields_are_poison_with_a_name(byteorder: str) -> None:
         "another": ["struct task[2].flags"],
         "offset": ["struct task.comm"],
         "offset_deep": ["struct task.many[3].second"],
-        "size": ["struct task.comm"],
-        "is_signed": ["struct task.pid"],
-        "is_unsigned": ["struct task.flags"],
+        "size": ["size of struct task.comm"],
+        "is_signed": ["sign of struct task.pid"],
+        "is_unsigned": ["sign of struct task.flags"],
         "value_wide": ["enum big.WIDE"],
     }
     call = struct.pack("<BBhi" if byteorder == "little" else ">BBhi", 0x85, 0, 0, POISON)
