@@ -9,7 +9,17 @@ The modules, and what each one is for:
     records   structs as tuples with fields        sections  data sections' sizes and offsets
     relocate  CO-RE: fit code to a kernel's types  sanitize  what older kernels do not know
     access    what a CO-RE note points at          compat    which types count as the same
-    patch     one instruction changed
+    patch     one instruction changed              dump      types as C; vmlinux.h
+    declare   one type as C                        layout    padding of structs in C
 
-What there is to import is in the modules; this package has no names of its own.
+What there is to import is in the modules; this package has no names of its own. A header of the
+running kernel, for programs to include, comes from
+
+    from pyebpf.btf.dump import vmlinux_h
+    from pyebpf.host.kernel_btf import kernel_btf
+
+    with open("vmlinux.h", "w") as file:
+        file.writelines(vmlinux_h(kernel_btf()))
+
+and any types, such as an object's or one module's, from `pyebpf.btf.dump.dump`.
 """

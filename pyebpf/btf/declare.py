@@ -27,6 +27,7 @@ from pyebpf.btf.types import (
     Ptr,
     Type,
     Typedef,
+    TypeTag,
     Union,
     Volatile,
 )
@@ -36,21 +37,33 @@ __all__ = ["Writer", "is_c_scalar", "stand_in"]
 
 # Pointers, arrays and functions of functions in one declarator; structs without a name in another.
 _DEPTH = 32
-# Members written for one definition, those of unnamed structs in it included: far more than any
-# kernel's, and an end to what a few lines of malformed BTF can unfold to.
-_MAX_ROWS = 1 << 16
 # Beyond this many bytes a hole is one array of char with a name instead of many bit-fields without.
 _MAX_PADDING = 512
 
-_SCALAR = re.compile(
-    r"(?:(?:^| )(?:char|short|int|long|signed|unsigned|_Bool|__int128|float|double)(?= |$))+"
-)
+# Bytes of the scalars that C has, on eBPF; words of their names in alphabetical order.
+_INTS = {"_Bool": 1} | {
+    " ".join(sorted(f"{sign} {name}".split())): size
+    for size, names in {
+        1: ("char",),
+        2: ("short", "short int"),
+        4: ("int",),
+        8: ("long", "long int", "long long", "long long int"),
+        16: ("__int128",),
+    }.items()
+    for name in names
+    for sign in ("", "signed", "unsigned")
+}
+_FLOATS = {"float": 4, "double": 8, "double long": 8}
 _KEYWORD = re.compile(
     "asm|auto|break|case|char|const|continue|default|do|double|else|enum|extern|float|for|goto|if|"
     "inline|int|long|register|restrict|return|short|signed|sizeof|static|struct|switch|typedef|"
-    "typeof|union|unsigned|void|volatile|while|_Alignas|_Alignof|_Atomic|_Bool|_Complex|_Generic|"
-    "_Imaginary|_Noreturn|_Static_assert|_Thread_local|__int128"
+    "typeof|union|unsigned|void|volatile|while|_Alignas|_Alignof|_Atomic|_BitInt|_Bool|_Complex|"
+    "_Decimal[0-9]+|_Float[0-9]+x?|_Generic|_Imaginary|_Noreturn|_Static_assert|_Thread_local|"
+    "__(asm|attribute|const|inline|restrict|signed|typeof|volatile)(__)?|__(bf|fp)16|"
+    "__(alignof|auto_type|complex|extension|float128|func|imag|int128|label|real|thread)(__)?"
 )
+# What an attribute may look like that is taken over from a type's tag.
+_ATTRIBUTE = re.compile(r"\w+(\(\w*\))?", re.ASCII)
 # Names compilers define themselves, not always as the kernel's did: va_list differs.
 _BUILT_IN = ("__builtin_va_list", "__builtin_ms_va_list", "__int128_t", "__uint128_t")
 _NOT_C = re.compile(r"[^A-Za-z0-9_]")
@@ -58,9 +71,10 @@ _BY_SIZE = {1: "char", 2: "short", 4: "int", 8: "long long", 16: "__int128"}
 _ENUM_MODES = {1: "QI", 2: "HI", 4: "SI", 8: "DI"}
 
 
-def is_c_scalar(name: str) -> bool:
-    """Return whether a compiler knows the integer or floating-point type of this name."""
-    return _SCALAR.fullmatch(name) is not None
+def is_c_scalar(found: Int | Float) -> bool:
+    """Return whether a compiler has a type of this name and size."""
+    known = _INTS if isinstance(found, Int) else _FLOATS
+    return known.get(" ".join(sorted(found.name.split(" ")))) == found.size
 
 
 def stand_in(found: Int | Float) -> tuple[str, str]:
@@ -80,14 +94,22 @@ class Writer:
         lookup: Returns the type of an id.
         resolve: Returns the id of the definition that a forward declaration stands for.
         pointer_size: Bytes.
+        budget: Members, enumerators and parameters that may be written; what has no name is written
+            where it is used, and a few lines of malformed BTF could unfold to any number.
     """
 
     def __init__(
-        self, lookup: Callable[[int], Type], resolve: Callable[[int], int], pointer_size: int
+        self,
+        lookup: Callable[[int], Type],
+        resolve: Callable[[int], int],
+        *,
+        pointer_size: int,
+        budget: int,
     ) -> None:
         self._lookup = lookup
         self._resolve = resolve
         self._layouts = Layouts(lookup, pointer_size)
+        self._budget = budget
         self._names: dict[int, str] = {}
         # C has one space of names for tags and one for everything else here.
         self._tags: dict[str, int] = {}
@@ -120,7 +142,6 @@ class Writer:
 
     def definition(self, type_id: int, found: Type) -> str:
         """Return the definition of a struct, union or enumeration, without the semicolon."""
-        self._rows = 0
         if isinstance(found, Composite):
             return self._composite(self.tag(type_id, found), (type_id, found), "", 0)
         assert isinstance(found, Enumeration)  # there is nothing else to define
@@ -131,9 +152,7 @@ class Writer:
         lines = [head + " {"]
         inner = indent + "\t"
         for row in plan.rows:
-            self._rows += 1
-            if self._rows > _MAX_ROWS:
-                raise BtfError(f"more than {_MAX_ROWS} members with those of unnamed structs")
+            self._spend(of[0])
             if isinstance(row, Padding):
                 lines += _padding(row, isinstance(found, Union), inner)
             else:
@@ -148,20 +167,22 @@ class Writer:
             # A struct in place; with a tag, too, where -fms-extensions allow it (Linux 6.19), which
             # other compilations would take for a declaration of the tag.
             type_id, found = self._layouts.strip(member.type)
-            if isinstance(found, Composite):
-                self._check(type_id, depth)
-                return self._composite(_composite_word(found), (type_id, found), indent, depth + 1)
+            assert isinstance(found, Composite)  # or there would be no such row
+            self._check(type_id, depth)
+            return self._composite(_composite_word(found), (type_id, found), indent, depth + 1)
         text = self._declare(member.type, _identifier(member.name), indent, depth + 1)
         return f"{text} : {member.bitfield_size}" if member.bitfield_size else text
 
     def _enumeration(self, type_id: int, found: Enumeration, indent: str) -> str:
         if not found.values:
-            return self.tag(type_id, found) if found.name else f"unsigned {_BY_SIZE[4]}"
+            size = _BY_SIZE.get(found.size, "int")
+            return self.tag(type_id, found) if found.name else f"unsigned {size}"
         if not found.name:
             self.unnamed.add(type_id)
         head = self.tag(type_id, found) if found.name else "enum"
         lines = [head + " {"]
         for name, value in found.values:
+            self._spend(type_id)
             text = _distinct(name, self._identifiers)
             lines.append(f"{indent}\t{text} = {_number(value)},")
         mode = _ENUM_MODES.get(found.size, "SI")
@@ -172,7 +193,6 @@ class Writer:
 
     def declare(self, type_id: int, name: str) -> str:
         """Return the declaration of something of this type, without the semicolon."""
-        self._rows = 0
         return self._declare(type_id, name, "", 0)
 
     def _declare(self, type_id: int, text: str, indent: str, depth: int) -> str:
@@ -182,9 +202,11 @@ class Writer:
         for _ in range(_DEPTH):
             found = self._lookup(type_id)
             if isinstance(found, Ptr):
-                text = f"*{qualifiers}{text}"
+                text = f"*{qualifiers}{text}".rstrip()
                 qualifiers, pointer, type_id = "", True, found.type
             elif isinstance(found, Array):
+                if not self._layouts.sized(found.element):
+                    break
                 text = f"({text})" if pointer else text
                 text, pointer, type_id = f"{text}[{found.length}]", False, found.element
             elif isinstance(found, FuncProto):
@@ -198,7 +220,14 @@ class Writer:
             else:
                 base = qualifiers + self._base(type_id, found, indent, depth)
                 return f"{base} {text}" if text else base
-        raise BtfError(f"declarator more than {_DEPTH} deep", f"type {type_id}")
+        else:
+            raise BtfError(f"declarator more than {_DEPTH} deep", f"type {type_id}")
+        return f"void {text}"
+
+    def _spend(self, type_id: int) -> None:
+        self._budget -= 1
+        if self._budget < 0:
+            raise BtfError("types without a name unfold to too many members", f"type {type_id}")
 
     @staticmethod
     def _check(type_id: int, depth: int) -> None:
@@ -206,21 +235,24 @@ class Writer:
             raise BtfError(f"unnamed types more than {_DEPTH} deep", f"type {type_id}")
 
     def _parameters(self, found: FuncProto, indent: str, depth: int) -> str:
-        if not found.params:
-            return "void"
-        types = [
-            self._declare(param.type, _identifier(param.name), indent, depth + 1)
-            for param in found.params
-        ]
-        if not found.params[-1].type and not found.params[-1].name:
-            types[-1] = "..." if len(types) > 1 else "void"
-        return ", ".join(types)
+        params = found.params
+        more = bool(params) and not params[-1].type and not params[-1].name
+        types = []
+        for param in params[:-1] if more else params:
+            self._spend(param.type)
+            if not self._layouts.sized(param.type):
+                return ""  # C can say no more of it
+            # The name of a typedef would hide it from the parameters behind.
+            name = _identifier(param.name)
+            name = "" if name in self._identifiers else name
+            types.append(self._declare(param.type, name, indent, depth + 1))
+        return ", ".join([*types, "..."] if more and types else types) or "void"
 
     def _base(self, type_id: int, found: Type, indent: str, depth: int) -> str:
         if isinstance(found, Typedef):
             return self.identifier(type_id, found)
         if isinstance(found, (Int, Float)):
-            return found.name if is_c_scalar(found.name) else self.identifier(type_id, found)
+            return found.name if is_c_scalar(found) else self.identifier(type_id, found)
         if isinstance(found, Composite) and not found.name:
             return self._composite(_composite_word(found), (type_id, found), indent, depth)
         if isinstance(found, Enumeration) and not found.name:
@@ -235,10 +267,13 @@ def _composite_word(found: Composite) -> str:
 
 
 def _qualified(qualifiers: str, found: Modifier) -> str:
-    # Type tags and restrict are nothing to miss.
-    word = "const " if isinstance(found, Const) else "volatile "
-    known = not isinstance(found, (Const, Volatile)) or word in qualifiers
-    return qualifiers if known else qualifiers + word
+    # Tags for BTF and restrict are nothing to miss.
+    word = ""
+    if isinstance(found, (Const, Volatile)):
+        word = "const " if isinstance(found, Const) else "volatile "
+    elif isinstance(found, TypeTag) and found.attribute and _ATTRIBUTE.fullmatch(found.name):
+        word = f"__attribute__(({found.name})) "
+    return qualifiers if word in qualifiers else qualifiers + word
 
 
 def _identifier(name: str) -> str:
@@ -252,7 +287,7 @@ def _identifier(name: str) -> str:
 
 def _distinct(name: str, space: dict[str, int]) -> str:
     # The second of a name gets a flavour, which CO-RE ignores.
-    base = _identifier(name)
+    base = _identifier(name) or "unnamed"
     count = space[base] = space.get(base, 0) + 1
     if count == 1:
         return base

@@ -12,7 +12,9 @@ in the order of ids. Types are read as they are needed and forgotten again: what
 kernel is one byte a type and the names it has used.
 
 Sizes and offsets of structs are those in the BTF when the text is compiled for eBPF
-(`pyebpf.btf.layout`); alignment asked for by attributes, type tags and ``restrict`` are not kept.
+(`pyebpf.btf.layout`), if the BTF is of a 64-bit machine. Alignment asked for by attributes, tags
+and ``restrict`` are not kept, nor are members of a kind this library does not know: their bytes
+are. Names that are none in C are changed; the second of a name gets a flavour (``name___2``).
 """
 
 from __future__ import annotations
@@ -39,12 +41,16 @@ from pyebpf.btf.types import (
     Typedef,
     Var,
 )
+from pyebpf.errors import BtfError
 from pyebpf.uapi.btf import BtfKind
 
 __all__ = ["dump", "vmlinux_h"]
 
 # Types kept while walking: neighbours use the same ones.
 _KEPT = 1 << 13
+# Members and the like that may be written, besides one for every four bytes of BTF, of which
+# kernels take a tenth.
+_BUDGET = 1 << 16
 
 _C_KINDS = frozenset(
     {
@@ -124,7 +130,7 @@ def vmlinux_h(btf: Btf) -> Iterator[str]:
     if kfuncs:
         yield _KFUNCS
         for type_id in kfuncs:
-            yield from declarations.function(type_id, " __weak __ksym")
+            yield from declarations.kfunc(type_id)
         yield _KFUNCS_END
     yield _FOOTER
 
@@ -134,9 +140,18 @@ def _kfuncs(btf: Btf) -> list[int]:
     found = set()
     for type_id in btf.ids("bpf_kfunc", BtfKind.DECL_TAG):
         tag = btf.type(type_id)
-        if isinstance(tag, DeclTag) and btf.kind(tag.type) == BtfKind.FUNC:
+        assert isinstance(tag, DeclTag)  # as its kind says
+        if tag.type >= btf.first_id and btf.kind(tag.type) == BtfKind.FUNC:
             found.add(tag.type)
     return sorted(found)
+
+
+def _guarded(name: str, text: str) -> str:
+    return _C23.format(text) if name == "bool" else text
+
+
+def _bytes_of(btf: Btf) -> int:
+    return len(btf.raw) + (_bytes_of(btf.base) if btf.base is not None else 0)
 
 
 # What has become of a type: bits, one byte a type.
@@ -155,8 +170,13 @@ class _Dump:
         self._btf = btf
         self._type = functools.lru_cache(_KEPT)(btf.inflate)
         self._state = bytearray(len(btf))
-        self._definitions: dict[int, int] = {}
-        self._writer = Writer(self._type, self._definition_of, btf.pointer_size)
+        self._definitions: dict[tuple[str, bool], int] = {}
+        self._writer = Writer(
+            self._type,
+            self._definition_of,
+            pointer_size=btf.pointer_size,
+            budget=_BUDGET + _bytes_of(btf) // 4,
+        )
 
     def run(self, ids: Iterable[int] | None) -> Iterator[str]:
         if ids is not None:
@@ -165,32 +185,38 @@ class _Dump:
             return
         own = range(self._btf.first_id, len(self._btf))
         for type_id in own:
-            if self._btf.kind(type_id) in _C_KINDS and self._btf.name_offset(type_id):
-                yield from self._write([(type_id, True)])
+            kind = self._btf.kind(type_id)
+            if kind in _C_KINDS and self._btf.name_offset(type_id):
+                whole = kind != BtfKind.FWD
+                yield from self._write([(self._definition_of(type_id), whole)])
         yield from self._constants(own)
 
     def _asked(self, type_id: int) -> Iterator[str]:
-        found = self._btf.type(type_id)
-        if isinstance(found, Func):
-            yield from self.function(type_id, "")
-        elif isinstance(found, Var):
-            yield from self._write(self._needs([(found.type, True)]))
-            text = self._writer.declare(found.type, self._writer.identifier(type_id, found))
-            yield f"extern {text};\n\n"
+        found = self._type(type_id)
+        if isinstance(found, (Func, Var)):
+            yield from self._extern(type_id, found)
         elif isinstance(found, Datasec):
-            for variable in found.variables:
-                yield from self._asked(variable.type)
+            for place in found.variables:
+                variable = self._type(place.type)
+                if not isinstance(variable, (Func, Var)):
+                    raise BtfError(f"section {found.name!r} has no variable at {place.offset}")
+                yield from self._extern(place.type, variable)
         elif isinstance(found, (Composite, Enumeration)) and not found.name:
+            if isinstance(found, Enumeration) and not found.values:
+                return
             yield from self._write(self._needs([(type_id, True)]))
             yield f"{self._writer.declare(type_id, '')};\n\n"
         else:
             yield from self._write(self._needs([(type_id, True)]))
 
-    def function(self, type_id: int, attributes: str) -> Iterator[str]:
+    def kfunc(self, type_id: int) -> Iterator[str]:
         found = self._type(type_id)
-        yield from self._write(self._needs([(found.type, True)]))  # type: ignore[attr-defined]
-        name = self._writer.identifier(type_id, found)
-        text = self._writer.declare(found.type, name)  # type: ignore[attr-defined]
+        assert isinstance(found, Func)  # as its kind says
+        yield from self._extern(type_id, found, " __weak __ksym")
+
+    def _extern(self, type_id: int, found: Func | Var, attributes: str = "") -> Iterator[str]:
+        yield from self._write(self._needs([(found.type, True)]))
+        text = self._writer.declare(found.type, self._writer.identifier(type_id, found))
         yield f"extern {text}{attributes};\n\n"
 
     def _constants(self, own: range) -> Iterator[str]:
@@ -198,31 +224,25 @@ class _Dump:
         for type_id in own:
             if self._btf.kind(type_id) in {BtfKind.ENUM, BtfKind.ENUM64}:
                 found = self._type(type_id)
-                if not found.name and type_id not in self._writer.unnamed:
+                assert isinstance(found, Enumeration)  # as its kind says
+                if not found.name and found.values and type_id not in self._writer.unnamed:
                     text = f"{self._writer.declare(type_id, '')};\n\n"
-                    values = {name for name, _ in found.values}  # type: ignore[attr-defined]
+                    values = {name for name, _ in found.values}
                     yield _C23.format(text) if values == {"false", "true"} else text
 
     def _definition_of(self, type_id: int) -> int:
         # What a forward declaration declares: tools that merge types leave some of them over.
-        if self._btf.kind(type_id) != BtfKind.FWD:
-            return type_id
-        known = self._definitions.get(type_id)
-        if known is None:
-            known = self._definitions[type_id] = self._find_definition(type_id)
-        return known
-
-    def _find_definition(self, type_id: int) -> int:
         found = self._type(type_id)
-        assert isinstance(found, Fwd)  # as its kind says
-        defined = self._btf.ids(found.name, BtfKind.UNION if found.union else BtfKind.STRUCT)
-        if defined:
-            return defined[0]
-        for other in self._btf.ids(found.name, BtfKind.FWD):
-            same = self._type(other)
-            if isinstance(same, Fwd) and same.union == found.union:
-                return other
-        return type_id
+        if not isinstance(found, Fwd):
+            return type_id
+        known = self._definitions.get((found.name, found.union))
+        if known is None:
+            kind = BtfKind.UNION if found.union else BtfKind.STRUCT
+            # The first of its forward declarations stands for all that have none.
+            defined = self._btf.ids(found.name, kind) if found.name else []
+            known = defined[0] if defined else type_id
+            self._definitions[found.name, found.union] = known
+        return known
 
     # ---- the order ----------------------------------------------------------------------------
 
@@ -283,15 +303,15 @@ class _Dump:
             yield from self._typedef(type_id, found)
         elif isinstance(found, (Int, Float)):
             base, suffix = stand_in(found)
-            yield f"typedef {base} {self._writer.identifier(type_id, found)}{suffix};\n\n"
+            name = self._writer.identifier(type_id, found)
+            yield _guarded(name, f"typedef {base} {name}{suffix};\n\n")
         else:
             yield f"{self._writer.definition(type_id, found)};\n\n"
         self._state[type_id] |= _DONE
 
     def _typedef(self, type_id: int, found: Typedef) -> Iterator[str]:
         name = self._writer.identifier(type_id, found)
-        text = f"typedef {self._writer.declare(found.type, name)};\n\n"
-        yield _C23.format(text) if name == "bool" else text
+        yield _guarded(name, f"typedef {self._writer.declare(found.type, name)};\n\n")
 
     def _needs(self, roots: Iterable[_Node]) -> list[_Node]:
         # What must stand before a use of these types, through pointers, arrays, prototypes and
@@ -325,7 +345,8 @@ class _Dump:
             elif isinstance(found, Fwd):
                 needs[self._definition_of(type_id), False] = None
             elif isinstance(found, (Int, Float)):
-                if not is_c_scalar(found.name):
+                if is_c_scalar(found):
+                    self._state[type_id] |= _WHOLE
+                else:
                     needs[node] = None
-                self._state[type_id] |= _WHOLE if is_c_scalar(found.name) else 0
         return list(needs)

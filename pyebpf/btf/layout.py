@@ -8,14 +8,16 @@ ABIs that matter, and if a struct that breaks the alignment of its members is pa
                                    a 0, b 64 bits     char a; long : 24; long : 32; int b;
                                    a 0, b 8 bits      packed
 
+A member that C has no words for (of a kind that is not known, or of type ``void``) is padding.
+
 The ABI is the one of eBPF, x86-64 and other 64-bit machines: a scalar is aligned to its size, a
 bit-field lies within a unit of its declared type.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeGuard
 
 from pyebpf.btf.types import (
     Array,
@@ -37,7 +39,7 @@ LONG = 64
 
 # Arrays, typedefs and unnamed structs inside each other.
 _DEPTH = 64
-_MAX_ALIGNMENT = 16
+_ALIGNED = frozenset({1, 2, 4, 8, 16})
 
 
 class Padding(NamedTuple):
@@ -105,7 +107,7 @@ class Layouts:
     def _plan(self, type_id: int, found: Composite, depth: int) -> Plan:
         # Until it is known: for a struct that contains itself, as a malformed one does.
         self._alignments.setdefault(type_id, 1)
-        placed = [self._place(member, found.kflag, depth) for member in found.members]
+        placed = list(self._place(found, depth))
         # All count but bit-fields without a name.
         counted = (one for member, one in placed if member.name or not member.bitfield_size)
         alignment = max((extent.alignment for extent in counted), default=1)
@@ -114,17 +116,34 @@ class Layouts:
         rows = _union_rows if isinstance(found, Union) else _struct_rows
         return Plan(tuple(rows(found.size, placed, packed, alignment)), packed, alignment)
 
-    def _place(self, member: Member, kflag: bool, depth: int) -> tuple[Member, _Extent]:
-        extent = self._extent(member.type, depth + 1)
-        if not kflag:
-            # How pahole wrote bit-fields before Linux 5.0: offset and bits with the integer.
-            _, inner = self.strip(member.type)
-            if isinstance(inner, Int) and (inner.offset or inner.bits != inner.size * 8):
+    def sized(self, type_id: int) -> bool:
+        """Return whether C has values of this type."""
+        found = self._element(type_id)[2]
+        return isinstance(found, (Composite, Ptr, Int, Float, Enumeration))
+
+    def _place(self, found: Composite, depth: int) -> Iterator[tuple[Member, _Extent]]:
+        for member in found.members:
+            inner_id, inner = self.strip(member.type)
+            extent = self._extent(inner_id, depth + 1)
+            if not found.kflag and _is_part(inner):
+                # How pahole wrote bit-fields before Linux 5.0: offset and bits with the integer.
                 place = member.bit_offset + inner.offset
                 member = member._replace(bit_offset=place, bitfield_size=inner.bits)
-        return member, extent
+            if extent is not None and _is_member(member, inner):
+                yield member, extent
 
-    def _extent(self, type_id: int, depth: int) -> _Extent:
+    def _extent(self, type_id: int, depth: int) -> _Extent | None:
+        count, type_id, found = self._element(type_id)
+        if isinstance(found, Composite):
+            return _Extent(found.size * count, self._alignment(type_id, found, depth))
+        if isinstance(found, Ptr):
+            return _Extent(self._pointer_size * count, self._pointer_size)
+        if isinstance(found, (Int, Float, Enumeration)):
+            return _Extent(found.size * count, _scalar_alignment(found.size))
+        return None
+
+    def _element(self, type_id: int) -> tuple[int, int, Type]:
+        # What is behind typedefs, qualifiers and arrays: how many, their id and type.
         count = 1
         for _ in range(_DEPTH):
             found = self._lookup(type_id)
@@ -132,15 +151,9 @@ class Layouts:
                 type_id = found.type
             elif isinstance(found, Array):
                 count, type_id = count * found.length, found.element
-            elif isinstance(found, Composite):
-                return _Extent(found.size * count, self._alignment(type_id, found, depth))
-            elif isinstance(found, Ptr):
-                return _Extent(self._pointer_size * count, self._pointer_size)
-            elif isinstance(found, (Int, Float, Enumeration)):
-                return _Extent(found.size * count, _scalar_alignment(found.size))
             else:
                 break
-        return _Extent(0, 1)
+        return count, type_id, found
 
     def _alignment(self, type_id: int, found: Composite, depth: int) -> int:
         known = self._alignments.get(type_id)
@@ -150,7 +163,19 @@ class Layouts:
 
 
 def _scalar_alignment(size: int) -> int:
-    return min(size & -size, _MAX_ALIGNMENT) or 1
+    # What has another size is written as an array.
+    return size if size in _ALIGNED else 1
+
+
+def _is_part(found: Type) -> TypeGuard[Int]:
+    return isinstance(found, Int) and bool(found.offset or found.bits != found.size * 8)
+
+
+def _is_member(member: Member, inner: Type) -> bool:
+    # What C allows in a struct; only malformed BTF has anything else there.
+    if member.bitfield_size:
+        return isinstance(inner, (Int, Enumeration)) and member.bitfield_size <= inner.size * 8
+    return bool(member.name) or isinstance(inner, Composite)
 
 
 def _breaks(member: Member, extent: _Extent) -> bool:
