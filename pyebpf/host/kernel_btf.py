@@ -18,6 +18,7 @@ import mmap
 import os
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 from pyebpf.btf import saved_index
 from pyebpf.btf.btf import Btf
@@ -84,10 +85,12 @@ def read_btf(path: str | os.PathLike[str], *, base: Btf | None = None) -> Btf:
 
     Args:
         path: The file.
-        base: The kernel's types, if these are a module's.
+        base: The kernel's types, if these are a module's. Not for one built outside the kernel's
+            tree, which brings what it needs of them along (``.BTF.base``): the kernel fits it to
+            its own when it loads the module, and shows the result in ``/sys/kernel/btf``.
 
     Raises:
-        BtfError: Malformed, or an ELF file without BTF.
+        BtfError: Malformed, an ELF file without BTF, or with a base of its own besides *base*.
         SyscallError: The file cannot be read.
     """
     try:
@@ -139,10 +142,9 @@ def _read(path: Path, base: Btf | None = None) -> Btf:
         size = os.fstat(file.fileno()).st_size
         start = file.read(4)
         if start == _ELF_MAGIC:
-            offset, size = _btf_section(path)
-            _check_size(path, size)
-            file.seek(offset)
-            data: bytes | mmap.mmap = file.read(size)
+            found = _btf_sections(path, file)
+            data: bytes | mmap.mmap = found[".BTF"]
+            base = _own_base(path, found[".BTF.base"], base) if ".BTF.base" in found else base
         else:
             _check_size(path, size)
             data = _mapped(file.fileno(), size)
@@ -181,18 +183,38 @@ def _check_size(path: Path, size: int) -> None:
         raise BtfError(f"{size} bytes are too many for BTF", str(path))
 
 
-# Offset and size in the file.
-def _btf_section(path: Path) -> tuple[int, int]:
+def _own_base(path: Path, data: bytes, base: Btf | None) -> Btf:
+    # pahole writes it since 1.28: the types a module uses, without their members.
+    if base is not None:
+        reason = "its types build on its own .BTF.base, and do not fit this kernel's"
+        raise BtfError(f"{reason}: use /sys/kernel/btf of the loaded module", str(path))
+    try:
+        return Btf.decode(data)
+    except BtfError as error:
+        error.context.insert(0, f"{path}, .BTF.base")
+        raise
+
+
+# What .BTF holds, and .BTF.base if it is there.
+def _btf_sections(path: Path, file: BinaryIO) -> dict[str, bytes]:
     from elftools.elf.elffile import ELFFile
 
-    with path.open("rb") as file:
-        try:
-            elf = ELFFile(file)
-            if elf.num_sections() > _MAX_SECTIONS:
-                raise ValueError("too many sections")
-            section = elf.get_section_by_name(".BTF")
+    places: dict[str, tuple[int, int]] = {}
+    try:
+        elf = ELFFile(file)
+        if elf.num_sections() > _MAX_SECTIONS:
+            raise ValueError("too many sections")
+        for name in (".BTF", ".BTF.base"):
+            section = elf.get_section_by_name(name)
             if section is not None:
-                return int(section["sh_offset"]), int(section["sh_size"])
-        except Exception as error:  # pyelftools lets anything out of a broken file
-            raise BtfError(f"not a readable ELF file: {error}", str(path)) from None
-    raise _NoBtfSection("no .BTF section", str(path))
+                places[name] = int(section["sh_offset"]), int(section["sh_size"])
+    except Exception as error:  # pyelftools lets anything out of a broken file
+        raise BtfError(f"not a readable ELF file: {error}", str(path)) from None
+    if ".BTF" not in places:
+        raise _NoBtfSection("no .BTF section", str(path))
+    contents = {}
+    for name, (offset, size) in places.items():
+        _check_size(path, size)
+        file.seek(offset)
+        contents[name] = file.read(size)
+    return contents

@@ -118,6 +118,47 @@ def test_changed_words_of_good_btf_give_types_or_an_error(changes: list[tuple[in
         walk(Btf.decode(data))
 
 
+def split() -> bytes:
+    builder = BtfBuilder(ids=len(TARGET), strings=TARGET.strings_length)
+    builder.struct("of_module", 16, ("t", 4, 0), ("x", 1, 64), ("p", 3, 96))
+    builder.typedef("m_t", builder.next_id - 1)
+    builder.enum("of_module_e", {"M": 3})
+    return builder.build()
+
+
+MODULE = split()
+OURS = BtfBuilder()
+OURS.int("int", 4, 1)
+OURS.struct("of_module", 8, ("x", 1, 0))
+OURS.struct("task", 8, ("pid", 1, 0))
+LOCAL = Btf.decode(OURS.build())
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, len(MODULE) // 4 - 1), st.integers(0, (1 << 32) - 1)),
+        min_size=1,
+        max_size=4,
+    )
+    | st.lists(
+        st.tuples(st.integers(6, len(MODULE) // 4 - 1), st.integers(0, 30)), min_size=1, max_size=4
+    )
+)
+def test_a_broken_module_breaks_no_relocation(changes: list[tuple[int, int]]) -> None:
+    """What only it has may be missing; what the kernel has is found."""
+    data = bytearray(MODULE)
+    for word, value in changes:
+        struct.pack_into("<I", data, word * 4, value)
+    try:
+        module = Btf.decode(data, base=TARGET)
+    except BtfError:
+        return
+    code = struct.pack("<BBhi", 0x61, 0x10, 0, 0) * 2
+    notes = [Note(0, 2, "0:0", 0), Note(1, 3, "0:0", 0)]
+    done = relocate(code, notes, LOCAL, [TARGET, module], "little")
+    assert done.code[8:] == code[:8]
+
+
 EXT = struct.pack("<HBBI6I", 0xEB9F, 1, 0, 32, 0, 20, 20, 28, 48, 28)
 EXT += struct.pack("<5I", 8, 1, 1, 0, 9) + struct.pack("<7I", 16, 1, 1, 0, 1, 1, 0)
 EXT += struct.pack("<7I", 16, 1, 1, 0, 4, 1, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import struct
+import sys
 
 import pytest
 
@@ -12,6 +13,7 @@ from pyebpf.btf.btf import Btf
 from pyebpf.errors import BtfError, NotSupportedError, SyscallError
 from pyebpf.host import index_file, kernel_btf
 from pyebpf.uapi.btf import BtfKind
+from tests.support.btf_builder import BtfBuilder
 
 RELEASE = "6.1.0-made"
 
@@ -23,16 +25,20 @@ def blob(name: str) -> bytes:
     return header + struct.pack("=IIII", 1, 1 << 24, 4, 1 << 24 | 32) + strings
 
 
-def elf(section: bytes, name: bytes = b".BTF") -> bytes:
-    """The smallest ELF file with that section: header, its bytes, names, three section headers."""
-    names = b"\0.shstrtab\0" + name + b"\0"
-    at = 64 + len(section)
+def elf(section: bytes, name: bytes = b".BTF", base: bytes = b"") -> bytes:
+    """The smallest ELF file with that section, and .BTF.base: header, bytes, names, headers."""
+    names = b"\0.shstrtab\0.BTF.base\0" + name + b"\0"
+    at = 64 + len(section) + len(base)
     table = at + len(names)
+    count = 4 if base else 3
     ident = b"\x7fELF" + bytes([2, 1 if struct.pack("=H", 1)[0] else 2, 1]) + bytes(9)
-    header = struct.pack("=HHIQQQIHHHHHH", 2, 62, 1, 0, 0, table, 0, 64, 0, 0, 64, 3, 1)
-    strtab = struct.pack("=IIQQQQIIQQ", 1, 3, 0, 0, at, len(names), 0, 0, 1, 0)
-    data = struct.pack("=IIQQQQIIQQ", 11, 1, 0, 0, 64, len(section), 0, 0, 1, 0)
-    return ident + header + section + names + bytes(64) + strtab + data
+    header = struct.pack("=HHIQQQIHHHHHH", 2, 62, 1, 0, 0, table, 0, 64, 0, 0, 64, count, 1)
+    headers = bytes(64) + struct.pack("=IIQQQQIIQQ", 1, 3, 0, 0, at, len(names), 0, 0, 1, 0)
+    if base:
+        place = 64 + len(section)
+        headers += struct.pack("=IIQQQQIIQQ", 11, 1, 0, 0, place, len(base), 0, 0, 1, 0)
+    headers += struct.pack("=IIQQQQIIQQ", 21, 1, 0, 0, 64, len(section), 0, 0, 1, 0)
+    return ident + header + section + base + names + headers
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +124,36 @@ def test_a_huge_section_is_not_read(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "types"
     path.write_bytes(content)
     with pytest.raises(BtfError, match="too many"):
+        kernel_btf.read_btf(path)
+
+
+def module(base: Btf) -> bytes:
+    """Split BTF: a pointer to the base's int."""
+    builder = BtfBuilder(sys.byteorder, ids=len(base), strings=base.strings_length)
+    builder.typedef("of_module", builder.ptr(1))
+    return builder.build()
+
+
+def test_a_module_s_file_continues_the_kernel(tmp_path: pathlib.Path) -> None:
+    """Without the kernel's types it makes no sense, and says so."""
+    kernel = Btf.decode(blob("int"))
+    path = tmp_path / "x.ko"
+    path.write_bytes(elf(module(kernel)))
+    assert names(kernel_btf.read_btf(path, base=kernel)) == ["int", "", "of_module"]
+    with pytest.raises(BtfError, match=r"x\.ko"):
+        kernel_btf.read_btf(path)
+
+
+def test_a_module_with_a_base_of_its_own_is_not_the_kernel_s(tmp_path: pathlib.Path) -> None:
+    """It can be read by itself; ids would mean other types of the kernel."""
+    own = Btf.decode(blob("int"))
+    path = tmp_path / "x.ko"
+    path.write_bytes(elf(module(own), base=blob("int")))
+    assert names(kernel_btf.read_btf(path)) == ["int", "", "of_module"]
+    with pytest.raises(BtfError, match=r"x\.ko.*\.BTF\.base.*/sys/kernel/btf"):
+        kernel_btf.read_btf(path, base=own)
+    path.write_bytes(elf(module(own), base=b"garbage"))
+    with pytest.raises(BtfError, match=r"x\.ko, \.BTF\.base"):
         kernel_btf.read_btf(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import struct
 
 import pytest
 
@@ -10,6 +11,7 @@ from pyebpf.btf.btf import Btf
 from pyebpf.errors import PrivilegeError
 from pyebpf.host.modules import Modules
 from pyebpf.uapi.btf import BtfKind
+from tests.support import btf_builder as wire
 from tests.support.btf_builder import BtfBuilder
 
 
@@ -59,10 +61,25 @@ def test_a_type_is_found_in_the_modules_that_have_it(tmp_path: pathlib.Path) -> 
         assert list(modules.find("f", BtfKind.VAR)) == []
 
 
+def unfit() -> bytes:
+    # Its f() has a name in the kernel's strings and takes words that are not there.
+    builder = BtfBuilder(ids=len(BASE), strings=BASE.strings_length)
+    builder.func("f", builder.add(wire.FUNC_PROTO, 1 << 20, 1, vlen=3))
+    return builder.build()
+
+
+def badly_named() -> bytes:
+    # What makes f() a function is malformed.
+    builder = BtfBuilder(ids=len(BASE), strings=BASE.strings_length)
+    builder.add(wire.STRUCT, "f", 4, 1 << 20, 1, 0, vlen=1)
+    builder.types[4:8] = struct.pack("<I", wire.FUNC << 24)
+    return builder.build()
+
+
 @pytest.mark.parametrize(
     "content",
-    [b"", b"garbage", module("f")[:-1], module("f")[:40]],
-    ids=["empty", "garbage", "cut", "cut in the types"],
+    [b"", b"garbage", module("f")[:-1], module("f")[:40], unfit(), badly_named()],
+    ids=["empty", "garbage", "cut", "cut in the types", "longer than it is", "other kinds"],
 )
 def test_a_broken_module_is_skipped_and_told_of(tmp_path: pathlib.Path, content: bytes) -> None:
     """The others are asked all the same; a message can say why one was not."""
@@ -71,6 +88,19 @@ def test_a_broken_module_is_skipped_and_told_of(tmp_path: pathlib.Path, content:
         assert names == ["good"]
         assert [each.name for each in modules] == ["good"]
         assert " (module bad was skipped: " in modules.remark()
+
+
+def test_a_module_of_another_kernel_harms_nobody(tmp_path: pathlib.Path) -> None:
+    """Its ids and strings are others'; what it seems to have, others still have."""
+    other = BtfBuilder()
+    for number in range(40):
+        other.int(f"type_{number}", 4)
+    kernel = Btf.decode(other.build())
+    builder = BtfBuilder(ids=len(kernel), strings=kernel.strings_length)
+    builder.func("f", builder.func_proto(1))
+    with made(tmp_path, another=builder.build(), good=module("f")) as modules:
+        assert "good" in [each.name for each, _ in modules.find("f", BtfKind.FUNC)]
+        assert [types.first_id for types in modules.types()] == [len(BASE)] * 2
 
 
 def test_a_module_that_goes_away_is_skipped(tmp_path: pathlib.Path) -> None:
