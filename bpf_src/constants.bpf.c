@@ -45,8 +45,11 @@ int behind(struct __sk_buff *skb)
 SEC("socket")
 int pick(struct __sk_buff *skb)
 {
-	volatile char buffer[8] = "abcdefg";
+	volatile char buffer[3];
 
+	buffer[0] = 'a';
+	buffer[1] = 'b';
+	buffer[2] = 'c';
 	return buffer[CONSTANT("INDEX")];
 }
 
