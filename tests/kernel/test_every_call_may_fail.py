@@ -225,17 +225,17 @@ def test_opening_a_pinned_collection_is_whole_or_nothing(failure, expected, bpff
     with pyebpf.load(spec) as bpf:
         bpf.attach("on_raw_tracepoint")
         bpf.pin(place)
-    before = sorted(place.rglob("*"))
+        before = sorted(place.rglob("*"))
 
-    def open_all() -> None:
-        with pyebpf.load_pinned(place, spec if expected else None) as again:
-            assert len(again.links) == 1
+        def open_all() -> None:
+            with pyebpf.load_pinned(place, spec if expected else None) as again:
+                assert len(again.links) == 1
 
-    try:
-        assert_harmless(FAILURES[failure], open_all)
-        assert sorted(place.rglob("*")) == before
-    finally:
-        shutil.rmtree(place)
+        try:
+            assert_harmless(FAILURES[failure], open_all)
+            assert sorted(place.rglob("*")) == before
+        finally:
+            shutil.rmtree(place)
 
 
 @pytest.mark.parametrize("failure", FAILURES)
