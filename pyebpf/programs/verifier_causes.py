@@ -108,7 +108,7 @@ CAUSES = (
     ),
     Cause(
         r"call stack of (\d+) frames is too deep",
-        "calls too deep: 8 functions may be active at once",
+        "calls too deep: {1} functions active at once are more than this kernel follows",
         "let the compiler inline some of them: static __always_inline",
     ),
     Cause(

@@ -99,7 +99,7 @@ def calls(depth: int) -> bytes:
     [
         (fork(24), "too complex: the verifier gave up after 1000001", None),
         (waiting(9000), "too complex: more than 8192 branches", None),
-        (calls(9), "calls too deep", None),
+        (calls(40), "calls too deep", None),
         (EXIT, "R0 is read, but nothing was put in it", 0),
         (RETURN_ZERO * 2, "not well formed", 2),
         (insn(0x05, offset=100) + EXIT, "not well formed", 0),
