@@ -20,6 +20,7 @@ from pyebpf.features.maps import (
 from pyebpf.features.programs import (
     expected_attach_type,
     far_map_values,
+    function_addresses,
     function_pointers,
     function_types,
     probe_read_kernel,
@@ -34,6 +35,7 @@ __all__ = [
     "dotted_names",
     "expected_attach_type",
     "far_map_values",
+    "function_addresses",
     "function_pointers",
     "function_types",
     "map_flag",

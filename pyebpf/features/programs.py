@@ -11,11 +11,12 @@ from pyebpf.sys import bpf
 from pyebpf.uapi.attrs import MapCreate, ProgLoad
 from pyebpf.uapi.bpf import AttachType, MapType, ProgFlag, ProgType
 from pyebpf.uapi.helpers import FuncId
-from pyebpf.uapi.insn import CALL, JMP, PSEUDO_FUNC, PSEUDO_MAP_VALUE
+from pyebpf.uapi.insn import CALL, JMP, PSEUDO_BTF_ID, PSEUDO_FUNC, PSEUDO_MAP_VALUE
 
 __all__ = [
     "expected_attach_type",
     "far_map_values",
+    "function_addresses",
     "function_pointers",
     "function_types",
     "probe_read_kernel",
@@ -76,6 +77,12 @@ def _try_far_map_values() -> bool:
     with bpf.map_create(shape) as array:
         log = _refusal(_load_imm64(PSEUDO_MAP_VALUE, array.fileno(), 1 << 30) + _RETURN_ZERO)
     return log is None or b"direct value offset" not in log
+
+
+# The first type is no function anywhere, which is refused by naming what would do.
+def _try_function_addresses() -> bool:
+    log = _refusal(_load_imm64(PSEUDO_BTF_ID, 1) + _RETURN_ZERO)
+    return log is not None and b"KIND_FUNC" in log
 
 
 # A helper call without arguments; kernels that have the helper miss its first argument.
@@ -145,5 +152,6 @@ def _refusal(code: bytes) -> bytes | None:
 probe_read_kernel = Feature("reads that say whose memory", "5.5", _try_probe_read_kernel)
 expected_attach_type = Feature("expected attach types", "4.17", _try_expected_attach_type)
 function_types = Feature("types of functions", "5.0", _try_function_types)
+function_addresses = Feature("addresses of kernel functions", "6.4", _try_function_addresses)
 function_pointers = Feature("function pointers in programs", "5.13", _try_function_pointers)
 far_map_values = Feature("addresses far behind the start of a map", "7.0", _try_far_map_values)

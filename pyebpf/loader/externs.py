@@ -4,6 +4,7 @@
     KCONFIG  CONFIG_HZ        load 64: src 2, descriptor of .kconfig | place of the variable
     KSYM     without type     load 64: src 0, the address
     KSYM     with a type      load 64: src 3, id in BTF | the module's descriptor, 0 for the kernel
+    KSYM     a function       the same; before Linux 6.4 as without a type
     KSYM     missing, weak    load 64: src 0, 0
     KFUNC                     call: src 2, id in BTF; offset: place of the module in fd_array
     KFUNC    missing, weak    call: src 0, a helper that does not exist
@@ -22,8 +23,13 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Protocol
 
+from pyebpf import features
 from pyebpf.btf.externs import KCONFIG, config_variables
+from pyebpf.btf.names import essential_name
+from pyebpf.btf.types import Func
 from pyebpf.errors import ExternError, naming
+from pyebpf.host import kallsyms
+from pyebpf.host.kernel_btf import kernel_btf
 from pyebpf.host.modules import ModuleBtf, Modules
 from pyebpf.loader import kconfig, ksyms
 from pyebpf.loader.patch import load_64
@@ -123,7 +129,7 @@ class Externs:
             return self._call(code, slot, name, found)
         if found is None:
             load_64(code, slot, 0, 0, 0)
-        elif not found.type_id:
+        elif found.address or not found.type_id:
             address = found.address + reference.offset
             load_64(code, slot, 0, address, address >> 32)
         elif reference.offset:
@@ -203,6 +209,7 @@ class Externs:
         if not uses:
             return
         self._symbols = ksyms.resolve(uses, spec.btf, self._modules)
+        self._resolve_addresses(_uses(programs, {ReferenceKind.KSYM}))
         fds = array.array("i", [0])  # the place of the kernel itself, which needs none
         for name, found in self._symbols.items():
             if found is None or found.module is None or not uses[name].called:
@@ -215,6 +222,22 @@ class Externs:
                 self._in_array[found.module.name] = len(fds) - 1
         if len(fds) > 1:
             self.fd_array = fds.tobytes()
+
+    # Programs ask by its address whether a function is there. Kernels that cannot look it up by its
+    # type while they load a program (before 6.4) are told it.
+    def _resolve_addresses(self, loaded: Iterable[str]) -> None:
+        functions = [name for name in loaded if _is_function(self._symbols[name])]
+        if not functions or features.function_addresses.available():
+            return
+        symbols = kallsyms.find([essential_name(name) for name in functions])
+        for name in functions:
+            addresses = symbols.addresses(essential_name(name))
+            if symbols.restricted or not addresses:
+                with naming(f'extern "{name}"'):
+                    features.function_addresses.require()
+            found = self._symbols[name]
+            assert found is not None
+            self._symbols[name] = found._replace(address=addresses[0])
 
     # ---- writing ------------------------------------------------------------------------------
 
@@ -234,6 +257,13 @@ class Externs:
 
     def _index(self, module: ModuleBtf | None) -> int:
         return self._in_array[module.name] if module is not None else 0
+
+
+def _is_function(found: ksyms.Resolved | None) -> bool:
+    if found is None or not found.type_id:
+        return False
+    types = found.module.types if found.module is not None else kernel_btf()
+    return isinstance(types.type(found.type_id), Func)
 
 
 def _uses(programs: Iterable[ProgramSpec], kinds: set[ReferenceKind]) -> dict[str, list[Reference]]:

@@ -46,7 +46,7 @@ class Resolved(NamedTuple):
     """What the kernel has for a symbol: an address, or a type in its BTF or a module's.
 
     Attributes:
-        address: Of a symbol without a type.
+        address: Of a symbol without a type, or of a function where the kernel must be told it.
         type_id: Of its ``VAR`` or ``FUNC``, or 0.
         module: Whose BTF that is in, ``None`` for the kernel's own.
     """

@@ -57,6 +57,7 @@ def test_map_flags_are_there_since_their_release(flag):
         features.object_names,
         features.dotted_names,
         features.far_map_values,
+        features.function_addresses,
         features.probe_read_kernel,
         features.expected_attach_type,
         features.function_types,
