@@ -54,6 +54,11 @@ CAUSES = (
         "build kernel function calls from an extern declared __ksym, so that it is looked up here",
     ),
     Cause(
+        r"failed to find the address for kernel symbol '(.+?)'",
+        "the kernel does not list where its variable {1} is",
+        "variables are listed by kernels built with CONFIG_KALLSYMS_ALL",
+    ),
+    Cause(
         r"might sleep in a non-sleepable|sleepable (?:helper|kfunc|kernel function)|is sleepable "
         r"within|program must be sleepable",
         "what is called may sleep, and the program is one that must not",
@@ -75,10 +80,6 @@ CAUSES = (
         r"is not modifiable|(?:attach_btf_id|target).* is not a function|can only be attached to"
         r"|Cannot (?:replace|attach)|cannot attach|not attachable",
         "the kernel does not let programs of this kind be attached there",
-    ),
-    Cause(
-        r"failed to find the address for kernel symbol",
-        "a kernel without CONFIG_KALLSYMS_ALL does not list its variables",
     ),
     # Size and time.
     Cause(
