@@ -45,8 +45,10 @@ __noinline int first(void)
 	return 1;
 }
 
-/* Takes which one; says void because naked functions have no names for what they take. */
-__naked __noinline int callee(void)
+/* Takes which one; says void because naked functions have no names for what they take. Hidden, hence static to the kernel,
+ * which then looks at it with what it is called with rather than alone, with nothing.
+ */
+__hidden __naked __noinline int callee(void)
 {
 	asm volatile(PICK("callee", "first"));
 }
