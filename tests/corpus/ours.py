@@ -30,6 +30,7 @@ _SEPARATORS = str.maketrans("\t\n\r", "   ")
 _NO_ERRNO = -1
 
 
+_MANY = 1000
 # Sizes that objects leave to those who load them; oracle.c does the same.
 _CAPACITIES = {
     MapType.RINGBUF: 4096,
@@ -131,9 +132,9 @@ def try_program(spec: CollectionSpec, name: str, *, held: bool, types: Btf | Non
 
 
 # Copying thousands of programs for each of thousands would take longer than loading them; maps may
-# name programs, though.
+# name programs, though, and externs are numbered over all of them.
 def _with_less(spec: CollectionSpec, name: str) -> CollectionSpec:
-    if any(each.entries for each in spec.maps.values()):
+    if len(spec.programs) < _MANY or any(each.entries for each in spec.maps.values()):
         return spec
     return dataclasses.replace(spec, programs={name: spec.programs[name]})
 

@@ -11,9 +11,10 @@ more        maps and programs that libbpf does not know, such as functions witho
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable
 
-from pyebpf.uapi.bpf import MapFlag
+from pyebpf.uapi.bpf import MapFlag, MapType
 from tests.corpus.canonical import canonical, first_difference
 from tests.corpus.report import Attempt, Report
 
@@ -120,10 +121,13 @@ def _only(names: Iterable[str], others: Iterable[str]) -> list[str]:
     return sorted(set(names) - set(others))
 
 
-# That data sections are mapped is said in the spec there, and decided at the load here.
+# That data sections are mapped, and how large a ring buffer has to be for the kernel, is said in
+# the spec there, and decided at the load here.
 def _definition(name: str, numbers: tuple[int, ...]) -> tuple[int, ...]:
-    *others, flags = numbers
-    return (*others, flags & ~MapFlag.MMAPABLE if "." in name else flags)
+    kind, key, value, capacity, flags = numbers
+    if kind in (MapType.RINGBUF, MapType.USER_RINGBUF):
+        capacity = 1 << (max(capacity, mmap.PAGESIZE) - 1).bit_length()
+    return (kind, key, value, capacity, flags & ~MapFlag.MMAPABLE if "." in name else flags)
 
 
 # libbpf puts the object's name before a data section's.
