@@ -30,7 +30,7 @@ SAID = {
     "infinite loop detected at insn 3": "unbounded loop",
     "back-edge from insn 2 to 1": "loop: kernels before 5.3",
     "combined stack size of 2 calls is 608. Too large": "2 functions .* 608 bytes",
-    "the call stack of 9 frames is too deep": "8 functions",
+    "the call stack of 9 frames is too deep": "9 functions",
     "invalid write to stack R10 off=-520 size=8": "stack too deep",
     "invalid stack off=-520 size=8": "stack too deep",
     "invalid write to stack R10 off=-500 size=8": "",
