@@ -32,7 +32,7 @@ from pyebpf.btf.types import (
 )
 from pyebpf.uapi.btf import BTF_MAGIC, BTF_VERSION
 
-__all__ = ["encode"]
+__all__ = ["assemble", "encode"]
 
 
 def encode(
@@ -64,15 +64,23 @@ def encode(
             body += struct.pack(f"{order}{len(words)}I", *words)
         except struct.error:
             raise ValueError(f"type {number} does not fit the format: {one!r}") from None
-    area = _layout_area(layout, order)
+    return assemble(body, strings.data, _layout_area(layout, order), byteorder)
+
+
+def assemble(
+    types: bytes | bytearray, strings: bytes | bytearray, layout: bytes, byteorder: ByteOrder
+) -> bytes:
+    """Return a BTF blob of these areas; an empty *layout* makes it one of before 2026."""
+    order = "<" if byteorder == "little" else ">"
     header = struct.pack(
         order + "HBBIIIII",
-        *(BTF_MAGIC, BTF_VERSION, 0, 32 if area else 24),
-        *(0, len(body), len(body) + len(area), len(strings.data)),
+        *(BTF_MAGIC, BTF_VERSION, 0, 32 if layout else 24),
+        *(0, len(types), len(types) + len(layout), len(strings)),
     )
-    if area:
-        header += struct.pack(order + "II", len(body), len(area))
-    return header + body + area + strings.data
+    if layout:
+        # Between types and strings, or neither libbpf nor the kernel takes it.
+        header += struct.pack(order + "II", len(types), len(layout))
+    return b"".join((header, types, layout, strings))
 
 
 def _layout_area(layout: Sequence[tuple[int, int]], order: str) -> bytes:

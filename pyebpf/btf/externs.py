@@ -20,10 +20,11 @@ import struct
 from typing import NamedTuple
 
 from pyebpf.btf.btf import Btf
+from pyebpf.btf.encode import assemble
 from pyebpf.btf.sections import entries_of
 from pyebpf.btf.types import Array, Datasec, Func, FuncProto, Int, Var
 from pyebpf.errors import BtfError
-from pyebpf.uapi.btf import BTF_MAGIC, BTF_VERSION, BtfIntEncoding, BtfKind, BtfVarLinkage
+from pyebpf.uapi.btf import BtfIntEncoding, BtfKind, BtfVarLinkage
 
 __all__ = ["KCONFIG", "KSYMS", "ConfigVariable", "config_variables", "without_externs"]
 
@@ -122,7 +123,7 @@ class _Rewriter:
                 self._config(type_id)
             else:
                 self._symbols(type_id)
-        return Btf.decode(self._assemble())
+        return Btf.decode(assemble(self._types, self._strings, self._layout, self._btf.byteorder))
 
     def _config(self, datasec_id: int) -> None:
         places = {each.name: each for each in config_variables(self._btf)}
@@ -203,19 +204,6 @@ class _Rewriter:
         self._types += struct.pack(f"{self._order}{len(words)}I", *words)
         self._count += 1
         return self._count - 1
-
-    def _assemble(self) -> bytes:
-        types, strings = len(self._types), len(self._strings)
-        length = 32 if self._layout else 24
-        header = struct.pack(
-            self._order + "HBBIIIII", BTF_MAGIC, BTF_VERSION, 0, length, 0, types, types, strings
-        )
-        if not self._layout:
-            return header + self._types + self._strings
-        padding = bytes(-strings % 4)
-        place = types + strings + len(padding)
-        header += struct.pack(self._order + "II", place, len(self._layout))
-        return header + self._types + self._strings + padding + self._layout
 
     def _place(self, type_id: int) -> int:
         return self._btf.position(type_id) - self._start

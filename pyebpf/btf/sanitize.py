@@ -7,31 +7,39 @@ lines of programs. Ids do not move, so nothing that refers to them changes:
     FUNC            TYPEDEF; FUNC_PROTO an ENUM       5.0
     DATASEC, VAR    STRUCT and INT of one byte        5.2
     global FUNC     static                            5.6
+    empty DATASEC   an empty STRUCT of its size       5.12
     FLOAT           an empty STRUCT of its size       5.13
     DECL_TAG        INT of one byte                   5.16
     TYPE_TAG        CONST                             5.17
     ENUM64          UNION of a placeholder            6.0
     "?" in a name   "_"                               6.9
     layout area     none                              7.1
+    extern VAR      global
+    extern FUNC     TYPEDEF
     later kinds     INT of one byte
 
-After libbpf's ``bpf_object__sanitize_btf``, which has no answer to kinds of later years: a kernel
-refuses those it does not know, whatever the layout area says. A placeholder type and its name are
-added at the end.
+After libbpf's ``bpf_object__sanitize_btf``, which has no answer to the last three: what is extern
+and in no section (`pyebpf.btf.externs`), and kinds of later years, which no kernel takes, whatever
+the layout area says. A placeholder type and its name are added at the end.
 """
 
 from __future__ import annotations
 
+import string
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyebpf.btf.btf import Btf
+from pyebpf.btf.encode import assemble
 from pyebpf.btf.types import Opaque
-from pyebpf.uapi.btf import BTF_MAGIC, BTF_VERSION, BtfKind
+from pyebpf.uapi.btf import BtfFuncLinkage, BtfKind, BtfVarLinkage
 
 __all__ = ["BtfFeatures", "sanitize"]
 
+# What old kernels accept in a name.
+_IN_NAMES = string.ascii_letters.encode() + string.digits.encode() + b"_"
+_IN_SECTIONS = _IN_NAMES + b"."
 _PLACEHOLDER = b"enum64_placeholder\0"
 _LAST_KIND = BtfKind.ENUM64
 _BYTE = 8  # what follows an INT of one byte: 8 bits, no encoding
@@ -107,16 +115,11 @@ class _Sanitizer:
     def _choose(self) -> dict[int, Callable[[int, int], None]]:
         has = self._features
         rules: dict[int, Callable[[int, int], None]] = {}
+        rules[BtfKind.FUNC] = self._function
         if not has.func:
-            rules[BtfKind.FUNC] = lambda _, place: self._set_kind(place, BtfKind.TYPEDEF)
             rules[BtfKind.FUNC_PROTO] = self._prototype
-        elif not has.func_global:
-            rules[BtfKind.FUNC] = lambda _, place: self._set_kind(place, BtfKind.FUNC)
-        if not has.datasec:
-            rules[BtfKind.VAR] = lambda _, place: self._byte(place)
-            rules[BtfKind.DATASEC] = self._section
-        elif not has.question_mark:
-            rules[BtfKind.DATASEC] = lambda _, place: self._rename(place, b"?")
+        rules[BtfKind.VAR] = self._variable
+        rules[BtfKind.DATASEC] = self._section
         if not has.float:
             rules[BtfKind.FLOAT] = lambda _, place: self._set_kind(place, BtfKind.STRUCT, name=0)
         if not has.decl_tag:
@@ -130,10 +133,23 @@ class _Sanitizer:
 
     # ---- one type each ------------------------------------------------------------------------
 
+    def _function(self, _: int, place: int) -> None:
+        linkage = self._count(place)
+        if not self._features.func or linkage == BtfFuncLinkage.EXTERN:
+            self._set_kind(place, BtfKind.TYPEDEF)
+        elif not self._features.func_global:
+            self._set_kind(place, BtfKind.FUNC)
+
     def _prototype(self, _: int, place: int) -> None:
         # Parameters are as long as enumerators; the size stands where the return type was.
         self._set_kind(place, BtfKind.ENUM, self._count(place))
         self._set(place + 8, 4)
+
+    def _variable(self, _: int, place: int) -> None:
+        if not self._features.datasec:
+            self._byte(place)
+        elif self._get(place + 12) == BtfVarLinkage.GLOBAL_EXTERN:
+            self._set(place + 12, BtfVarLinkage.GLOBAL_ALLOCATED)
 
     def _byte(self, place: int) -> None:
         # One byte: a longer stand-in might not fit where the variable is.
@@ -148,9 +164,14 @@ class _Sanitizer:
         self._surplus[place] = 12 + len(found.data) * 4
 
     def _section(self, _: int, place: int) -> None:
-        # {type, offset, size} become {name, type, offset in bits}.
-        self._rename(place, b".?")
         count = self._count(place)
+        # Those without variables came one version before FLOAT, for which there is a probe.
+        if self._features.datasec and (count or self._features.float):
+            if not self._features.question_mark:
+                self._rename(place, _IN_SECTIONS)
+            return
+        # {type, offset, size} become {name, type, offset in bits}.
+        self._rename(place, _IN_NAMES)
         self._set_kind(place, BtfKind.STRUCT, count)
         for entry in range(place + 12, place + 12 + count * 12, 12):
             type_id, offset = self._get(entry), self._get(entry + 4)
@@ -172,12 +193,11 @@ class _Sanitizer:
             self._set(entry + 4, self._placeholder)
             self._set(entry + 8, 0)
 
-    def _rename(self, place: int, odd: bytes) -> None:
-        # In a struct's name those bytes would not do.
+    def _rename(self, place: int, allowed: bytes) -> None:
         start = self._get(place)
         end = self._strings.find(b"\0", start)
         name = self._strings[start:end]
-        self._strings[start:end] = bytes(ord("_") if byte in odd else byte for byte in name)
+        self._strings[start:end] = bytes(byte if byte in allowed else ord("_") for byte in name)
 
     # ---- the blob -----------------------------------------------------------------------------
 
@@ -187,18 +207,8 @@ class _Sanitizer:
             self._strings += _PLACEHOLDER
         for place, length in reversed(self._surplus.items()):
             self._types[place : place + length] = self._one_byte(0)
-        keeps_layout = bool(self._layout) and self._features.layout
-        layout = self._layout if keeps_layout else b""
-        types, strings = len(self._types), len(self._strings)
-        header = struct.pack(
-            self._order + "HBBIIIII",
-            *(BTF_MAGIC, BTF_VERSION, 0, 32 if keeps_layout else 24),
-            *(0, types, types + len(layout), strings),
-        )
-        if keeps_layout:
-            # Between types and strings, or neither libbpf nor the kernel takes it.
-            header += struct.pack(self._order + "II", types, len(layout))
-        return header + self._types + layout + self._strings
+        layout = self._layout if self._features.layout else b""
+        return assemble(self._types, self._strings, layout, self._btf.byteorder)
 
     def _add_byte(self, name: int) -> None:
         self._types += self._one_byte(name)

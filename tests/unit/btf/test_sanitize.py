@@ -76,6 +76,37 @@ def test_what_one_feature_lacks_is_replaced(feature: str, byteorder: str) -> Non
     assert everything(reduced) == {**everything(btf), **REPLACED[feature]}
 
 
+def test_no_kernel_takes_externs_in_no_section() -> None:
+    """A function becomes a type, as its parameters need not have names; a variable is global."""
+    builder = newest()
+    builder.var("away", 1, 2)
+    builder.func("elsewhere", 2, 2)
+    reduced = Btf.decode(sanitize(Btf.decode(builder.build()), BtfFeatures()))
+    assert reduced.type(13) == t.Var("away", 1, 1)
+    assert reduced.type(14) == t.Typedef("elsewhere", 2)
+
+
+def test_sections_without_variables_are_newer_than_sections() -> None:
+    """Linux 5.12; the nearest thing with a probe is FLOAT, of 5.13."""
+    builder = newest()
+    builder.datasec(".rodata.str", 40)
+    btf = Btf.decode(builder.build())
+    reduced = Btf.decode(sanitize(btf, BtfFeatures(float=False)))
+    assert (reduced.type(5), reduced.type(13)) == (btf.type(5), t.Struct("_rodata_str", 40, ()))
+    assert Btf.decode(sanitize(btf, BtfFeatures(datasec=False))).type(13) == reduced.type(13)
+
+
+def test_names_of_sections_have_characters_an_old_kernel_knows() -> None:
+    """Any the ELF allows, since Linux 6.9; before, those of names and a dot."""
+    builder = newest()
+    builder.datasec(".data.a-b/c", 4, (4, 0, 4))
+    btf = Btf.decode(builder.build())
+    assert Btf.decode(sanitize(btf, BtfFeatures())).type(13).name == ".data.a-b/c"
+    old = Btf.decode(sanitize(btf, BtfFeatures(question_mark=False)))
+    assert (old.type(13).name, old.type(5).name) == (".data.a_b_c", "_.data.x")
+    assert Btf.decode(sanitize(btf, BtfFeatures(datasec=False))).type(13).name == "_data_a_b_c"
+
+
 def test_a_kernel_that_knows_everything_gets_everything() -> None:
     """The default changes no type."""
     btf = Btf.decode(newest().build())
