@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 
 import pytest
 
@@ -28,6 +29,17 @@ def fork():
     if not child:
         os._exit(0)
     os.waitpid(child, 0)
+
+
+def stops(hits):
+    """Whether a counter of new processes stands still, soon: the kernel detaches when it can."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        before = hits.value
+        fork()
+        if hits.value == before:
+            return True
+    return False
 
 
 def files(directory):
@@ -104,10 +116,7 @@ def test_an_attached_program_goes_on_running(place):
         (place / "links" / "on_raw_tracepoint").unlink()
     with pyebpf.load_pinned(place, spec) as again:
         assert again.links == {}
-        hits = again.variables["raw_tracepoint_hits"]
-        before = hits.value
-        fork()
-        assert hits.value == before
+        assert stops(again.variables["raw_tracepoint_hits"])
 
 
 def test_links_can_be_left_out_of_pinning(place):
