@@ -365,7 +365,7 @@ def test_a_broken_module_counts_as_having_nothing() -> None:
     """Its types may be of another kernel; the next module is asked."""
     base = local(("pid", 1, 96), name="unrelated")
     modules = []
-    # A member of a type that is not there, a name outside the strings, and one that is well.
+    # A member of a type that is not there, names outside the strings, and one that is well.
     for member in (("pid", 999, 96), ("pid", 1, 96)):
         builder = BtfBuilder(ids=len(base), strings=base.strings_length)
         builder.struct("task", 64, member)
@@ -373,10 +373,20 @@ def test_a_broken_module_counts_as_having_nothing() -> None:
     nameless = BtfBuilder(ids=len(base), strings=base.strings_length)
     nameless.add(wire.STRUCT, "task")
     nameless.add(wire.STRUCT, 1 << 20)
+    nameless.add(wire.STRUCT, "task", 64, 1 << 20, 1, 96, vlen=1)
     targets = [base, *(Btf.decode(each, base=base) for each in (*modules[:1], nameless.build()))]
     assert run(LOAD, PID, target=targets).poisoned == {0: "struct task.pid"}
     targets.append(Btf.decode(modules[1], base=base))
     assert run(LOAD, PID, target=targets) == Relocated(insn(0x61, 12), {})
+
+
+def test_a_broken_kernel_is_an_error() -> None:
+    """Its types are what everything is fitted to."""
+    builder = BtfBuilder()
+    builder.int("int", 4, wire.SIGNED)
+    builder.add(wire.STRUCT, "task", 64, 1 << 20, 1, 96, vlen=1)
+    with pytest.raises(BtfError, match=r"CO-RE relocation of struct task: .*is outside"):
+        run(LOAD, PID, target=Btf.decode(builder.build()))
 
 
 def test_types_of_modules_are_not_looked_for_in_vain() -> None:
