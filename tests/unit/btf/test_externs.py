@@ -6,6 +6,7 @@ import pytest
 
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.externs import ConfigVariable, config_variables, without_externs
+from pyebpf.btf.sections import entries_of
 from pyebpf.btf.types import Datasec, Func, FuncProto, Int, Param, SectionVariable, Var
 from pyebpf.errors import BtfError
 from tests.support.btf_builder import CHAR, SIGNED, BtfBuilder
@@ -109,6 +110,28 @@ def test_types_without_externs_are_not_copied() -> None:
     btf = Btf.decode(builder.build())
     assert without_externs(btf) is btf
     assert config_variables(btf) == ()
+
+
+def test_an_int_of_another_size_is_none() -> None:
+    """Four bytes are what an entry takes."""
+    builder = BtfBuilder()
+    builder.int("int", 2, SIGNED)
+    builder.datasec(".ksyms", 0, (builder.var("runqueues", 1, EXTERN), 0, 0))
+    done = without_externs(Btf.decode(builder.build()))
+    assert done.type(4) == Int("int", 4, 1, 32)
+    assert done.type(2) == Var("runqueues", 4, 1)
+
+
+def test_only_variables_and_functions_are_symbols() -> None:
+    """Anything else among them is malformed."""
+    builder = BtfBuilder()
+    builder.int("int", 4, SIGNED)
+    builder.datasec(".ksyms", 0, (1, 0, 4))
+    btf = Btf.decode(builder.build())
+    with pytest.raises(BtfError, match="int is neither a variable nor a function"):
+        without_externs(btf)
+    with pytest.raises(BtfError, match="int is neither a variable nor a function"):
+        list(entries_of(btf, ".ksyms"))
 
 
 def test_only_variables_are_values() -> None:
