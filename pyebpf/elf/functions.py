@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pyebpf.asm.opcode import SLOT_SIZE
 from pyebpf.asm.slots import Slots
 from pyebpf.elf.reader import Elf, Section, Symbol
+from pyebpf.elf.stripped import nameless_functions
 from pyebpf.errors import ElfError
 from pyebpf.spec import Reference
 from pyebpf.uapi.elf import STB_GLOBAL, STB_LOCAL, STB_WEAK, STT_NOTYPE, STT_OBJECT
@@ -76,7 +77,8 @@ class CodeSection:
             raise section.error(f"{section.size} bytes are not whole instructions")
         self.section = section
         self.slots = Slots(bytearray(section.data()), elf.byteorder)
-        self.functions = self._split(elf.symbols_in(section))
+        symbols = elf.symbols_in(section)
+        self.functions = self._split([*symbols, *nameless_functions(elf, section, symbols)])
         self._starts = [function.start for function in self.functions]
 
     @property
@@ -98,6 +100,8 @@ class CodeSection:
 
     def _split(self, symbols: list[Symbol]) -> list[Function]:
         groups = self._by_offset(symbols)
+        if not groups and self.is_library:
+            return []  # what nobody calls
         if not groups:
             raise self.section.error("no symbol names the function at its start", 0)
         starts = [*sorted(groups), self.section.size]
