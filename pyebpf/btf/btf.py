@@ -49,6 +49,11 @@ _DEPTH = 32
 _VOID = Void()
 
 
+# The kernel cuts symbols at 512 bytes, and no name of 2000 real objects has more than 111. Without
+# a limit one long name, borne by each member of a struct, makes gigabytes of half a megabyte.
+_NAME_LIMIT = 4096
+
+
 class Btf:
     """Types by id and by name. Immutable; may be shared between threads.
 
@@ -174,9 +179,16 @@ class Btf:
         places = self._index()
         end = places[number] if number < len(places) else len(self._words)
         try:
-            return decode.inflate(self._words, start, end, self.string)
+            return decode.inflate(self._words, start, end, self._name)
         except BtfError as error:
             raise BtfError(error.message, f"type {type_id}, offset 0x{start * 4:x}") from None
+
+    # Of a type, a member or the like.
+    def _name(self, offset: int) -> str:
+        text = self.string(offset)
+        if len(text) > _NAME_LIMIT:
+            raise BtfError(f"a name of {len(text)} characters, at string offset 0x{offset:x}")
+        return text
 
     def string(self, offset: int) -> str:
         """Return the string at this offset of the string area.

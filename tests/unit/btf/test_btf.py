@@ -278,3 +278,18 @@ def test_types_are_made_once() -> None:
     """Whoever asks again gets the same object."""
     btf = Btf.decode(sample().build())
     assert btf.type(2) is btf.type(2)
+
+
+def test_a_name_longer_than_any_is_refused_before_it_is_multiplied():
+    """One long name in every member of a struct would take its size for each of them."""
+    longest = "x" * 4096
+    for name in (longest, longest + "x"):
+        builder = BtfBuilder()
+        builder.int("int", 4)
+        builder.struct("s", 8, ("a", 1, 0), (name, 1, 32))
+        btf = Btf.decode(builder.build())
+        if name is longest:
+            assert btf.type(2).members[1].name == name
+        else:
+            with pytest.raises(BtfError, match=r"type 2, .*: a name of 4097 characters"):
+                btf.type(2)
