@@ -276,7 +276,8 @@ def load(
         )
     replacements = dict(map_replacements or {})
     with contextlib.ExitStack() as owned, contextlib.ExitStack() as on_failure:
-        modules = Modules(running_kernel_btf)
+        # Closed as soon as the programs are loaded, and whatever fails before that.
+        modules = on_failure.enter_context(Modules(running_kernel_btf))
         plan = struct_ops.plan(spec, running_kernel_btf, modules)
         chosen = _chosen(spec, plan)
         _check(spec, chosen, replacements)
