@@ -75,8 +75,9 @@ def load_spec(
         except BtfError as error:
             if _declares_by_types(Elf(data)):
                 raise
+            what = f'object "{name}"' if name else "an object"
             warnings.warn(
-                f'object "{name}" is read without types, and without the CO-RE relocations that'
+                f"{what} is read without types, and without the CO-RE relocations that"
                 f" come with them: {error}",
                 RuntimeWarning,
                 stacklevel=2,

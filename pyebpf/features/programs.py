@@ -87,39 +87,30 @@ def _try_function_addresses() -> bool:
 
 # A helper call without arguments; kernels that have the helper miss its first argument.
 def _try_probe_read_kernel() -> bool:
-    attr = ProgLoad(
-        prog_type=ProgType.TRACEPOINT,
-        insns=struct.pack("=BBhi", JMP | CALL, 0, 0, FuncId.probe_read_kernel) + _RETURN_ZERO,
-        insn_cnt=3,
-        license=_GPL,
-    )
-    return accepted(lambda: bpf.prog_load(attr).close())
+    call = struct.pack("=BBhi", JMP | CALL, 0, 0, FuncId.probe_read_kernel)
+    return _takes(ProgType.TRACEPOINT, call + _RETURN_ZERO)
 
 
 # The kind is as old as cgroups' programs, and says where it attaches since attach types are known.
 def _try_expected_attach_type() -> bool:
-    attr = ProgLoad(
-        prog_type=ProgType.CGROUP_SOCK,
-        insns=_RETURN_ZERO,
-        insn_cnt=2,
-        license=_GPL,
-        expected_attach_type=AttachType.CGROUP_INET_SOCK_CREATE,
-    )
-    return accepted(lambda: bpf.prog_load(attr).close())
+    return _takes(ProgType.CGROUP_SOCK, expected_attach_type=AttachType.CGROUP_INET_SOCK_CREATE)
 
 
 # One function described by types that are not there: EBADF, unless the fields are unknown.
 def _try_function_types() -> bool:
-    attr = ProgLoad(
-        prog_type=ProgType.SOCKET_FILTER,
-        insns=_RETURN_ZERO,
-        insn_cnt=2,
-        license=_GPL,
+    return _takes(
+        ProgType.SOCKET_FILTER,
         prog_btf_fd=0xFFFFFFFF,
         func_info=bytes(8),
         func_info_rec_size=8,
         func_info_cnt=1,
     )
+
+
+def _takes(kind: ProgType, code: bytes = _RETURN_ZERO, **fields: int | bytes) -> bool:
+    attr = ProgLoad(prog_type=kind, insns=code, insn_cnt=len(code) // 8, license=_GPL)
+    for name, value in fields.items():
+        setattr(attr, name, value)
     return accepted(lambda: bpf.prog_load(attr).close())
 
 
