@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections
 import os
 import pathlib
+import signal
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -24,6 +25,12 @@ KERNEL_TESTS = pathlib.Path(__file__).parent / "kernel"
 
 
 # --- skip policy -------------------------------------------------------------------------------
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C work: shells start background jobs with SIGINT ignored, children inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
