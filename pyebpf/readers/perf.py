@@ -29,6 +29,7 @@ from typing import Any, TypeVar, final, overload
 from pyebpf.errors import FormatError, PrivilegeError, SyscallError, naming
 from pyebpf.host import cpus as host_cpus
 from pyebpf.maps.map import Map
+from pyebpf.readers.block import Block, Cursor
 from pyebpf.readers.perf_format import LONGEST, parse
 from pyebpf.readers.reader import CHUNK, Reader
 from pyebpf.readers.record import decoder
@@ -172,13 +173,13 @@ class _PerfSource:
                 _store(array, channel)
             self._stack = stack.pop_all()
 
-    def fill(self, backlog: deque[bytes], *, everything: bool) -> list[FormatError]:
-        faults = []
+    def look(self) -> None:
         for channel in self._channels:
-            fault = channel.fill(backlog, everything=everything)
-            if fault is not None:
-                faults.append(fault)
-        return faults
+            channel.look()
+
+    def fill(self, queue: deque[Block | Cursor]) -> list[FormatError]:
+        faults = [channel.fill(queue) for channel in self._channels]
+        return [fault for fault in faults if fault is not None]
 
     def waiting(self) -> bool:
         return any(channel.ring.available() for channel in self._channels)
@@ -208,34 +209,40 @@ class _Channel:
         self._counts_lost = counts_lost
         self._name = name
         self._received = self._unknown = self._bytes = 0
+        self._seen = 0  # bytes that wait, as far as we know
         self._told = 0  # by LOST records
         self._lost = 0  # by the event
 
-    def fill(self, backlog: deque[bytes], *, everything: bool) -> FormatError | None:
+    def look(self) -> None:
+        self._seen = self.ring.available()
+
+    def fill(self, queue: deque[Block | Cursor]) -> FormatError | None:
         ring = self.ring
-        available = ring.available()
-        if available > ring.size:
-            return self._skip(available, f"{available} bytes wait in a ring of {ring.size}")
-        while available:
-            block = ring.copy(min(available, _COPY))
-            parsed = parse(block, complete=len(block) == available)
-            backlog.extend([block[start:end] for start, end in parsed.spans])
+        if self._seen > ring.size:
+            return self._skip(self._seen, f"{self._seen} bytes wait in a ring of {ring.size}")
+        while self._seen:
+            data = ring.copy(min(self._seen, _COPY))
+            parsed = parse(data, complete=len(data) == self._seen)
+            block = Block(data[: parsed.size], parsed.shape)
             ring.advance(parsed.size)
-            available -= parsed.size
+            self._seen -= parsed.size
             self._bytes += parsed.size
-            self._received += len(parsed.spans)
+            self._received += block.number
             self._told += parsed.lost
             self._unknown += parsed.unknown
+            if block.number:
+                queue.append(block)
             if parsed.fault is not None:
-                skip = available if parsed.fault.skip is None else parsed.fault.skip
+                skip = self._seen if parsed.fault.skip is None else parsed.fault.skip
                 return self._skip(skip, parsed.fault.text)
-            if parsed.spans and not everything:
+            if block.number:
                 break
         return None
 
     # data_head is always the start of a record: reading can go on from there.
     def _skip(self, size: int, text: str) -> FormatError:
         self.ring.advance(size)
+        self._seen -= size
         self._bytes += size
         self._unknown += 1
         where = f'ring of map "{self._name}", CPU {self.cpu}'

@@ -1,7 +1,7 @@
 """`Reader`: what PerfReader and RingReader share, the one interface to records.
 
-    rings ──Source.fill──▶ backlog (raw bytes) ──decode──▶ read · poll · drain · iteration
-              one look at the positions, one copy, many records
+    rings ──Source.fill──▶ queue of blocks ──Decoder.cursor──▶ read · poll · drain · iteration · …
+              one look at the positions, one copy, many records in a block
 
 A `Source` knows its rings, a Reader everything else: waiting, deadlines, closing, decoding and the
 readiness that `Reader.fileno` shows. Two locks keep it together. *reading* is held while records
@@ -12,16 +12,18 @@ has them, since a signal handler may close the reader that it interrupts.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from pyebpf.errors import ClosedError, FormatError, ReaderTimeout
-from pyebpf.readers.record import Decode
+from pyebpf.readers.block import Block, Cursor
+from pyebpf.readers.record import Decoder
 from pyebpf.readers.stats import ReaderStats
 from pyebpf.sys.poller import Poller
 
@@ -46,12 +48,20 @@ class Source(Protocol):
     stalled: bool
     """The last `fill` stopped at a record that is not finished."""
 
-    def fill(self, backlog: deque[bytes], *, everything: bool) -> list[FormatError]:
-        """Append the records that wait; what was malformed is skipped, counted and returned.
+    def look(self) -> None:
+        """See how much waits: `fill` hands out that much.
+
+        Once per wake-up: whoever asks after every record finds one more, and pays for the asking.
+        """
+
+    def fill(self, queue: deque[Block | Cursor]) -> list[FormatError]:
+        """Append the next chunk of what was seen, nothing if that is all.
 
         Args:
-            backlog: Where records go.
-            everything: All that waits now, not only a chunk of each ring.
+            queue: Where the blocks go, none of them empty.
+
+        Returns:
+            What was malformed; it is skipped and counted.
         """
 
     def waiting(self) -> bool:
@@ -76,13 +86,14 @@ class Reader(Generic[T]):
     behind them.
     """
 
-    def __init__(self, source: Source, decode: Decode | None, *, name: str) -> None:
+    def __init__(self, source: Source, decoder: Decoder, *, name: str) -> None:
         self._source = source
-        self._decode: Decode = decode or _as_they_are
+        self._decoder = decoder
         self._name = name
-        self._backlog: deque[bytes] = deque()
-        self._faults: deque[FormatError] = deque()  # of the rings; behind the backlog's records
-        self._error: Exception | None = None  # of decoding; in front of them
+        self._current = _NOTHING
+        self._queue: deque[Block | Cursor] = deque()  # cursors: what is put back
+        self._faults: deque[FormatError] = deque()  # of the rings; behind the queue's records
+        self._error: Exception | None = None  # of decoding; in front of all records
         self._reading = threading.RLock()
         self._lifetime = threading.RLock()
         self._active = False  # somebody holds *reading* and uses the source
@@ -96,18 +107,15 @@ class Reader(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         """Yield records for ever; ends when the reader is closed."""
-        backlog, decode = self._backlog, self._decode
         while True:
+            # In C from here to the ring's bytes, and shared: other calls go on where this one is.
+            cursor = self._current
+            yield from cursor.records
             try:
-                self._fetch(None)
+                with self._turn():
+                    self._advance(cursor, None)
             except ClosedError:
                 return
-            while backlog:
-                try:
-                    record = backlog.popleft()
-                except IndexError:  # another thread was faster
-                    break
-                yield decode(record)
 
     def read(self, timeout: float | None = None) -> T:
         """Return the next record.
@@ -121,10 +129,14 @@ class Reader(Generic[T]):
             FormatError: The record is malformed; see the class.
         """
         deadline = _deadline(timeout)
-        record = self._fetch(deadline, pop=True)
-        if record is None:
-            raise ReaderTimeout(f'read map "{self._name}": no record within {timeout} s')
-        return cast("T", self._decode(record))
+        with self._turn():
+            while True:
+                cursor = self._current
+                self._raise_error()
+                for record in cursor.records:
+                    return cast("T", record)
+                if not self._advance(cursor, deadline):
+                    raise ReaderTimeout(f'read map "{self._name}": no record within {timeout} s')
 
     def poll(self, timeout: float | None = None) -> list[T]:
         """Wait until there is a record, then return all that are there.
@@ -139,7 +151,21 @@ class Reader(Generic[T]):
             ClosedError: The reader is closed, also if that happens while it waits.
             FormatError: A record is malformed; see the class.
         """
-        return self._decoded(self._fetch_all(_deadline(timeout)))
+        deadline = _deadline(timeout)
+        records: list[T] = []
+        with self._turn():
+            try:
+                for cursor in self._waiting(deadline):
+                    records.extend(cursor.records)
+            except Exception as error:
+                if not records:
+                    raise
+                self._error = error  # the records in front of it come first
+            except BaseException:
+                # The caller gets nothing, so nothing counts as read.
+                self._put_back(records)
+                raise
+        return records
 
     def drain(self) -> list[T]:
         """Return the records that are there now, without waiting.
@@ -151,6 +177,32 @@ class Reader(Generic[T]):
             FormatError: A record is malformed; see the class.
         """
         return self.poll(0)
+
+    def dispatch(self, callback: Callable[[T], object], *, timeout: float | None = None) -> int:
+        """Wait until there is a record, then call *callback* with each that is there.
+
+        The fastest way to have a function called. A record counts as read once its call begins:
+        when the callback raises, the next call of any kind goes on behind that record.
+
+        Args:
+            callback: What it returns is ignored. It must not read from this reader, but may close
+                it; then those that are left are dropped.
+            timeout: Seconds to wait; 0 does not wait, ``None`` waits for ever.
+
+        Returns:
+            How many records there were, 0 if the time is over.
+
+        Raises:
+            ClosedError: The reader is closed, also if that happens while it waits.
+            FormatError: A record is malformed; see the class.
+        """
+        deadline = _deadline(timeout)
+        with self._turn():
+            count = 0
+            for cursor in self._waiting(deadline):
+                count += cursor.left
+                deque(map(callback, cursor.records), maxlen=0)
+            return count
 
     # --- the rest
 
@@ -222,31 +274,21 @@ class Reader(Generic[T]):
 
     # --- turns
 
-    def _fetch(self, deadline: float | None, *, pop: bool = False) -> bytes | None:
+    # One thread uses the source.
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
         with self._reading:
-            self._check_turn()
+            if self._active:
+                raise ValueError(
+                    "reader used by a callback, or a signal handler, that interrupted its reading"
+                )
+            if self._closing:
+                raise self._closed_error()
             try:
                 self._active = True
-                self._gather(deadline, everything=False)
-                return self._backlog.popleft() if pop and self._backlog else None
+                yield
             finally:
                 self._end_turn()
-
-    def _fetch_all(self, deadline: float | None) -> list[bytes]:
-        with self._reading:
-            self._check_turn()
-            try:
-                self._active = True
-                self._gather(deadline, everything=True)
-                records = list(self._backlog)
-                self._backlog.clear()
-                return records
-            finally:
-                self._end_turn()
-
-    def _check_turn(self) -> None:
-        if self._active:
-            raise ValueError("reader used by a signal handler that interrupted its reading")
 
     def _end_turn(self) -> None:
         try:
@@ -257,24 +299,65 @@ class Reader(Generic[T]):
             if self._closing:
                 self._give_back()
 
-    # Fills the backlog; it is empty afterwards only if the time was over.
-    def _gather(self, deadline: float | None, *, everything: bool) -> None:
-        backlog, faults, source = self._backlog, self._faults, self._source
+    def _left(self) -> bool:
+        return bool(self._current.left or self._queue)
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _next_block(self) -> None:
+        found = self._queue.popleft() if self._queue else _NOTHING
+        self._current = found if isinstance(found, Cursor) else self._decoder.cursor(found)
+
+    # Puts the next records in place of *finished*, unless another thread has; false if the time
+    # was over.
+    def _advance(self, finished: Cursor, deadline: float | None) -> bool:
+        if self._closing:
+            raise self._closed_error()
+        self._raise_error()
+        if self._current is not finished or finished.left:
+            return True
+        if not self._queue:
+            self._gather(deadline)
+        self._next_block()
+        return self._current is not _NOTHING
+
+    # All that is here, a block at a time; waits if that is nothing.
+    def _waiting(self, deadline: float | None) -> Iterator[Cursor]:
+        self._source.look()
+        self._gather(deadline)
+        while self._left() and not self._closing:
+            if self._current.left:
+                yield self._current
+            if not self._queue and not self._faults:
+                self._faults.extend(self._source.fill(self._queue))
+            self._next_block()
+
+    def _put_back(self, records: list[T]) -> None:
+        again = iter(records)
+        self._queue.appendleft(self._current)
+        self._current = Cursor(Block(b"", []), again, again)
+
+    # Fills the queue; nothing is there afterwards only if the time was over.
+    def _gather(self, deadline: float | None) -> None:
+        faults, source = self._faults, self._source
         while True:
             if self._closing:
                 raise self._closed_error()
-            if self._error is not None:
-                error, self._error = self._error, None
-                raise error
-            if faults and not backlog:
-                raise faults.popleft()
-            if backlog and (faults or not everything):
-                return
-            source.poller.rearm()
-            faults.extend(source.fill(backlog, everything=everything))
-            if backlog:
+            self._raise_error()
+            if self._left():
                 return
             if faults:
+                raise faults.popleft()
+            faults.extend(source.fill(self._queue))
+            if self._queue or faults:
+                continue
+            source.poller.rearm()
+            source.look()
+            faults.extend(source.fill(self._queue))
+            if self._queue or faults:
                 continue
             rest = None
             if deadline is not None:
@@ -299,7 +382,7 @@ class Reader(Generic[T]):
 
     # Keeps the descriptor readable while something is left, and only then.
     def _show(self) -> None:
-        left = bool(self._backlog or self._faults or self._error) or self._source.waiting()
+        left = bool(self._left() or self._faults or self._error) or self._source.waiting()
         if left and not self._flag:
             self._flag = True
             self._source.poller.raise_flag()
@@ -316,44 +399,17 @@ class Reader(Generic[T]):
             try:
                 self._final = self._source.stats(self._wakeups)
             finally:
-                self._backlog.clear()
+                self._current.drop()
+                self._current = _NOTHING
+                self._queue.clear()
                 self._faults.clear()
                 self._source.close()
-
-    def _decoded(self, records: list[bytes]) -> list[T]:
-        decode = self._decode
-        if decode is _as_they_are:
-            return cast("list[T]", records)
-        decoded: list[T] = []
-        following = iter(records)
-        try:
-            for record in following:
-                decoded.append(decode(record))  # noqa: PERF401 - what was decoded must be kept
-        except Exception as error:
-            self._put_back(list(following), error if decoded else None)
-            if not decoded:
-                raise
-        except BaseException:
-            # Ctrl-C: the caller gets nothing, so nothing counts as read.
-            self._put_back(records, None)
-            raise
-        return decoded
-
-    def _put_back(self, records: list[bytes], error: Exception | None) -> None:
-        with self._reading:
-            if self._closing:
-                return
-            self._backlog.extendleft(reversed(records))
-            self._error = error
-            if self._shown:
-                self._show()
 
     def _closed_error(self) -> ClosedError:
         return ClosedError(f'reader of map "{self._name}" used after close')
 
 
-def _as_they_are(record: bytes) -> bytes:
-    return record
+_NOTHING = Decoder().cursor(Block(b"", []))
 
 
 def _deadline(timeout: float | None) -> float | None:

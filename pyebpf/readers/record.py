@@ -13,32 +13,54 @@ append to a struct later. A record that is too short is an error.
 
 from __future__ import annotations
 
+import functools
 import struct
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.values import record_codec
 from pyebpf.errors import BtfError, FormatError
+from pyebpf.readers.block import Block, Cursor, Run, cursor, spaced
 
-__all__ = ["Decode", "decoder"]
+__all__ = ["Decode", "Decoder", "decoder"]
 
 Decode = Callable[[bytes], Any]
+# A whole run at once: an iterator over what is wanted, and the one it takes from, which knows how
+# many are left. None if the records are too short for that: then each speaks for itself.
+DecodeRun = Callable[["bytes | memoryview", Run], "tuple[Iterator[Any], Iterator[Any]] | None"]
 
 _FORMAT_STARTS = frozenset("<>=!@")
 
 
-def decoder(record: object, *, btf: Btf | None, name: str) -> Decode | None:
-    """Return the function that turns a record's bytes into what the user wants.
+class Decoder(NamedTuple):
+    """From records to what the user wants.
+
+    Attributes:
+        one: From the bytes of one; ``None`` leaves them as they are. Raises `FormatError` for a
+            record that is too short; a callable of the user's is here as it is.
+        run: From records of one size, without a line of Python per record.
+    """
+
+    one: Decode | None = None
+    run: DecodeRun | None = None
+
+    def cursor(self, block: Block) -> Cursor:
+        """Return a cursor over the decoded records of *block*."""
+        if self.run is not None and isinstance(block.shape, Run):
+            made = self.run(block.data, block.shape)
+            if made is not None:
+                return Cursor(block, *made)
+        return cursor(block, self.one)
+
+
+def decoder(record: object, *, btf: Btf | None, name: str) -> Decoder:
+    """Return what turns records into what the user wants.
 
     Args:
         record: As the module's text lists.
         btf: Where types are looked up by name.
         name: The map's name, for messages.
-
-    Returns:
-        The function, or ``None`` if records stay bytes. It raises `FormatError` for a record that
-        is too short; a callable of the user's is returned as it is.
 
     Raises:
         BtfError: No such type in the map's BTF.
@@ -46,7 +68,7 @@ def decoder(record: object, *, btf: Btf | None, name: str) -> Decode | None:
         TypeError: Nothing a record can be.
     """
     if record is None:
-        return None
+        return Decoder()
     if isinstance(record, str):
         if record[:1] in _FORMAT_STARTS:
             return _struct_format(record, name)
@@ -57,11 +79,11 @@ def decoder(record: object, *, btf: Btf | None, name: str) -> Decode | None:
     if hasattr(record, "itemsize") and hasattr(record, "newbyteorder"):
         return _numpy_dtype(record, name)
     if callable(record):
-        return record
+        return Decoder(record)
     raise TypeError(f"record= must be None, a str, a type or a callable, not {record!r}")
 
 
-def _struct_format(text: str, name: str) -> Decode:
+def _struct_format(text: str, name: str) -> Decoder:
     try:
         layout = struct.Struct(text)
     except struct.error as error:
@@ -73,10 +95,11 @@ def _struct_format(text: str, name: str) -> Decode:
         except struct.error:
             raise _too_short(data, layout.size, f"format {text!r}", name) from None
 
-    return decode
+    # What "@" aligns depends on what is in front of it.
+    return Decoder(decode, None if text[0] == "@" else functools.partial(_rows, layout, None))
 
 
-def _btf_type(text: str, btf: Btf | None, name: str) -> Decode:
+def _btf_type(text: str, btf: Btf | None, name: str) -> Decoder:
     word = text.removeprefix("struct ").removeprefix("union ").strip()
     if not word:
         raise ValueError(f"record={text!r} names no type")
@@ -86,11 +109,29 @@ def _btf_type(text: str, btf: Btf | None, name: str) -> Decode:
             ' a struct format that starts with "<", ">", "=", "!" or "@"'
         )
     # Says itself how to keep a type the compiler dropped, and which record is too short.
-    return record_codec(btf, word).decode
+    codec = record_codec(btf, word)
+    make = functools.partial(tuple.__new__, codec.record)
+    return Decoder(codec.decode, functools.partial(_rows, codec.layout.struct, make))
 
 
-def _ctypes_type(record: type, name: str) -> Decode:
-    copy: Decode = record.from_buffer_copy  # type: ignore[attr-defined]  # asked for above
+# Unpacks a whole run in C, payloads' surroundings as padding.
+def _rows(
+    layout: struct.Struct,
+    make: Callable[[tuple[Any, ...]], Any] | None,
+    data: bytes | memoryview,
+    run: Run,
+) -> tuple[Iterator[Any], Iterator[Any]] | None:
+    whole = spaced(layout.format, run.first, run.stride) if layout.size <= run.length else None
+    if whole is None:
+        return None
+    rows = whole.iter_unpack(data)
+    return (rows if make is None else map(make, rows)), rows
+
+
+def _ctypes_type(record: type, name: str) -> Decoder:
+    copy: Callable[..., object] = record.from_buffer_copy  # type: ignore[attr-defined]  # asked for
+    # ctypes.sizeof, without importing ctypes: the user has.
+    size = len(memoryview(record()).cast("B"))
 
     def decode(data: bytes) -> object:
         try:
@@ -100,10 +141,18 @@ def _ctypes_type(record: type, name: str) -> Decode:
                 f"{record.__name__}: {error}", where=f'record of map "{name}"'
             ) from None
 
-    return decode
+    def decode_run(
+        data: bytes | memoryview, run: Run
+    ) -> tuple[Iterator[Any], Iterator[Any]] | None:
+        if run.length < size:
+            return None
+        places = iter(range(run.first, run.first + run.number * run.stride, run.stride))
+        return map(functools.partial(copy, data), places), places
+
+    return Decoder(decode, decode_run)
 
 
-def _numpy_dtype(record: object, name: str) -> Decode:
+def _numpy_dtype(record: object, name: str) -> Decoder:
     # The user has numpy loaded: the dtype is from it.
     import numpy as np
 
@@ -115,7 +164,15 @@ def _numpy_dtype(record: object, name: str) -> Decode:
             raise _too_short(data, size, f"dtype {dtype}", name)
         return np.frombuffer(data, dtype, 1)[0]
 
-    return decode
+    def decode_run(
+        data: bytes | memoryview, run: Run
+    ) -> tuple[Iterator[Any], Iterator[Any]] | None:
+        if run.length < size:
+            return None
+        items = iter(np.ndarray((run.number,), dtype, data, run.first, (run.stride,)))
+        return items, items
+
+    return Decoder(decode, decode_run)
 
 
 def _too_short(data: bytes, size: int, what: str, name: str) -> FormatError:

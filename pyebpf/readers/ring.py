@@ -9,6 +9,7 @@ from typing import Any, TypeVar, final, overload
 
 from pyebpf.errors import FormatError, NotSupportedError, naming
 from pyebpf.maps.map import Map
+from pyebpf.readers.block import Block, Cursor
 from pyebpf.readers.reader import CHUNK, Reader
 from pyebpf.readers.record import decoder
 from pyebpf.readers.ring_format import scan
@@ -76,6 +77,7 @@ class _RingSource:
         self.stalled = False
         self._name = events.name
         self._received = self._bytes = self._unknown = 0
+        self._seen = 0  # bytes that wait, as far as we know
         with ExitStack() as stack:
             duplicate = stack.enter_context(events.clone())
             self._ring = BpfRing(duplicate.fileno(), duplicate.max_entries)
@@ -85,33 +87,36 @@ class _RingSource:
             self.poller.add(duplicate.fileno())
             self._stack = stack.pop_all()
 
-    def fill(self, backlog: deque[bytes], *, everything: bool) -> list[FormatError]:
+    def look(self) -> None:
+        self._seen = self._ring.available()
+
+    def fill(self, queue: deque[Block | Cursor]) -> list[FormatError]:
         ring = self._ring
         self.stalled = False
-        available = ring.available()
-        if available > ring.size:
-            return [self._skip(available, f"{available} bytes wait in a ring of {ring.size}")]
-        while available:
-            found = scan(ring.words, ring.offset, available, limit=CHUNK)
+        if self._seen > ring.size:
+            return [self._skip(f"{self._seen} bytes wait in a ring of {ring.size}")]
+        while self._seen:
+            found = scan(ring.words, ring.offset, self._seen, limit=CHUNK)
             if found.size:
-                if found.spans:
-                    block = ring.copy(found.size)
-                    backlog.extend([block[start:end] for start, end in found.spans])
+                block = Block(ring.copy(found.size) if found.shape else b"", found.shape)
                 ring.advance(found.size)
-                available -= found.size
+                self._seen -= found.size
                 self._bytes += found.size
-                self._received += len(found.spans)
+                self._received += block.number
+                if block.number:
+                    queue.append(block)
             if found.fault is not None:
-                return [self._skip(available, found.fault.text)]
+                return [self._skip(found.fault.text)]
             if found.busy:
-                self.stalled = True
-                break
-            if found.spans and not everything:
+                self.stalled = not found.shape
+                self._seen = 0
+            if found.shape:
                 break
         return []
 
     # Every position of the producer is the start of a record: reading can go on from there.
-    def _skip(self, size: int, text: str) -> FormatError:
+    def _skip(self, text: str) -> FormatError:
+        size, self._seen = self._seen, 0
         self._ring.advance(size)
         self._bytes += size
         self._unknown += 1

@@ -415,7 +415,10 @@ def test_a_signal_handler_may_ask_for_totals_but_not_read(both):
 
     with signal_while_reading(both.reader, handler):
         assert len(both.reader.poll(PATIENCE)) == 1
-    assert answers == [0, "reader used by a signal handler that interrupted its reading"]
+    assert answers == [
+        0,
+        "reader used by a callback, or a signal handler, that interrupted its reading",
+    ]
 
 
 # --- decoding

@@ -9,6 +9,7 @@ import pytest
 
 from pyebpf.btf.btf import Btf
 from pyebpf.errors import BtfError, FormatError
+from pyebpf.readers.block import Block, Run
 from pyebpf.readers.record import decoder
 from tests.support.btf_builder import BtfBuilder
 
@@ -35,14 +36,76 @@ def btf() -> Btf:
 
 
 def decode(record, data=DATA, btf=None):
-    made = decoder(record, btf=btf, name="events")
+    made = decoder(record, btf=btf, name="events").one
     assert made is not None
     return made(data)
 
 
 def test_none_leaves_records_alone():
     """No function at all, so that nothing has to be called."""
-    assert decoder(None, btf=None, name="events") is None
+    assert decoder(None, btf=None, name="events").one is None
+
+
+RECORDS = [None, "event", "<II8s", "@IQ", Event, np.dtype("<u8"), np.dtype([("a", "u2")]), len]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=str)
+@pytest.mark.parametrize("first", [8, 12])
+@pytest.mark.parametrize("length", [16, 17, 60])
+def test_a_run_decodes_as_its_records_do_one_by_one(btf, record, first, length):
+    """The same values, wherever reading stops and goes on."""
+    stride = (first + length + 7) & ~7
+    payloads = [(bytes([n]) + DATA[1:]).ljust(length, b"-")[:length] for n in range(20)]
+    data = b"".join((bytes(first) + each).ljust(stride, b"\xff") for each in payloads)
+    run = Block(data, Run(first, length, stride, 20))
+    made = decoder(record, btf=btf, name="events")
+    one = made.one or (lambda payload: payload)
+    wanted = [one(each) for each in payloads]
+    slices = [slice(n * stride + first, n * stride + first + length) for n in range(20)]
+    for block in (run, Block(data, slices)):
+        cursor = made.cursor(block)
+        seen = [next(cursor.records) for _ in range(7)]
+        assert cursor.left == 13
+        seen += made.cursor(cursor.rest()).records
+        if isinstance(record, type):  # ctypes instances do not compare
+            seen, expected = [bytes(each) for each in seen], [bytes(each) for each in wanted]
+        else:
+            expected = wanted
+        assert seen == expected
+        cursor.drop()
+        assert (cursor.left, list(cursor.records)) == (0, [])
+
+
+@pytest.mark.parametrize("record", ["event", "<II8s", Event, np.dtype("<u8")], ids=str)
+def test_a_run_of_records_that_are_too_short_is_an_error_for_each(btf, record):
+    """Not one for all, and the bytes behind a record are not taken for its own."""
+    run = Block(bytes(16 * 15), Run(8, 3, 16, 15))
+    cursor = decoder(record, btf=btf, name="events").cursor(run)
+    for left in range(14, -1, -1):
+        with pytest.raises(FormatError):
+            next(cursor.records)
+        assert cursor.left == left
+    assert list(cursor.records) == []
+
+
+def test_a_signal_during_the_decoding_loses_nothing():
+    """The record comes again."""
+    interrupted = []
+
+    def decode(data: bytes) -> int:
+        if data == b"3" and not interrupted:
+            interrupted.append(data)
+            raise KeyboardInterrupt
+        return int(data)
+
+    block = Block(b"012345", [slice(n, n + 1) for n in range(6)])
+    cursor = decoder(decode, btf=None, name="events").cursor(block)
+    assert [next(cursor.records) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(KeyboardInterrupt):
+        next(cursor.records)
+    assert cursor.left == 3
+    assert cursor.rest() == Block(b"012345", block.shape[3:])
+    assert list(cursor.records) == [3, 4, 5]
 
 
 @pytest.mark.parametrize("name", ["event", "struct event", "event_t"])

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyebpf.readers.ring_format import HEADER, scan
+from pyebpf.readers.block import Block, Run
+from pyebpf.readers.ring_format import FEW, HEADER, scan
 
 BUSY = 1 << 31
 DISCARD = 1 << 30
@@ -24,18 +25,56 @@ def words(data: bytes) -> memoryview:
     return memoryview(data).cast("I")
 
 
+def spans(found) -> list[tuple[int, int]]:
+    return [(each.start, each.stop) for each in Block(b"", found.shape).slices()]
+
+
 def payloads(data: bytes, **options: int) -> list[bytes]:
     found = scan(words(data), 0, len(data), **{"limit": NO_LIMIT, **options})
-    return [data[start:end] for start, end in found.spans]
+    return [data[start:end] for start, end in spans(found)]
 
 
-@given(st.lists(st.tuples(st.binary(max_size=40), st.booleans()), max_size=30))
+@given(
+    st.lists(
+        st.tuples(st.binary(max_size=40), st.booleans(), st.sampled_from([1, 1, 1, 40])),
+        max_size=30,
+    )
+)
 def test_scan_finds_what_was_written_and_skips_what_was_discarded(records):
     """scan(write(x)) == x without the discarded ones."""
-    data = b"".join(record(payload, DISCARD * gone) for payload, gone in records)
+    data = b"".join(record(p, DISCARD * gone) * times for p, gone, times in records)
+    seen, position = [], 0
+    while position < len(data):  # a run of equal records ends a scan
+        found = scan(words(data), position, len(data) - position, limit=NO_LIMIT)
+        assert (found.busy, found.fault) == (False, None)
+        assert found.size > 0
+        seen += [data[position + a : position + b] for a, b in spans(found)]
+        position += found.size
+    assert seen == [p for p, gone, times in records for _ in range(times) if not gone]
+
+
+@pytest.mark.parametrize("length", [0, 1, 8, 13, 64, 4000])
+@pytest.mark.parametrize("good", [FEW - 1, FEW, 100, 128])
+@pytest.mark.parametrize("after", ["end", "other", "busy", "gone", "cut"])
+def test_equal_records_are_one_run_up_to_the_first_that_differs(length, good, after):
+    """Whatever makes it differ: its length, or that it is not finished, or was given up."""
+    tail = {
+        "end": b"",
+        "other": record(bytes(length + 1)),
+        "busy": record(bytes(length), BUSY),
+        "gone": record(bytes(length), DISCARD),
+        "cut": struct.pack("=II", length + 800, 0),
+    }[after]
+    data = record(bytes(length)) * good + tail
     found = scan(words(data), 0, len(data), limit=NO_LIMIT)
-    assert [data[a:b] for a, b in found.spans] == [p for p, gone in records if not gone]
-    assert (found.size, found.busy, found.fault) == (len(data), False, None)
+    stride = len(record(bytes(length)))
+    if good >= FEW:
+        assert found.shape == Run(HEADER, length, stride, good)
+        assert found.size == good * stride
+    else:
+        assert spans(found)[:good] == [
+            (n * stride + 8, n * stride + 8 + length) for n in range(good)
+        ]
 
 
 @given(st.binary(max_size=400), st.integers(0, 60), st.integers(0, 500))
@@ -47,7 +86,7 @@ def test_any_bytes_give_spans_inside_or_a_fault(data, offset, limit):
     found = scan(words(data), offset, available, limit=limit)
     assert 0 <= found.size <= available
     previous = 0
-    for start, end in found.spans:
+    for start, end in spans(found):
         assert previous + HEADER <= start <= end <= found.size
         previous = end
     if found.fault is None and not found.busy:
@@ -58,7 +97,7 @@ def test_nothing_behind_a_busy_record_is_read():
     """A record still being written hides finished ones behind it: the order is kept."""
     data = record(b"first") + record(b"later", BUSY) + record(b"last")
     found = scan(words(data), 0, len(data), limit=NO_LIMIT)
-    assert [data[a:b] for a, b in found.spans] == [b"first"]
+    assert [data[a:b] for a, b in spans(found)] == [b"first"]
     assert found.size == 16
     assert found.busy
 
@@ -87,7 +126,7 @@ def test_a_length_beyond_what_waits_is_a_fault(length, flags):
     before = record(b"good")
     data = before + struct.pack("=II", length | flags, 0)
     found = scan(words(data), 0, len(data), limit=NO_LIMIT)
-    assert len(found.spans) == 1
+    assert len(spans(found)) == 1
     assert found.size == len(before)
     assert found.fault is not None
     assert f"record of {length} bytes where 8 bytes wait" in found.fault.text
@@ -102,5 +141,5 @@ def test_offsets_run_on_into_the_second_mapping():
         position = (size - 8 + place) % size
         ring[position] = ring[position + size] = byte
     found = scan(memoryview(ring).cast("I"), size - 8, len(whole), limit=NO_LIMIT)
-    ((start, end),) = found.spans
+    ((start, end),) = spans(found)
     assert bytes(ring[size - 8 + start : size - 8 + end]) == b"0123456789"

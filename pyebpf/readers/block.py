@@ -1,0 +1,198 @@
+"""Records as rings give them: many at a time, in one stretch of memory. Pure.
+
+    data   |head|payload|pad|head|payload|pad|...      as it lies in the ring
+    shape  a `Run`: equal records at equal distances   or slices, one per payload
+
+Most rings hold records of one size, and then nothing need be done per record: whether they are
+equal is one comparison (`alike`), and what walks over them is a C iterator. A `Cursor` is a place
+in a block that knows how many records are left, so that reading can stop and go on anywhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import struct
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+__all__ = ["Block", "Cursor", "Run", "alike", "cursor", "spaced"]
+
+Buffer = bytes | memoryview
+
+
+class Run(NamedTuple):
+    """Records of one length at equal distances.
+
+    Attributes:
+        first: Offset of the first payload.
+        length: Bytes of each payload.
+        stride: Bytes from one to the next.
+        number: How many.
+    """
+
+    first: int
+    length: int
+    stride: int
+    number: int
+
+
+class Block(NamedTuple):
+    """A stretch of a ring.
+
+    Attributes:
+        data: The bytes, headers included: of a run ``number * stride``.
+        shape: Where the payloads are.
+    """
+
+    data: Buffer
+    shape: Run | list[slice]
+
+    @property
+    def number(self) -> int:
+        """How many records it holds."""
+        return self.shape.number if isinstance(self.shape, Run) else len(self.shape)
+
+    def slices(self) -> list[slice]:
+        """Return where the payloads are."""
+        return _slices(*self.shape) if isinstance(self.shape, Run) else self.shape
+
+    def rest(self, left: int) -> Block:
+        """Return the last *left* records."""
+        if not isinstance(self.shape, Run):
+            return Block(self.data, self.shape[len(self.shape) - left :])
+        skipped = (self.shape.number - left) * self.shape.stride
+        return Block(self.data[skipped:], self.shape._replace(number=left))
+
+
+class Cursor:
+    """A place in a block.
+
+    Args:
+        block: Where.
+        records: Iterates over what is made of its records.
+        source: The iterator that *records* takes from, with a ``__length_hint__``.
+        back: Records that were taken from *source* and come again.
+    """
+
+    __slots__ = ("_back", "_source", "block", "records")
+
+    def __init__(
+        self,
+        block: Block,
+        records: Iterator[Any],
+        source: Iterator[Any],
+        back: list[Any] | None = None,
+    ) -> None:
+        self.block = block
+        self.records = records
+        self._source = source
+        self._back: list[Any] = [] if back is None else back
+
+    @property
+    def left(self) -> int:
+        """How many records have not been taken."""
+        return operator.length_hint(self._source) + len(self._back)
+
+    def rest(self) -> Block:
+        """Return the block of those."""
+        left = self.left
+        return self.block if left == self.block.number else self.block.rest(left)
+
+    def drop(self) -> None:
+        """Take them all, so that whoever iterates comes to the end."""
+        self._back.clear()
+        deque(self._source, maxlen=0)
+
+
+def cursor(block: Block, decode: Callable[[Any], Any] | None) -> Cursor:
+    """Return a cursor over the payloads of *block*, each given to *decode* if there is one."""
+    source = iter(block.slices())
+    payloads = map(block.data.__getitem__, source)
+    if decode is None:
+        return Cursor(block, payloads, source)
+    back: list[Any] = []
+    return Cursor(block, _Replay(decode, payloads, back), source, back)
+
+
+# Decodes payloads one by one; a signal that interrupts the decoding loses none. An exception of
+# *decode* itself does consume the payload.
+class _Replay:
+    __slots__ = ("_back", "_decode", "_payloads")
+
+    def __init__(
+        self, decode: Callable[[Any], Any], payloads: Iterator[Any], back: list[Any]
+    ) -> None:
+        self._decode = decode
+        self._payloads = payloads
+        self._back = back
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:  # noqa: ANN401  what the user's function makes
+        try:
+            payload = self._back.pop() if self._back else next(self._payloads)
+        except IndexError:  # another thread was faster
+            payload = next(self._payloads)
+        try:
+            return self._decode(payload)
+        except Exception:
+            raise
+        except BaseException:
+            self._back.append(payload)
+            raise
+
+
+def alike(words: memoryview[int], first: int, step: int, count: int) -> int:
+    """Count how many of the words at *first*, *first* + *step*, … equal the first, from there on.
+
+    Args:
+        words: Any numbers of one size.
+        first: Index of the first word.
+        step: Words from one to the next.
+        count: How many to look at, at least one.
+    """
+    size = words.itemsize
+    found = words[first : first + (count - 1) * step + 1 : step].tobytes()
+    one = found[:size]
+    if found == one * count:
+        return count
+    low, high = 1, count  # the first *low* are equal, the first *high* are not
+    while high - low > 1:
+        middle = (low + high) // 2
+        if found[low * size : middle * size] == one * (middle - low):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@functools.lru_cache(maxsize=256)
+def spaced(layout: str, first: int, stride: int) -> struct.Struct | None:
+    """Return the struct of a record in a run: *layout* at *first*, padding all around.
+
+    Args:
+        layout: A struct format with an explicit byte order, so that nothing in it is aligned.
+        first: Bytes before it.
+        stride: Bytes of the whole.
+
+    Returns:
+        The struct, or ``None`` if *layout* does not fit.
+    """
+    order, body = layout[0], layout[1:]
+    behind = stride - first - struct.calcsize(layout)
+    return struct.Struct(f"{order}{first}x{body}{behind}x") if behind >= 0 else None
+
+
+def _slices(first: int, length: int, stride: int, count: int) -> list[slice]:
+    # Blocks are as long as a copy, and then a little shorter or not full: one list serves all.
+    most = _all_slices(first, length, stride, max(64, 1 << (count - 1).bit_length()))
+    return most[:count]
+
+
+@functools.lru_cache(maxsize=64)
+def _all_slices(first: int, length: int, stride: int, count: int) -> list[slice]:
+    ends = range(first + length, first + length + count * stride, stride)
+    return [slice(end - length, end) for end in ends]
