@@ -18,8 +18,8 @@ import threading
 import weakref
 
 from pyebpf.errors import ClosedError, SyscallError, naming
-from pyebpf.maps.codec import Codec
 from pyebpf.maps.map import Map
+from pyebpf.maps.user_codec import CodecLike
 from pyebpf.spec import MapSpec
 from pyebpf.sys import kernel
 from pyebpf.sys.fd import FD
@@ -46,7 +46,7 @@ class Arena(Map[bytes, bytes]):
     """
 
     def __init__(
-        self, fd: FD, spec: MapSpec, *, key: Codec | None = None, value: Codec | None = None
+        self, fd: FD, spec: MapSpec, *, key: CodecLike | None = None, value: CodecLike | None = None
     ) -> None:
         super().__init__(fd, spec, key=key, value=value)
         self._mapping: Mapping | None = None

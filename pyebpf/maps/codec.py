@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from typing import Protocol
 
-__all__ = ["BytesCodec", "Codec", "FdCodec", "IndexCodec", "PerCpuCodec"]
+__all__ = ["BytesCodec", "Codec", "IndexCodec", "PerCpuCodec"]
 
 
 class Codec(Protocol):
@@ -60,26 +60,6 @@ class BytesCodec:
         if len(data) != self.size:
             raise ValueError(f"{self._what} takes {self.size} bytes, not {len(data)}")
         return data
-
-
-class FdCodec:
-    """Values of maps that hold kernel objects: a descriptor goes in, an id comes out."""
-
-    size = 4
-    _u32 = struct.Struct("=I")
-
-    def decode(self, buffer: bytes | bytearray | memoryview) -> int:
-        """Return the id of the map or program in the slot."""
-        number: int = self._u32.unpack_from(buffer)[0]
-        return number
-
-    def encode(self, value: object) -> bytes:
-        """Return the descriptor of anything with ``fileno()``, or of a plain number."""
-        fileno = getattr(value, "fileno", None)
-        number = fileno() if callable(fileno) else value
-        if not isinstance(number, int):
-            raise TypeError(f"needs a map, program or descriptor, not {type(value).__name__}")
-        return self._u32.pack(number)
 
 
 class PerCpuCodec:

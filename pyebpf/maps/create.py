@@ -16,7 +16,17 @@ import mmap
 from pyebpf import features
 from pyebpf.errors import NotSupportedError, PrivilegeError, SyscallError, naming
 from pyebpf.host import cpus
-from pyebpf.maps.kinds import KEYLESS, LRU, RINGS, WITHOUT_BTF, WITHOUT_CAPACITY
+from pyebpf.maps.kinds import (
+    ARRAYS,
+    HOLDS_FDS,
+    KEYLESS,
+    LOCAL_STORAGE,
+    LRU,
+    RINGS,
+    TARGETS,
+    WITHOUT_BTF,
+    WITHOUT_CAPACITY,
+)
 from pyebpf.names import kernel_name
 from pyebpf.spec import MapSpec
 from pyebpf.sys import bpf
@@ -24,21 +34,67 @@ from pyebpf.sys.fd import FD
 from pyebpf.uapi.attrs import MapCreate
 from pyebpf.uapi.bpf import MapFlag, MapType
 
-__all__ = ["completed", "create"]
+__all__ = ["completed", "create", "with_defaults"]
+
+
+# What a kind that is made from Python has if nothing else is said: what it must have, or the only
+# size that its values have. From map_alloc_check() and relatives of each kind.
+_DESCRIPTORS = {"key_size": 4, "value_size": 4}
+_STORAGE = {"key_size": 4, "flags": MapFlag.NO_PREALLOC}
+_DEFAULTS: dict[MapType, dict[str, int]] = {
+    MapType.ARRAY: {"key_size": 4},
+    MapType.PERCPU_ARRAY: {"key_size": 4},
+    MapType.STACK_TRACE: {"key_size": 4, "value_size": 127 * 8},
+    MapType.ARENA: {"flags": MapFlag.MMAPABLE},
+    MapType.CGROUP_STORAGE: {"key_size": 16},
+    MapType.PERCPU_CGROUP_STORAGE: {"key_size": 16},
+    MapType.HASH_OF_MAPS: {"value_size": 4},
+    MapType.SOCKHASH: {"value_size": 4},
+    **dict.fromkeys(TARGETS | HOLDS_FDS & ARRAYS, _DESCRIPTORS),
+    **dict.fromkeys(LOCAL_STORAGE, _STORAGE),
+}
+# Those whose probe answers for every kind of map.
+_PROBED_FLAGS = (
+    MapFlag.ZERO_SEED,
+    MapFlag.RDONLY_PROG,
+    MapFlag.WRONLY_PROG,
+    MapFlag.MMAPABLE,
+    MapFlag.PRESERVE_ELEMS,
+    MapFlag.INNER_MAP,
+    MapFlag.SEGV_ON_FAULT,
+    MapFlag.NO_USER_CONV,
+    MapFlag.RB_OVERWRITE,
+)
+# sysctl kernel.perf_event_max_stack, by default; a frame with its build id takes 32 bytes.
+_STACK_DEPTH, _BUILD_ID_SIZE = 127, 32
+
+
+def with_defaults(spec: MapSpec) -> None:
+    """Fill in what the kind of a map that is made from Python decides."""
+    if spec.type == MapType.STACK_TRACE and spec.flags & MapFlag.STACK_BUILD_ID:
+        spec.value_size = spec.value_size or _STACK_DEPTH * _BUILD_ID_SIZE
+    for name, value in _DEFAULTS.get(spec.type, {}).items():
+        if name == "flags":
+            spec.flags |= value
+        elif not getattr(spec, name):
+            setattr(spec, name, value)
 
 
 def completed(spec: MapSpec) -> MapSpec:
     """Return a copy of *spec* with what its kind leaves to the loader filled in.
 
-    Perf event arrays get a slot per possible CPU, ring buffers a size the kernel accepts: a power
-    of two of at least a page. What the kernel rounds or adds by itself is written down, so that a
-    map opened later compares equal.
+    Perf event arrays and cpumaps get a slot per possible CPU, ring buffers a size the kernel
+    accepts: a power of two of at least a page. What the kernel rounds or adds by itself is written
+    down, so that a map opened later compares equal.
     """
     spec = spec.copy()
     if spec.type == MapType.PERF_EVENT_ARRAY:
         spec.key_size = spec.value_size = 4
         possible = cpus.slots()
         spec.max_entries = min(spec.max_entries or possible, possible)
+    elif spec.type == MapType.CPUMAP:
+        # cpu_map_alloc() refuses more than CONFIG_NR_CPUS, which nobody knows.
+        spec.max_entries = min(spec.max_entries or cpus.slots(), cpus.slots())
     elif spec.type in RINGS:
         spec.key_size = spec.value_size = 0
         size = max(spec.max_entries, mmap.PAGESIZE)
@@ -55,13 +111,20 @@ def completed(spec: MapSpec) -> MapSpec:
     return spec
 
 
-def create(spec: MapSpec, *, btf_fd: int | None = None, inner_fd: int | None = None) -> FD:
+def create(
+    spec: MapSpec,
+    *,
+    btf_fd: int | None = None,
+    inner_fd: int | None = None,
+    token_fd: int | None = None,
+) -> FD:
     """Create a map.
 
     Args:
         spec: As `completed` returns it.
         btf_fd: The BTF its type ids are in, loaded; ``None`` creates it without.
         inner_fd: A map like those a map-in-map will hold.
+        token_fd: A BPF token that allows it.
 
     Raises:
         NotSupportedError: This kernel has no such map type.
@@ -81,6 +144,9 @@ def create(spec: MapSpec, *, btf_fd: int | None = None, inner_fd: int | None = N
         attr.numa_node = spec.numa_node
     if inner_fd is not None:
         attr.inner_map_fd = inner_fd
+    if token_fd is not None:
+        attr.map_flags |= MapFlag.TOKEN_FD
+        attr.map_token_fd = token_fd
     typed = btf_fd is not None and spec.type not in WITHOUT_BTF and spec.value_type_id
     if typed and btf_fd is not None:
         attr.btf_fd = btf_fd
@@ -99,7 +165,7 @@ def create(spec: MapSpec, *, btf_fd: int | None = None, inner_fd: int | None = N
                 attr.map_name = name
                 with contextlib.suppress(SyscallError):
                     return bpf.map_create(attr)
-        if typed:
+        if typed and spec.type not in LOCAL_STORAGE:  # which nobody makes without
             attr.btf_fd = attr.btf_key_type_id = attr.btf_value_type_id = 0
             with contextlib.suppress(SyscallError):  # the error of the full request says more
                 return bpf.map_create(attr)
@@ -112,6 +178,7 @@ def _explained(spec: MapSpec, error: SyscallError) -> SyscallError | NotSupporte
         if unsupported is not None:
             return unsupported
         error.detail = _wrong_shape(spec) or error.detail
+        return _unknown_flag(spec) or error
     return error
 
 
@@ -126,3 +193,13 @@ def _wrong_shape(spec: MapSpec) -> str:
     if spec.key_size == 0 and spec.type not in KEYLESS:
         return "key_size is 0"
     return ""
+
+
+# A flag that this kernel knows for no kind of map; those it knows for another kind are EINVAL, too.
+def _unknown_flag(spec: MapSpec) -> NotSupportedError | None:
+    for flag in _PROBED_FLAGS:
+        if spec.flags & flag:
+            unsupported = features.map_flag(flag).unsupported()
+            if unsupported is not None:
+                return unsupported
+    return None

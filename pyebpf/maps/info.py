@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TypedDict
 
 from pyebpf.btf_object import btf_by_id
 from pyebpf.errors import EbpfError
+from pyebpf.host.fdinfo import fdinfo
 from pyebpf.spec import MapSpec
 from pyebpf.sys import bpf
-from pyebpf.uapi.bpf import MapFlag, MapType
+from pyebpf.uapi.bpf import MapFlag, MapType, ProgType
 from pyebpf.uapi.info import MapInfo
 
-__all__ = ["MapDetails", "map_info", "spec_of"]
+__all__ = ["MapDetails", "map_details", "map_info", "map_info_of", "spec_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,12 @@ class MapDetails:
         btf_id: Id of its BTF, 0 without.
         key_type_id: The key's type in that BTF.
         value_type_id: The value's type in that BTF.
+        vmlinux_value_type_id: The value's type in the kernel's BTF, of struct_ops.
+        memlock: Bytes of kernel memory it takes, an estimate since Linux 6.4; ``None`` where
+            ``/proc`` does not tell, as are the following.
+        frozen: Whether system calls may no longer change it (Linux 5.2).
+        owner_type: Of a prog array: the only type of program it takes (Linux 4.10).
+        owner_jited: Whether those are compiled.
     """
 
     id: int
@@ -43,6 +52,11 @@ class MapDetails:
     btf_id: int
     key_type_id: int
     value_type_id: int
+    vmlinux_value_type_id: int = 0
+    memlock: int | None = None
+    frozen: bool | None = None
+    owner_type: ProgType | None = None
+    owner_jited: bool | None = None
 
 
 def map_info(fd: int) -> MapDetails:
@@ -67,7 +81,73 @@ def map_info(fd: int) -> MapDetails:
         btf_id=raw.btf_id,
         key_type_id=raw.btf_key_type_id,
         value_type_id=raw.btf_value_type_id,
+        vmlinux_value_type_id=raw.btf_vmlinux_value_type_id,
     )
+
+
+def map_details(fd: int) -> MapDetails:
+    """As `map_info`, with what only ``/proc/self/fdinfo`` tells.
+
+    Raises:
+        SyscallError: *fd* is not a map's.
+
+    Since Linux 4.13.
+    """
+    told = fdinfo("self", fd)
+    return replace(map_info(fd), **_only_there(told))
+
+
+def map_info_of(pid: int, fd: int) -> MapDetails:
+    """Describe the map behind a descriptor of another process: what ``/proc/PID/fdinfo`` tells.
+
+    Args:
+        pid: The process.
+        fd: The number of the descriptor there.
+
+    Returns:
+        Without a name and types, which are not told; the id opens the map itself. Numbers that the
+        running kernel does not tell are 0.
+
+    Raises:
+        SyscallError: ``ENOENT``: no such process or descriptor; ``EACCES``: somebody else's.
+        ValueError: The descriptor is no map's.
+
+    Since Linux 4.13 (the id).
+    """
+    told = fdinfo(str(pid), fd)
+    if "map_type" not in told:
+        raise ValueError(f"descriptor {fd} of process {pid} is no map's")
+    return MapDetails(
+        id=told.get("map_id", 0),
+        type=MapType(told["map_type"]),
+        name="",
+        key_size=told.get("key_size", 0),
+        value_size=told.get("value_size", 0),
+        max_entries=told.get("max_entries", 0),
+        flags=MapFlag(told.get("map_flags", 0)),
+        map_extra=told.get("map_extra", 0),
+        btf_id=0,
+        key_type_id=0,
+        value_type_id=0,
+        **_only_there(told),
+    )
+
+
+class _OnlyThere(TypedDict):
+    memlock: int | None
+    frozen: bool | None
+    owner_type: ProgType | None
+    owner_jited: bool | None
+
+
+def _only_there(told: Mapping[str, int]) -> _OnlyThere:
+    frozen, owner, jited = map(told.get, ("frozen", "owner_prog_type", "owner_jited"))
+    return {
+        "memlock": told.get("memlock"),
+        "frozen": None if frozen is None else bool(frozen),
+        "owner_type": None if owner is None else ProgType(owner),
+        "owner_jited": None if jited is None else bool(jited),
+    }
 
 
 def spec_of(fd: int) -> MapSpec:

@@ -6,12 +6,15 @@ from pyebpf.uapi.bpf import MapType
 
 __all__ = [
     "ARRAYS",
+    "CGROUP_STORAGE",
     "HOLDS_FDS",
     "KEYLESS",
+    "LOCAL_STORAGE",
     "LRU",
     "PER_CPU",
     "RINGS",
     "SPARSE",
+    "TARGETS",
     "WAITS",
     "WITHOUT_BTF",
     "WITHOUT_CAPACITY",
@@ -45,9 +48,13 @@ PER_CPU = frozenset(
     }
 )
 
-# A descriptor is written, an id is read back (or nothing at all).
+# A descriptor is written, an id or cookie is read back (or nothing at all).
 HOLDS_FDS = frozenset(
     {
+        MapType.SOCKMAP,
+        MapType.SOCKHASH,
+        MapType.XSKMAP,
+        MapType.REUSEPORT_SOCKARRAY,
         MapType.PROG_ARRAY,
         MapType.PERF_EVENT_ARRAY,
         MapType.CGROUP_ARRAY,
@@ -55,6 +62,9 @@ HOLDS_FDS = frozenset(
         MapType.HASH_OF_MAPS,
     }
 )
+
+# A number is written, perhaps with a program.
+TARGETS = frozenset({MapType.DEVMAP, MapType.DEVMAP_HASH, MapType.CPUMAP})
 
 # Arrays with empty slots that can be told from full ones: by a look-up. (Of perf events, cgroups
 # and sockets the kernel shows user space nothing.)
@@ -67,17 +77,19 @@ LRU = frozenset({MapType.LRU_HASH, MapType.LRU_PERCPU_HASH})
 KEYLESS = frozenset({MapType.QUEUE, MapType.STACK, MapType.BLOOM_FILTER})
 RINGS = frozenset({MapType.RINGBUF, MapType.USER_RINGBUF})
 
-# As many entries as there are sockets, tasks, inodes or control groups: max_entries must be 0.
-WITHOUT_CAPACITY = frozenset(
+# Values that hang on sockets, files, processes and control groups; created with types only.
+LOCAL_STORAGE = frozenset(
     {
-        MapType.CGROUP_STORAGE,
-        MapType.PERCPU_CGROUP_STORAGE,
         MapType.SK_STORAGE,
         MapType.INODE_STORAGE,
         MapType.TASK_STORAGE,
         MapType.CGRP_STORAGE,
     }
 )
+CGROUP_STORAGE = frozenset({MapType.CGROUP_STORAGE, MapType.PERCPU_CGROUP_STORAGE})
+
+# As many entries as there are sockets, tasks, inodes or control groups: max_entries must be 0.
+WITHOUT_CAPACITY = LOCAL_STORAGE | CGROUP_STORAGE
 
 # Element operations that may sleep (RCU grace periods of 8 to 16 ms, sockets, storage): these must
 # release the GIL, or every thread of the process would stand still with them.

@@ -2,6 +2,10 @@
 
     m[key] = value ──key codec, value codec──▶ bytes ──Elements──▶ kernel
 
+    create, from_spec                ──▶ BPF_MAP_CREATE ─┐
+    from_fd, from_id, from_pin       ──▶ an existing one ┼─▶ FD + MapSpec + codecs
+    clone, raw, with_types, new_like ──▶ of another Map ─┘
+
 Owns one descriptor. Keys and values are bytes unless their types are known: from the object's BTF,
 from the BTF the kernel keeps with the map, or from codecs the user gives.
 """
@@ -9,26 +13,27 @@ from the BTF the kernel keeps with the map, or from codecs the user gives.
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
+from pyebpf import btf_object
 from pyebpf.abi import MapAbi, check_map
 from pyebpf.btf.btf import Btf
 from pyebpf.errors import EbpfError, KeyNotFoundError, SyscallError, naming
-from pyebpf.handle import Handle
 from pyebpf.maps import iterate
+from pyebpf.maps.base import MapBase
 from pyebpf.maps.codec import BytesCodec, Codec, PerCpuCodec
-from pyebpf.maps.create import completed, create
-from pyebpf.maps.info import MapDetails, map_info, spec_of
-from pyebpf.maps.kinds import ARRAYS, KEYLESS, SPARSE, WAITS
-from pyebpf.maps.types import key_codec, value_bytes, value_codec
-from pyebpf.spec import MapSpec
-from pyebpf.sys import bpf, kernel
+from pyebpf.maps.create import completed, create, with_defaults
+from pyebpf.maps.info import spec_of
+from pyebpf.maps.kinds import ARRAYS, KEYLESS, LOCAL_STORAGE, SPARSE
+from pyebpf.maps.own_types import plain_types
+from pyebpf.maps.types import type_named
+from pyebpf.maps.user_codec import CodecLike, as_codec
+from pyebpf.spec import Descriptor, MapSpec
+from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
-from pyebpf.uapi.attrs import MapElem
-from pyebpf.uapi.bpf import Cmd, MapFlag, MapType, OpenFlag
+from pyebpf.uapi.bpf import Cmd, MapType, OpenFlag
 
 __all__ = ["Map", "loaded_maps"]
 
@@ -37,7 +42,7 @@ V = TypeVar("V")
 D = TypeVar("D")
 
 
-class Map(Handle, Generic[K, V]):
+class Map(MapBase[K, V], Generic[K, V]):
     """A map in the kernel.
 
     May be shared between threads. Use it with ``with``, or call `close`.
@@ -51,85 +56,7 @@ class Map(Handle, Generic[K, V]):
     Since Linux 3.19.
     """
 
-    KIND = "map"
-
-    key_codec: Codec
-    value_codec: Codec
-
-    def __init__(
-        self, fd: FD, spec: MapSpec, *, key: Codec | None = None, value: Codec | None = None
-    ) -> None:
-        super().__init__(fd)
-        self.spec = spec
-        if key is not None:
-            self.key_codec = key_codec(spec, key)
-        if value is not None:
-            self.value_codec = value_codec(spec, value)
-        self._elements = kernel.current().elements(
-            fd.fileno(),
-            spec.key_size,
-            value_bytes(spec),
-            waits=spec.type in WAITS,
-            array=spec.type in ARRAYS,
-        )
-
-    if not TYPE_CHECKING:  # which would take it for every attribute there could be
-
-        def __getattr__(self, name: str) -> Codec:
-            # Codecs of BTF types are made when they are first used: to make those of all maps, data
-            # sections first of all, took a quarter of a load. Not properties: attributes of the
-            # object itself are 30 ns faster at every access to an element.
-            if name == "key_codec":
-                self.key_codec = found = key_codec(self.spec)
-            elif name == "value_codec":
-                self.value_codec = found = value_codec(self.spec)
-            else:
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            return found
-
-    # --- what it is
-
-    @property
-    def name(self) -> str:
-        """Its name in the object file, or the kernel's copy, cut to 15 bytes."""
-        return self.spec.name
-
-    @property
-    def type(self) -> MapType:
-        """``enum bpf_map_type``."""
-        return self.spec.type
-
-    @property
-    def key_size(self) -> int:
-        """Bytes of a key."""
-        return self.spec.key_size
-
-    @property
-    def value_size(self) -> int:
-        """Bytes of a value, of one CPU's for per-CPU kinds."""
-        return self.spec.value_size
-
-    @property
-    def max_entries(self) -> int:
-        """Capacity; bytes of a ring buffer."""
-        return self.spec.max_entries
-
-    @property
-    def flags(self) -> MapFlag:
-        """``BPF_F_*`` creation flags."""
-        return MapFlag(self.spec.flags)
-
-    @property
-    def btf(self) -> Btf | None:
-        """The BTF its types are in, or ``None``."""
-        return self.spec.btf
-
-    @property
-    def value_type_id(self) -> int:
-        """The value's type in `btf`, or 0."""
-        return self.spec.value_type_id
-
-    # --- how to get one
+    # --- a new map
 
     @classmethod
     def create(
@@ -141,24 +68,40 @@ class Map(Handle, Generic[K, V]):
         max_entries: int = 0,
         flags: int = 0,
         name: str = "",
-        key: Codec | None = None,
-        value: Codec | None = None,
+        map_extra: int = 0,
+        numa_node: int | None = None,
+        inner: MapSpec | Map[Any, Any] | None = None,
+        btf: Btf | None = None,
+        token: Descriptor | None = None,
+        key: CodecLike | None = None,
+        value: CodecLike | None = None,
     ) -> Map[Any, Any]:
         """Make a new map.
 
+        What the kind decides may be left out: sizes of keys and values that have only one (arrays,
+        maps of descriptors, local storage), flags it cannot do without, the number of CPUs.
+
         Args:
             type: ``enum bpf_map_type``.
-            key_size: Bytes of a key.
-            value_size: Bytes of a value, of one CPU's for per-CPU kinds.
-            max_entries: Capacity; bytes of a ring buffer. May be 0 for a perf event array.
+            key_size: Bytes of a key; by default the codec's.
+            value_size: Bytes of a value, of one CPU's for per-CPU kinds; by default the codec's.
+            max_entries: Capacity; bytes of a ring buffer, pages of an arena.
             flags: ``BPF_F_*``.
             name: For people; the kernel keeps 15 bytes of it.
-            key: Codec of keys; bytes by default.
+            map_extra: Kind-specific (Linux 5.16): hash functions of a bloom filter, address of an
+                arena.
+            numa_node: Node to allocate on.
+            inner: What a map of maps will hold: a spec, or a map to take as the model.
+            btf: Types that *key* and *value* may name; loaded into the kernel with the map. Kinds
+                that the kernel makes only with types get plain ones by default.
+            token: A BPF token that allows it (Linux 6.9).
+            key: Codec of keys; bytes by default: see `pyebpf.maps.user_codec`.
             value: Codec of values; bytes by default.
 
         Raises:
             NotSupportedError: This kernel has no such map type.
             PrivilegeError: A capability, sysctl or limit stands in the way.
+            ValueError: A codec's size is not the one given.
             SyscallError: Anything else.
         """
         spec = MapSpec(
@@ -168,8 +111,22 @@ class Map(Handle, Generic[K, V]):
             value_size=value_size,
             max_entries=max_entries,
             flags=flags,
+            map_extra=map_extra,
+            numa_node=numa_node,
+            btf=btf,
         )
-        return cls.from_spec(spec, key=key, value=value)
+        if isinstance(key, str):
+            spec.key_type_id = type_named(btf, key)
+        if isinstance(value, str):
+            spec.value_type_id = type_named(btf, value)
+        if key is not None:
+            spec.key_size = as_codec(key, key_size, btf=btf, what="key").size
+        if value is not None:
+            spec.value_size = as_codec(value, value_size, btf=btf, what="value").size
+        with_defaults(spec)
+        spec.inner = inner.spec if isinstance(inner, Map) else inner
+        model = inner if isinstance(inner, Map) else None
+        return cls.from_spec(spec, model=model, token=token, typed=True, key=key, value=value)
 
     @classmethod
     def from_spec(
@@ -177,14 +134,22 @@ class Map(Handle, Generic[K, V]):
         spec: MapSpec,
         *,
         btf_fd: int | None = None,
-        key: Codec | None = None,
-        value: Codec | None = None,
+        typed: bool = False,
+        model: Descriptor | None = None,
+        token: Descriptor | None = None,
+        key: CodecLike | None = None,
+        value: CodecLike | None = None,
     ) -> Map[Any, Any]:
         """Make a new map from a spec; its contents and pinning are the loader's business.
 
         Args:
             spec: Left unchanged.
-            btf_fd: The spec's BTF, loaded into the kernel; ``None`` creates the map without types.
+            btf_fd: The spec's BTF, loaded into the kernel; ``None`` creates the map without types,
+                if its kind allows that.
+            typed: Load the spec's BTF for it.
+            model: A map like those that a map of maps will hold; by default one is made from
+                ``spec.inner``.
+            token: A BPF token that allows it (Linux 6.9).
             key: Codec of keys; from the spec's BTF by default.
             value: Codec of values likewise.
 
@@ -192,19 +157,30 @@ class Map(Handle, Generic[K, V]):
             SyscallError: As `create`.
         """
         spec = completed(spec)
-        inner = None
-        if spec.inner is not None:
-            inner = create(completed(spec.inner), btf_fd=btf_fd)
+        asked = spec.copy()
+        needed = typed or spec.type in LOCAL_STORAGE
+        loaded = _load_types(asked) if btf_fd is None and needed else None
+        made: FD | None = None
         try:
-            fd = create(spec, btf_fd=btf_fd, inner_fd=inner.fileno() if inner else None)
+            if loaded is not None:
+                btf_fd = loaded.fileno()
+            inner_fd = model.fileno() if model is not None else None
+            if inner_fd is None and spec.inner is not None:
+                made = create(completed(spec.inner), btf_fd=btf_fd)
+                inner_fd = made.fileno()
+            token_fd = token.fileno() if token is not None else None
+            fd = create(asked, btf_fd=btf_fd, inner_fd=inner_fd, token_fd=token_fd)
         finally:
-            if inner is not None:
-                inner.close()
+            for each in (loaded, made):
+                if each is not None:
+                    each.close()
         return cls._owning(fd, spec, key, value)
+
+    # --- an existing one
 
     @classmethod
     def from_fd(
-        cls, fd: int, *, key: Codec | None = None, value: Codec | None = None
+        cls, fd: int, *, key: CodecLike | None = None, value: CodecLike | None = None
     ) -> Map[Any, Any]:
         """Open the map behind a descriptor; the caller keeps *fd*.
 
@@ -218,7 +194,7 @@ class Map(Handle, Generic[K, V]):
 
     @classmethod
     def from_id(
-        cls, map_id: int, *, key: Codec | None = None, value: Codec | None = None
+        cls, map_id: int, *, key: CodecLike | None = None, value: CodecLike | None = None
     ) -> Map[Any, Any]:
         """Open a map by the kernel's id.
 
@@ -237,8 +213,8 @@ class Map(Handle, Generic[K, V]):
         *,
         expect: MapSpec | MapAbi | None = None,
         read_only: bool = False,
-        key: Codec | None = None,
-        value: Codec | None = None,
+        key: CodecLike | None = None,
+        value: CodecLike | None = None,
     ) -> Map[Any, Any]:
         """Open the map pinned at *path*.
 
@@ -264,8 +240,8 @@ class Map(Handle, Generic[K, V]):
     def _opened(
         cls,
         fd: FD,
-        key: Codec | None,
-        value: Codec | None,
+        key: CodecLike | None,
+        value: CodecLike | None,
         expect: MapSpec | MapAbi | None = None,
     ) -> Map[Any, Any]:
         try:
@@ -284,7 +260,7 @@ class Map(Handle, Generic[K, V]):
     # __init__ may refuse a codec whose size does not fit; the descriptor must not outlive that.
     @classmethod
     def _owning(
-        cls, fd: FD, spec: MapSpec, key: Codec | None, value: Codec | None
+        cls, fd: FD, spec: MapSpec, key: CodecLike | None, value: CodecLike | None
     ) -> Map[Any, Any]:
         try:
             return cast("Map[Any, Any]", cls(fd, spec, key=key, value=value))
@@ -292,22 +268,40 @@ class Map(Handle, Generic[K, V]):
             fd.close()
             raise
 
+    # --- from another Map
+
     def clone(self) -> Map[K, V]:
         """Return another owner of the same map, with a descriptor of its own."""
-        fd = self._fd.dup()
-        return cast("Map[K, V]", self._owning(fd, self.spec, self.key_codec, self._one_value))
+        return self._owning(self._fd.dup(), self.spec, self.key_codec, self._one_value)
+
+    def with_types(
+        self, *, key: CodecLike | None = None, value: CodecLike | None = None
+    ) -> Map[Any, Any]:
+        """Return another owner of the same map that sees keys and values as other types.
+
+        Args:
+            key: Codec of keys; ``None`` keeps the present one. See `pyebpf.maps.user_codec`.
+            value: Codec of values (of one CPU's) likewise.
+
+        Raises:
+            ValueError: A codec's size is not the map's.
+            BtfError: No such type.
+        """
+        chosen_key = self.key_codec if key is None else key
+        chosen_value = self._one_value if value is None else value
+        return self._owning(self._fd.dup(), self.spec, chosen_key, chosen_value)
 
     def new_like(self) -> Map[K, V]:
-        """Make a fresh, empty map from the same definition, without types in the kernel."""
-        created = self.from_spec(self.spec, key=self.key_codec, value=self._one_value)
-        return cast("Map[K, V]", created)
+        """Make a fresh, empty map from the same definition, with the same types."""
+        known = self.spec.btf is not None and bool(self.spec.value_type_id)
+        return self.from_spec(self.spec, typed=known, key=self.key_codec, value=self._one_value)
 
     @property
     def raw(self) -> Map[bytes, bytes]:
         """Another owner of the same map that takes and gives bytes; close it like any other."""
         fd = self._fd.dup()
         key, value = BytesCodec(self.key_size, "key"), BytesCodec(self.value_size)
-        return cast("Map[bytes, bytes]", self._owning(fd, self.spec, key, value))
+        return self._owning(fd, self.spec, key, value)
 
     @property
     def _one_value(self) -> Codec:
@@ -506,62 +500,6 @@ class Map(Handle, Generic[K, V]):
         # A map is an object, not a collection to be tested for emptiness by a walk over it.
         return True
 
-    # --- the whole map
-
-    def freeze(self) -> None:
-        """Refuse changes by system calls from now on, for ever. Since Linux 5.2."""
-        with naming(f'freeze map "{self.name}"'):
-            bpf.map_freeze(MapElem(map_fd=self.fileno()))
-
-    def memory(self, *, writable: bool = True) -> mmap.mmap:
-        """Map the values of a ``BPF_F_MMAPABLE`` array into this process.
-
-        Element *i* starts at ``i * round_up(value_size, 8)``. The mapping outlives the `Map`; close
-        it yourself.
-
-        Args:
-            writable: A frozen map can only be mapped read-only.
-
-        Raises:
-            TypeError: A map without values, such as a ring buffer.
-            SyscallError: ``EPERM`` for a frozen map, ``EINVAL`` without the flag, ``ENOTSUPP`` for
-                other kinds.
-
-        Since Linux 5.5.
-        """
-        length = (self.value_size + 7 & ~7) * self.max_entries
-        if not length:
-            raise TypeError(f'map "{self.name}" ({self.type}) has no values to be mapped')
-        length = -(-length // mmap.PAGESIZE) * mmap.PAGESIZE
-        with naming(f'map the memory of map "{self.name}"'):
-            return kernel.current().mmap(self.fileno(), length, writable=writable)
-
-    def info(self) -> MapDetails:
-        """Return what the kernel knows about the map. Since Linux 4.13."""
-        return map_info(self.fileno())
-
-    @property
-    def id(self) -> int:
-        """The kernel's id for it."""
-        return self.info().id
-
-    def close(self) -> None:
-        """Close the descriptor; closing twice is fine.
-
-        The kernel keeps the map as long as a pin, a program or another descriptor holds it.
-        """
-        try:
-            self._elements.close()
-        finally:
-            super().close()
-
-    def _label(self) -> str:
-        return f'map "{self.name}"'
-
-    def __repr__(self) -> str:
-        state = "closed" if self.closed else f"fd {self.fileno()}"
-        return f'<Map "{self.name}" {self.type} {self.max_entries} entries, {state}>'
-
 
 def loaded_maps() -> Iterator[Map[Any, Any]]:
     """Open every map the kernel holds, one after another; the caller closes each.
@@ -583,3 +521,13 @@ def loaded_maps() -> Iterator[Map[Any, Any]]:
                 continue
             raise
         yield opened
+
+
+# The spec's BTF in the kernel, plain types where the kind cannot do without any, or nothing.
+def _load_types(spec: MapSpec) -> FD | None:
+    if spec.type in LOCAL_STORAGE and not (spec.btf and spec.value_type_id and spec.key_type_id):
+        btf, spec.key_type_id, spec.value_type_id = plain_types(spec.value_size)
+        return btf_object.load(btf)
+    if spec.btf is None or not spec.value_type_id:
+        return None
+    return btf_object.load(spec.btf)

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 from pyebpf import features
 from pyebpf.errors import ENOTSUPP, SyscallError, naming
-from pyebpf.maps.codec import Codec
 from pyebpf.maps.map import Map
+from pyebpf.maps.user_codec import CodecLike
 from pyebpf.names import kernel_name
 from pyebpf.spec import MapSpec
 from pyebpf.sys import bpf
@@ -53,7 +53,7 @@ class StructOps(Map[Any, Any]):
     """
 
     def __init__(
-        self, fd: FD, spec: MapSpec, *, key: Codec | None = None, value: Codec | None = None
+        self, fd: FD, spec: MapSpec, *, key: CodecLike | None = None, value: CodecLike | None = None
     ) -> None:
         super().__init__(fd, spec, key=key, value=value)
         self._functions: tuple[tuple[int, HasFileno], ...] = ()

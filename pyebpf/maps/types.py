@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 from pyebpf.btf import values
-from pyebpf.errors import BtfError
+from pyebpf.errors import BtfError, naming
 from pyebpf.host import cpus
-from pyebpf.maps.codec import BytesCodec, Codec, FdCodec, IndexCodec, PerCpuCodec
-from pyebpf.maps.kinds import ARRAYS, HOLDS_FDS, PER_CPU
+from pyebpf.maps.codec import BytesCodec, Codec, IndexCodec, PerCpuCodec
+from pyebpf.maps.kinds import (
+    ARRAYS,
+    CGROUP_STORAGE,
+    HOLDS_FDS,
+    LOCAL_STORAGE,
+    PER_CPU,
+    TARGETS,
+)
+from pyebpf.maps.objects import CgroupKeyCodec, FdCodec, OwnerCodec, TargetCodec
+from pyebpf.maps.stack_format import StackCodec
+from pyebpf.maps.user_codec import CodecLike, as_codec, type_named
 from pyebpf.spec import MapSpec
-from pyebpf.uapi.bpf import MapType
+from pyebpf.uapi.bpf import MapFlag, MapType
 
-__all__ = ["key_codec", "value_bytes", "value_codec"]
+__all__ = ["key_codec", "type_named", "value_bytes", "value_codec"]
 
 # An implementation is the only value of its map.
 INDEXED = ARRAYS | {MapType.STRUCT_OPS}
 
 
-def key_codec(spec: MapSpec, given: Codec | None = None) -> Codec:
+def key_codec(spec: MapSpec, given: CodecLike | None = None) -> Codec:
     """Return the codec of a map's keys.
 
     Raises:
         ValueError: The codec's size is not the key's.
     """
     if given is not None:
-        return _fitting(given, spec.key_size, "key", spec.name)
+        return _fitting(spec, given, "key")
+    if spec.type in LOCAL_STORAGE:
+        return OwnerCodec()
+    if spec.type in CGROUP_STORAGE and spec.key_size in (8, 16):
+        return CgroupKeyCodec(spec.key_size)
     typed = _typed(spec, spec.key_type_id, spec.key_size)
     if typed is not None:
         return typed
@@ -32,7 +46,7 @@ def key_codec(spec: MapSpec, given: Codec | None = None) -> Codec:
     return BytesCodec(spec.key_size, "key")
 
 
-def value_codec(spec: MapSpec, given: Codec | None = None) -> Codec:
+def value_codec(spec: MapSpec, given: CodecLike | None = None) -> Codec:
     """Return the codec of a map's values; one value per CPU is wrapped around it where needed.
 
     Args:
@@ -44,9 +58,13 @@ def value_codec(spec: MapSpec, given: Codec | None = None) -> Codec:
     """
     one: Codec
     if given is not None:
-        one = _fitting(given, spec.value_size, "value", spec.name)
+        one = _fitting(spec, given, "value")
     elif spec.type in HOLDS_FDS:
-        one = FdCodec()
+        one = FdCodec(spec.value_size)
+    elif spec.type in TARGETS and spec.value_size in (4, 8):
+        one = TargetCodec(spec.value_size, devices=spec.type != MapType.CPUMAP)
+    elif spec.type == MapType.STACK_TRACE:
+        one = StackCodec(spec.value_size, build_ids=bool(spec.flags & MapFlag.STACK_BUILD_ID))
     else:
         one = _typed(spec, spec.value_type_id, spec.value_size) or BytesCodec(spec.value_size)
     return PerCpuCodec(one, cpus.possible()) if spec.type in PER_CPU else one
@@ -59,10 +77,13 @@ def value_bytes(spec: MapSpec) -> int:
     return PerCpuCodec(BytesCodec(spec.value_size), cpus.possible()).size
 
 
-def _fitting(codec: Codec, size: int, what: str, name: str) -> Codec:
-    if codec.size != size:
-        raise ValueError(f'{what} of map "{name}" is {size} bytes, its codec\'s {codec.size}')
-    return codec
+def _fitting(spec: MapSpec, given: CodecLike, what: str) -> Codec:
+    size = spec.key_size if what == "key" else spec.value_size
+    try:
+        with naming(f'map "{spec.name}"'):
+            return as_codec(given, size, btf=spec.btf, what=what)
+    except ValueError as error:
+        raise ValueError(f'map "{spec.name}": {error}') from None
 
 
 def _typed(spec: MapSpec, type_id: int, size: int) -> Codec | None:

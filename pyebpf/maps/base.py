@@ -1,0 +1,174 @@
+"""What every map is, whatever its kind: `MapBase`, one descriptor with a spec and two codecs.
+
+How to get one, and what is done with its elements, is in `pyebpf.maps.map`.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from pyebpf.btf.btf import Btf
+from pyebpf.errors import naming
+from pyebpf.handle import Handle
+from pyebpf.maps.codec import Codec
+from pyebpf.maps.info import MapDetails, map_details, map_info
+from pyebpf.maps.kinds import ARRAYS, WAITS
+from pyebpf.maps.types import key_codec, value_bytes, value_codec
+from pyebpf.maps.user_codec import CodecLike
+from pyebpf.spec import MapSpec
+from pyebpf.sys import bpf, kernel
+from pyebpf.sys.fd import FD
+from pyebpf.uapi.attrs import MapElem
+from pyebpf.uapi.bpf import MapFlag, MapType
+
+__all__ = ["MapBase"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class MapBase(Handle, Generic[K, V]):
+    """A map in the kernel: see `pyebpf.maps.map.Map`.
+
+    Args:
+        fd: Its descriptor; this object owns it from now on.
+        spec: What it is: kind, sizes, and types if they are known.
+        key: Codec of keys; by default from the spec's BTF, else bytes.
+        value: Codec of values (of one CPU's, for per-CPU kinds) likewise.
+    """
+
+    KIND = "map"
+
+    key_codec: Codec
+    value_codec: Codec
+
+    def __init__(
+        self, fd: FD, spec: MapSpec, *, key: CodecLike | None = None, value: CodecLike | None = None
+    ) -> None:
+        super().__init__(fd)
+        self.spec = spec
+        if key is not None:
+            self.key_codec = key_codec(spec, key)
+        if value is not None:
+            self.value_codec = value_codec(spec, value)
+        self._elements = kernel.current().elements(
+            fd.fileno(),
+            spec.key_size,
+            value_bytes(spec),
+            waits=spec.type in WAITS,
+            array=spec.type in ARRAYS,
+        )
+
+    if not TYPE_CHECKING:  # which would take it for every attribute there could be
+
+        def __getattr__(self, name: str) -> Codec:
+            # Codecs of BTF types are made when they are first used: to make those of all maps, data
+            # sections first of all, took a quarter of a load. Not properties: attributes of the
+            # object itself are 30 ns faster at every access to an element.
+            if name == "key_codec":
+                self.key_codec = found = key_codec(self.spec)
+            elif name == "value_codec":
+                self.value_codec = found = value_codec(self.spec)
+            else:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            return found
+
+    # --- what it is
+
+    @property
+    def name(self) -> str:
+        """Its name in the object file, or the kernel's copy, cut to 15 bytes."""
+        return self.spec.name
+
+    @property
+    def type(self) -> MapType:
+        """``enum bpf_map_type``."""
+        return self.spec.type
+
+    @property
+    def key_size(self) -> int:
+        """Bytes of a key."""
+        return self.spec.key_size
+
+    @property
+    def value_size(self) -> int:
+        """Bytes of a value, of one CPU's for per-CPU kinds."""
+        return self.spec.value_size
+
+    @property
+    def max_entries(self) -> int:
+        """Capacity; bytes of a ring buffer."""
+        return self.spec.max_entries
+
+    @property
+    def flags(self) -> MapFlag:
+        """``BPF_F_*`` creation flags."""
+        return MapFlag(self.spec.flags)
+
+    @property
+    def btf(self) -> Btf | None:
+        """The BTF its types are in, or ``None``."""
+        return self.spec.btf
+
+    @property
+    def value_type_id(self) -> int:
+        """The value's type in `btf`, or 0."""
+        return self.spec.value_type_id
+
+    # --- the whole map
+
+    def freeze(self) -> None:
+        """Refuse changes by system calls from now on, for ever. Since Linux 5.2."""
+        with naming(f'freeze map "{self.name}"'):
+            bpf.map_freeze(MapElem(map_fd=self.fileno()))
+
+    def memory(self, *, writable: bool = True) -> mmap.mmap:
+        """Map the values of a ``BPF_F_MMAPABLE`` array into this process.
+
+        Element *i* starts at ``i * round_up(value_size, 8)``. The mapping outlives the `Map`; close
+        it yourself.
+
+        Args:
+            writable: A frozen map can only be mapped read-only.
+
+        Raises:
+            TypeError: A map without values, such as a ring buffer.
+            SyscallError: ``EPERM`` for a frozen map, ``EINVAL`` without the flag, ``ENOTSUPP`` for
+                other kinds.
+
+        Since Linux 5.5.
+        """
+        length = (self.value_size + 7 & ~7) * self.max_entries
+        if not length:
+            raise TypeError(f'map "{self.name}" ({self.type}) has no values to be mapped')
+        length = -(-length // mmap.PAGESIZE) * mmap.PAGESIZE
+        with naming(f'map the memory of map "{self.name}"'):
+            return kernel.current().mmap(self.fileno(), length, writable=writable)
+
+    def info(self) -> MapDetails:
+        """Return what the kernel knows about the map. Since Linux 4.13."""
+        with naming(f'info of map "{self.name}"'):
+            return map_details(self.fileno())
+
+    @property
+    def id(self) -> int:
+        """The kernel's id for it."""
+        return map_info(self.fileno()).id
+
+    def close(self) -> None:
+        """Close the descriptor; closing twice is fine.
+
+        The kernel keeps the map as long as a pin, a program or another descriptor holds it.
+        """
+        try:
+            self._elements.close()
+        finally:
+            super().close()
+
+    def _label(self) -> str:
+        return f'map "{self.name}"'
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"fd {self.fileno()}"
+        return f'<Map "{self.name}" {self.type} {self.max_entries} entries, {state}>'
