@@ -22,12 +22,12 @@ from pyebpf.abi import MapAbi, check_map
 from pyebpf.btf.btf import Btf
 from pyebpf.errors import EbpfError, KeyNotFoundError, SyscallError, naming
 from pyebpf.maps import iterate
-from pyebpf.maps.base import MapBase
 from pyebpf.maps.codec import BytesCodec, Codec, PerCpuCodec
 from pyebpf.maps.create import completed, create, with_defaults
 from pyebpf.maps.info import spec_of
 from pyebpf.maps.kinds import ARRAYS, KEYLESS, LOCAL_STORAGE, SPARSE
 from pyebpf.maps.own_types import plain_types
+from pyebpf.maps.queue import QueueOperations
 from pyebpf.maps.types import type_named
 from pyebpf.maps.user_codec import CodecLike, as_codec
 from pyebpf.spec import Descriptor, MapSpec
@@ -42,7 +42,7 @@ V = TypeVar("V")
 D = TypeVar("D")
 
 
-class Map(MapBase[K, V], Generic[K, V]):
+class Map(QueueOperations[K, V], Generic[K, V]):
     """A map in the kernel.
 
     May be shared between threads. Use it with ``with``, or call `close`.
@@ -484,7 +484,10 @@ class Map(MapBase[K, V], Generic[K, V]):
     def __delitem__(self, key: K) -> None:
         self.delete(key)
 
-    def __contains__(self, key: K) -> bool:
+    def __contains__(self, key: object) -> bool:
+        """Whether there is such a key; of a bloom filter, whether it may hold that value."""
+        if not self.spec.key_size:
+            return self._may_hold(key)
         return self._find(self.key_codec.encode(key)) is not None
 
     def __iter__(self) -> Iterator[K]:

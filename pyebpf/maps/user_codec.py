@@ -4,7 +4,7 @@
     bytes                     bytes, as they are
     "I", "<IQ16s"             struct format; of one item the item itself, of several a tuple
     "struct flow", "__u32"    a type of the map's BTF; with its keyword if it could be a format
-    ctypes.Structure          an instance with its own copy (any ctypes type)
+    ctypes.Structure          an instance with its own copy; of c_uint64 and the like the number
     numpy.dtype               a scalar of that dtype (a void with fields for a structured one)
     (decode, encode)          two functions: from bytes to a value, and back
 
@@ -159,7 +159,7 @@ class StructCodec:
 
 
 class CtypesCodec:
-    """Values as instances of a ctypes type, each with its own copy.
+    """Values as instances of a ctypes type, each with its own copy; of a simple type, plain values.
 
     Args:
         kind: The type.
@@ -170,18 +170,19 @@ class CtypesCodec:
         self._kind = kind
         self._what = what
         self.size = memoryview(kind()).nbytes
+        self._simple = isinstance(getattr(kind, "_type_", None), str)  # such as c_uint64
 
     def decode(self, buffer: Bytes) -> object:
-        """Return an instance."""
-        found: object = self._kind.from_buffer_copy(buffer)
-        return found
+        """Return an instance, or its value."""
+        found: Any = self._kind.from_buffer_copy(buffer)
+        return found.value if self._simple else found
 
     def encode(self, value: Any) -> bytes:  # noqa: ANN401  an instance, or what makes one
         """Return the bytes of an instance, or of a plain value that makes one."""
         if not isinstance(value, self._kind):
             if isinstance(value, (tuple, list)):
                 value = self._kind(*value)
-            elif hasattr(self._kind, "value"):
+            elif self._simple:
                 value = self._kind(value)
             else:
                 name = self._kind.__name__
