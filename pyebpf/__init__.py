@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from pyebpf.loader.collection import load as load
     from pyebpf.loader.pinned import load_pinned as load_pinned
     from pyebpf.loader.variables import Variable as Variable
+    from pyebpf.maps.lpm import lpm as lpm
     from pyebpf.maps.map import Map as Map
     from pyebpf.maps.map import loaded_maps as loaded_maps
     from pyebpf.names import sanitize_name as sanitize_name
@@ -115,6 +116,7 @@ _HOMES = {
     "Collection": "pyebpf.loader.collection",
     "Variable": "pyebpf.loader.variables",
     "Map": "pyebpf.maps.map",
+    "lpm": "pyebpf.maps.lpm",
     "Program": "pyebpf.programs.program",
     "RunResult": "pyebpf.programs.program",
     "BtfObject": "pyebpf.btf_object",

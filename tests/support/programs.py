@@ -49,6 +49,15 @@ def only(name: str, *wanted: str) -> CollectionSpec:
     return spec
 
 
+def only_used(name: str, *wanted: str) -> CollectionSpec:
+    """As `only`, and without the maps that these programs do not use."""
+    spec = only(name, *wanted)
+    used = {each.symbol for one in wanted for each in spec.programs[one].references.values()}
+    for other in set(spec.maps) - used:
+        spec.maps[other].autocreate = False
+    return spec
+
+
 def clang_versions() -> list[int]:
     """Return the major versions of the clangs of this machine that make BPF objects with BTF."""
     versions = set()
