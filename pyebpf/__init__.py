@@ -61,6 +61,9 @@ if TYPE_CHECKING:
     from pyebpf.errors import SyscallError as SyscallError
     from pyebpf.errors import UnreferencedSymbolError as UnreferencedSymbolError
     from pyebpf.errors import VerifierError as VerifierError
+    from pyebpf.host.stacks import Frame as Frame
+    from pyebpf.host.stacks import KernelSymbols as KernelSymbols
+    from pyebpf.host.stacks import ProcessSymbols as ProcessSymbols
     from pyebpf.link.auto import attach as attach
     from pyebpf.link.base import Link as Link
     from pyebpf.link.base import loaded_links as loaded_links
@@ -117,6 +120,9 @@ _HOMES = {
     "Variable": "pyebpf.loader.variables",
     "Map": "pyebpf.maps.map",
     "lpm": "pyebpf.maps.lpm",
+    "KernelSymbols": "pyebpf.host.stacks",
+    "ProcessSymbols": "pyebpf.host.stacks",
+    "Frame": "pyebpf.host.stacks",
     "Program": "pyebpf.programs.program",
     "RunResult": "pyebpf.programs.program",
     "BtfObject": "pyebpf.btf_object",

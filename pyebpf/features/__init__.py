@@ -16,6 +16,7 @@ from pyebpf.features.maps import (
     map_type,
     mmapable_arrays,
     object_names,
+    one_cpu_values,
 )
 from pyebpf.features.programs import (
     expected_attach_type,
@@ -42,6 +43,7 @@ __all__ = [
     "map_type",
     "mmapable_arrays",
     "object_names",
+    "one_cpu_values",
     "probe_read_kernel",
     "program_type",
 ]

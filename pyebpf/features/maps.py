@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pyebpf.features.feature import Feature, accepted
 from pyebpf.sys import bpf
-from pyebpf.uapi.attrs import MapCreate
-from pyebpf.uapi.bpf import MapFlag, MapType
+from pyebpf.uapi.attrs import MapCreate, MapElem
+from pyebpf.uapi.bpf import MapFlag, MapType, UpdateFlag
 
 __all__ = [
     "accepted_name",
@@ -14,6 +14,7 @@ __all__ = [
     "map_type",
     "mmapable_arrays",
     "object_names",
+    "one_cpu_values",
 ]
 
 
@@ -98,6 +99,19 @@ object_names = Feature(
 dotted_names = Feature(
     "names with dots", "5.2", lambda: _try_create(MapType.ARRAY, name=b"pyebpf.probe")
 )
+
+
+# EINVAL before there was such a flag; a kernel that has it finds the value of CPU 0.
+def _try_one_cpu() -> bool:
+    shape = MapCreate(map_type=MapType.PERCPU_ARRAY, key_size=4, value_size=8, max_entries=1)
+    with bpf.map_create(shape) as array:
+        attr = MapElem(
+            map_fd=array.fileno(), key=bytes(4), value=bytearray(8), flags=UpdateFlag.CPU
+        )
+        return accepted(lambda: bpf.map_lookup_elem(attr))
+
+
+one_cpu_values = Feature("values of one CPU", "6.19", _try_one_cpu)
 
 
 def accepted_name(name: bytes) -> bytes:

@@ -27,6 +27,7 @@ from pyebpf.maps.create import completed, create, with_defaults
 from pyebpf.maps.info import spec_of
 from pyebpf.maps.kinds import ARRAYS, KEYLESS, LOCAL_STORAGE, SPARSE
 from pyebpf.maps.own_types import plain_types
+from pyebpf.maps.per_cpu import PerCpuOperations
 from pyebpf.maps.queue import QueueOperations
 from pyebpf.maps.types import type_named
 from pyebpf.maps.user_codec import CodecLike, as_codec
@@ -42,7 +43,7 @@ V = TypeVar("V")
 D = TypeVar("D")
 
 
-class Map(QueueOperations[K, V], Generic[K, V]):
+class Map(PerCpuOperations[K, V], QueueOperations[K, V], Generic[K, V]):
     """A map in the kernel.
 
     May be shared between threads. Use it with ``with``, or call `close`.
@@ -395,16 +396,6 @@ class Map(QueueOperations[K, V], Generic[K, V]):
         """Return the value at *key*, or *default* if there is none."""
         data = self._find(self.key_codec.encode(key))
         return default if data is None else cast("V", self.value_codec.decode(data))
-
-    def sum(self, key: K) -> int:
-        """Return the sum over all CPUs of a per-CPU number.
-
-        Raises:
-            TypeError: The map is not per-CPU, or its values are not numbers.
-        """
-        if not isinstance(self.value_codec, PerCpuCodec):
-            raise TypeError(f'map "{self.name}" has one value for all CPUs')
-        return sum(cast("list[int]", self.lookup(key)))
 
     def keys(self) -> Iterator[K]:
         """Iterate over the keys; over the full slots of arrays of maps, programs, devices and CPUs.

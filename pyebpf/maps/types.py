@@ -22,8 +22,8 @@ from pyebpf.uapi.bpf import MapFlag, MapType
 
 __all__ = ["key_codec", "type_named", "value_bytes", "value_codec"]
 
-# An implementation is the only value of its map.
-INDEXED = ARRAYS | {MapType.STRUCT_OPS}
+# An implementation is the only value of its map; a stack has the number its program was given.
+INDEXED = ARRAYS | {MapType.STRUCT_OPS, MapType.STACK_TRACE}
 
 
 def key_codec(spec: MapSpec, given: CodecLike | None = None) -> Codec:
