@@ -100,7 +100,10 @@ class EbpfError(Exception):
 
     Attributes:
         context: Phrases put in front of the message by outer layers, outermost first.
+        completed: Of many elements, how many were done before it failed; ``None`` else.
     """
+
+    completed: int | None = None
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message)

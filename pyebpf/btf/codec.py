@@ -56,9 +56,20 @@ class Codec:
             it is shorter.
         encode: From a value to *size* bytes. Raises ``TypeError`` or ``ValueError`` for a value
             that does not fit.
+        type_id: Of the type in its BTF, 0 if it is not known.
     """
 
-    __slots__ = ("byteorder", "code", "decode", "encode", "get", "put", "size", "type_name")
+    __slots__ = (
+        "byteorder",
+        "code",
+        "decode",
+        "encode",
+        "get",
+        "put",
+        "size",
+        "type_id",
+        "type_name",
+    )
 
     def __init__(
         self,
@@ -70,6 +81,7 @@ class Codec:
         put: Callable[[Any], object],
     ) -> None:
         packer = struct.Struct(("<" if byteorder == "little" else ">") + code)
+        self.type_id = 0
         self.type_name = type_name
         self.byteorder = byteorder
         self.code = code

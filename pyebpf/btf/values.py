@@ -34,7 +34,7 @@ from pyebpf.btf.types import (
 )
 from pyebpf.errors import BtfError
 
-__all__ = ["Codec", "codec", "record_codec"]
+__all__ = ["Codec", "codec", "flat_members", "record_codec"]
 
 # A struct in a struct in a ...; and the fields one value may have, all levels counted. Both are far
 # above any real type (the largest of a kernel has some thousand fields) and bound what a malformed
@@ -57,7 +57,9 @@ def codec(btf: Btf, type_id: int) -> Codec:
     found = btf.memo.get(key)
     if found is None:
         _weigh(btf, type_id, 0)
-        found = btf.memo[key] = _make(btf, type_id)
+        made = _make(btf, type_id)
+        made.type_id = type_id
+        found = btf.memo[key] = made
     return cast("Codec", found)
 
 
@@ -143,7 +145,7 @@ def _array(btf: Btf, name: str, found: Array) -> Codec:
 
 def _places(btf: Btf, found: Composite) -> list[Place]:
     places: dict[str, Place] = {}
-    for member, offset in _flat(btf, found, 0):
+    for member, offset in flat_members(btf, found):
         width = member.bitfield_size
         inner = btf.type(btf.strip(member.type))
         if isinstance(inner, Int) and not width and (inner.offset or inner.bits < inner.size * 8):
@@ -153,6 +155,11 @@ def _places(btf: Btf, found: Composite) -> list[Place]:
         # Two fields of one name are not C; the first is what CO-RE takes too.
         places.setdefault(member.name, Place(member.name, _inner(btf, member.type), offset, width))
     return list(places.values())
+
+
+def flat_members(btf: Btf, found: Composite) -> list[tuple[Member, int]]:
+    """Return the named members with their bit offset, those of anonymous parts in their place."""
+    return _flat(btf, found, 0)
 
 
 def _flat(btf: Btf, found: Composite, base: int) -> list[tuple[Member, int]]:

@@ -7,6 +7,7 @@ from pyebpf.uapi.bpf import MapType
 __all__ = [
     "ARRAYS",
     "CGROUP_STORAGE",
+    "HASHES",
     "HOLDS_FDS",
     "KEYLESS",
     "LOCAL_STORAGE",
@@ -35,6 +36,17 @@ ARRAYS = frozenset(
         MapType.SOCKMAP,
         MapType.REUSEPORT_SOCKARRAY,
         MapType.INSN_ARRAY,
+    }
+)
+
+# Their batches go on from a bucket, wherever entries come and go.
+HASHES = frozenset(
+    {
+        MapType.HASH,
+        MapType.PERCPU_HASH,
+        MapType.LRU_HASH,
+        MapType.LRU_PERCPU_HASH,
+        MapType.HASH_OF_MAPS,
     }
 )
 

@@ -21,11 +21,11 @@ from pyebpf import btf_object
 from pyebpf.abi import MapAbi, check_map
 from pyebpf.btf.btf import Btf
 from pyebpf.errors import EbpfError, KeyNotFoundError, SyscallError, naming
-from pyebpf.maps import iterate
 from pyebpf.maps.codec import BytesCodec, Codec, PerCpuCodec
 from pyebpf.maps.create import completed, create, with_defaults
 from pyebpf.maps.info import spec_of
-from pyebpf.maps.kinds import ARRAYS, KEYLESS, LOCAL_STORAGE, SPARSE
+from pyebpf.maps.kinds import ARRAYS, LOCAL_STORAGE, SPARSE
+from pyebpf.maps.many import ManyElements
 from pyebpf.maps.own_types import plain_types
 from pyebpf.maps.per_cpu import PerCpuOperations
 from pyebpf.maps.queue import QueueOperations
@@ -43,7 +43,7 @@ V = TypeVar("V")
 D = TypeVar("D")
 
 
-class Map(PerCpuOperations[K, V], QueueOperations[K, V], Generic[K, V]):
+class Map(ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Generic[K, V]):
     """A map in the kernel.
 
     May be shared between threads. Use it with ``with``, or call `close`.
@@ -409,14 +409,16 @@ class Map(PerCpuOperations[K, V], QueueOperations[K, V], Generic[K, V]):
             yield cast("K", self.key_codec.decode(key))
 
     def items(self) -> Iterator[tuple[K, V]]:
-        """Iterate over keys and values; entries deleted meanwhile are left out."""
-        for key in self._raw_keys():
-            data = self._find(key)
-            if data is not None:
-                yield (
-                    cast("K", self.key_codec.decode(key)),
-                    cast("V", self.value_codec.decode(data)),
-                )
+        """Iterate over keys and values, in few system calls where kernel and kind allow that.
+
+        Each entry is as it was when the walk came by: one that is changed or deleted meanwhile may
+        be met as it was. None is met twice, and none that stays is missed.
+
+        Raises:
+            IterationAborted: The map changes faster than it can be walked.
+        """
+        for key, value in self._raw_items():
+            yield self._decoded(key, value)
 
     def values(self) -> Iterator[V]:
         """Iterate over the values; entries deleted meanwhile are left out."""
@@ -429,8 +431,8 @@ class Map(PerCpuOperations[K, V], QueueOperations[K, V], Generic[K, V]):
         Raises:
             SyscallError: ``EINVAL`` for arrays, whose elements always exist.
         """
-        for key in list(self._raw_keys()):
-            self._remove(key)
+        with naming(f'delete from map "{self.name}"'):
+            self._delete_raw(list(self._raw_keys()))
 
     def _find(self, key: bytes) -> bytes | None:
         try:
@@ -456,13 +458,6 @@ class Map(PerCpuOperations[K, V], QueueOperations[K, V], Generic[K, V]):
         if self.type in SPARSE:
             return (key for key in keys if self._find(key) is not None)
         return keys
-
-    def _raw_keys(self) -> Iterable[bytes]:
-        if self.type in KEYLESS or not self.key_size:
-            raise TypeError(f'map "{self.name}" has no keys ({self.type})')
-        if self.type in ARRAYS and self.key_size == 4:
-            return iterate.array_keys(self.max_entries)
-        return iterate.keys(self._elements, self.max_entries, self.name)
 
     def _missing(self, cmd: Cmd, key: object) -> KeyNotFoundError:
         return KeyNotFoundError(str(cmd), errno.ENOENT, f'no key {key!r} in map "{self.name}"')

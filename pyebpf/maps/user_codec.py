@@ -140,7 +140,7 @@ class StructCodec:
     def __init__(self, text: str, what: str) -> None:
         self._layout = struct.Struct(text)
         self._what = what
-        self._text = text
+        self.text = text
         self.size = self._layout.size
         self._single = len(self._layout.unpack(bytes(self.size))) == 1
 
@@ -155,7 +155,7 @@ class StructCodec:
         try:
             return self._layout.pack(*items)
         except struct.error as error:
-            raise ValueError(f"{self._what} {value!r}, format {self._text!r}: {error}") from None
+            raise ValueError(f"{self._what} {value!r}, format {self.text!r}: {error}") from None
 
 
 class CtypesCodec:
@@ -167,25 +167,25 @@ class CtypesCodec:
     """
 
     def __init__(self, kind: Any, what: str) -> None:  # noqa: ANN401  ctypes belongs to sys
-        self._kind = kind
+        self.kind = kind
         self._what = what
         self.size = memoryview(kind()).nbytes
         self._simple = isinstance(getattr(kind, "_type_", None), str)  # such as c_uint64
 
     def decode(self, buffer: Bytes) -> object:
         """Return an instance, or its value."""
-        found: Any = self._kind.from_buffer_copy(buffer)
+        found: Any = self.kind.from_buffer_copy(buffer)
         return found.value if self._simple else found
 
     def encode(self, value: Any) -> bytes:  # noqa: ANN401  an instance, or what makes one
         """Return the bytes of an instance, or of a plain value that makes one."""
-        if not isinstance(value, self._kind):
+        if not isinstance(value, self.kind):
             if isinstance(value, (tuple, list)):
-                value = self._kind(*value)
+                value = self.kind(*value)
             elif self._simple:
-                value = self._kind(value)
+                value = self.kind(value)
             else:
-                name = self._kind.__name__
+                name = self.kind.__name__
                 raise TypeError(f"{self._what} must be a {name}, not {type(value).__name__}")
         return bytes(value)
 

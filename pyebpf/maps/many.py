@@ -1,0 +1,263 @@
+"""Many elements at once: in few system calls where kernel and kind have batches, one by one else.
+
+What comes out is the same either way; each element is read in one step, the whole is no snapshot.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar, cast
+
+from pyebpf.errors import EbpfError, naming
+from pyebpf.maps import dtypes, iterate
+from pyebpf.maps.base import MapBase
+from pyebpf.maps.batch import Batch, NoBatchError
+from pyebpf.maps.kinds import ARRAYS, HASHES, KEYLESS, SPARSE
+from pyebpf.maps.types import value_bytes
+from pyebpf.uapi.bpf import Cmd, UpdateFlag
+
+__all__ = ["ManyElements"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+D = TypeVar("D")
+
+
+class ManyElements(MapBase[K, V], Generic[K, V]):
+    """What is done with many elements of a map."""
+
+    # Calls that this kernel has not for this kind of map, found out by trying.
+    _without: frozenset[Cmd] = frozenset()
+
+    @abstractmethod
+    def get(self, key: K, default: D | None = None) -> V | D | None:
+        """Return the value at *key*, or *default* if there is none."""
+
+    @abstractmethod
+    def update(self, key: K, value: V, *, flags: int = 0) -> None:
+        """Set the value at *key*."""
+
+    def get_many(self, keys: Iterable[K], default: D | None = None) -> list[V | D | None]:
+        """Return the values at several keys, in their order, *default* for those not there.
+
+        Raises:
+            SyscallError: As `lookup`, but for missing keys.
+        """
+        return [self.get(key, default) for key in keys]
+
+    def lookup_batch(self, *, size: int = 0) -> list[tuple[K, V]]:
+        """Return all entries.
+
+        Args:
+            size: Entries in one system call, as many as seem right by default.
+
+        Raises:
+            IterationAborted: The map changes faster than it can be walked.
+            SyscallError: Anything the kernel says.
+
+        Since Linux 5.6; one by one before.
+        """
+        return [self._decoded(key, value) for key, value in self._raw_items(size)]
+
+    def lookup_and_delete_batch(self, *, size: int = 0) -> list[tuple[K, V]]:
+        """Remove all entries, and return them.
+
+        Each entry that is removed is returned: should a later step fail, what was removed before
+        is returned and the rest is still there.
+
+        Args:
+            size: Entries in one system call, as many as seem right by default.
+
+        Raises:
+            SyscallError: Nothing was removed; for kinds whose elements cannot be.
+
+        Since Linux 5.6; one by one before.
+        """
+        taken: list[tuple[bytes, bytes]] = []
+        with naming(f'lookup and delete in map "{self.name}"'):
+            try:
+                for key, value in self._taken(size):
+                    taken.append((key, value))
+            except EbpfError:
+                if not taken:
+                    raise
+        return [self._decoded(key, value) for key, value in taken]
+
+    def update_batch(
+        self, entries: Mapping[K, V] | Iterable[tuple[K, V]], *, flags: int = 0
+    ) -> None:
+        """Set many entries.
+
+        Everything is encoded first, so a value that does not fit changes nothing.
+
+        Args:
+            entries: A mapping, or pairs of key and value.
+            flags: ``BPF_F_LOCK``; with others entries are set one by one.
+
+        Raises:
+            MapFullError: And other errors of `update`; ``completed`` says how many of the entries
+                were set before.
+
+        Since Linux 5.6; one by one before.
+        """
+        pairs = entries.items() if isinstance(entries, Mapping) else entries
+        encode_key, encode_value = self.key_codec.encode, self.value_codec.encode
+        encoded = [(encode_key(key), encode_value(value)) for key, value in pairs]
+        keys, values = [key for key, _ in encoded], [value for _, value in encoded]
+        with naming(f'update map "{self.name}"'):
+            if not flags & ~UpdateFlag.LOCK and self._has(Cmd.MAP_UPDATE_BATCH):
+                try:
+                    self._batch().update(keys, values, flags)
+                except NoBatchError:
+                    self._lacks(Cmd.MAP_UPDATE_BATCH)
+                else:
+                    return
+            for done, (key, value) in enumerate(encoded):
+                try:
+                    self._elements.update(key, value, flags)
+                except EbpfError as error:
+                    error.completed = done
+                    raise
+
+    def delete_batch(self, keys: Iterable[K]) -> int:
+        """Remove many keys; those that are not there are passed over.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            SyscallError: ``completed`` says how many of the keys were dealt with before.
+
+        Since Linux 5.6; one by one before.
+        """
+        encoded = [self.key_codec.encode(key) for key in keys]
+        with naming(f'delete from map "{self.name}"'):
+            return self._delete_raw(encoded)
+
+    def to_dict(self) -> dict[K, V]:
+        """Return all entries as a dict, in few system calls; keys must be hashable."""
+        return dict(self._decoded(key, value) for key, value in self._raw_items())
+
+    def to_numpy(self) -> tuple[Any, Any]:
+        """Return all entries as two arrays, of keys and of values.
+
+        Their dtypes are those of the types: numbers, structured ones for structs, ``S`` for text;
+        bytes without a type are ``V``. Values of per-CPU kinds have a column for each possible CPU.
+        Bit-fields have no dtype and are left out.
+
+        Raises:
+            ImportError: There is no numpy.
+            TypeError: A codec of the user's own, of which no dtype is known.
+            IterationAborted: The map changes faster than it can be walked.
+        """
+        keys, values = bytearray(), bytearray()
+        for chunk in self._distinct_chunks():
+            keys += chunk[0]
+            values += chunk[1]
+        return (
+            dtypes.array(self.key_codec, keys, self.btf),
+            dtypes.array(self.value_codec, values, self.btf),
+        )
+
+    # --- bytes
+
+    def _delete_raw(self, keys: list[bytes]) -> int:
+        if self._has(Cmd.MAP_DELETE_BATCH):
+            try:
+                return self._batch().delete(keys)
+            except NoBatchError:
+                self._lacks(Cmd.MAP_DELETE_BATCH)
+        removed = 0
+        for done, key in enumerate(keys):
+            try:
+                removed += self._elements.delete(key)
+            except EbpfError as error:
+                error.completed = done
+                raise
+        return removed
+
+    def _decoded(self, key: bytes, value: bytes) -> tuple[K, V]:
+        return cast("K", self.key_codec.decode(key)), cast("V", self.value_codec.decode(value))
+
+    # Keys and values of each entry, once.
+    def _raw_items(self, size: int = 0) -> Iterator[tuple[bytes, bytes]]:
+        key_size, value_size = self.key_size, value_bytes(self.spec)
+        seen: set[bytes] | None = None if self._never_restarts else set()
+        for keys, values, count in self._chunks(size):
+            for index in range(count):
+                key = bytes(keys[index * key_size : (index + 1) * key_size])
+                if seen is not None:
+                    if key in seen:
+                        continue
+                    seen.add(key)
+                yield key, bytes(values[index * value_size : (index + 1) * value_size])
+
+    # Hashes go on from a bucket, arrays from an index, wherever entries come and go.
+    @property
+    def _never_restarts(self) -> bool:
+        return self.type in HASHES or self.type in ARRAYS
+
+    def _distinct_chunks(self) -> Iterator[tuple[bytes | bytearray, bytes | bytearray]]:
+        if self._never_restarts:
+            for keys, values, _ in self._chunks():
+                yield keys, values
+        else:
+            yield from self._raw_items()
+
+    def _chunks(self, size: int = 0) -> Iterator[tuple[bytes | bytearray, bytes | bytearray, int]]:
+        if self._has(Cmd.MAP_LOOKUP_BATCH):
+            with naming(f'lookup in map "{self.name}"'):
+                try:
+                    for keys, values, count in self._batch().chunks(size):
+                        end = count * self.key_size, count * value_bytes(self.spec)
+                        yield keys[: end[0]], values[: end[1]], count
+                except NoBatchError:
+                    self._lacks(Cmd.MAP_LOOKUP_BATCH)
+                else:
+                    return
+        for key in self._raw_keys():
+            with naming(f'lookup in map "{self.name}"'):
+                value = self._elements.lookup(key, 0)
+            if value is not None:
+                yield key, value, 1
+
+    def _taken(self, size: int) -> Iterator[tuple[bytes, bytes]]:
+        key_size, value_size = self.key_size, value_bytes(self.spec)
+        if self._has(Cmd.MAP_LOOKUP_AND_DELETE_BATCH):
+            try:
+                for keys, values, count in self._batch().chunks(size, delete=True):
+                    for index in range(count):
+                        key = bytes(keys[index * key_size : (index + 1) * key_size])
+                        yield key, bytes(values[index * value_size : (index + 1) * value_size])
+            except NoBatchError:
+                self._lacks(Cmd.MAP_LOOKUP_AND_DELETE_BATCH)
+            else:
+                return
+        for key in list(self._raw_keys()):
+            value = self._elements.lookup_and_delete(key)
+            if value is not None:
+                yield key, value
+
+    def _raw_keys(self) -> Iterator[bytes]:
+        if self.type in KEYLESS or not self.key_size:
+            raise TypeError(f'map "{self.name}" has no keys ({self.type})')
+        if self.type in ARRAYS and self.key_size == 4:
+            return iterate.array_keys(self.max_entries)
+        return iterate.keys(self._elements, self.max_entries, self.name)
+
+    def _batch(self) -> Batch:
+        return Batch(
+            self.fileno,
+            key_size=self.key_size,
+            value_size=value_bytes(self.spec),
+            max_entries=self.max_entries,
+            array=self.type in ARRAYS,
+        )
+
+    # Kinds without keys have no batches, and empty slots of some arrays stop the kernel's walk.
+    def _has(self, cmd: Cmd) -> bool:
+        return bool(self.key_size) and self.type not in SPARSE and cmd not in self._without
+
+    def _lacks(self, cmd: Cmd) -> None:
+        self._without |= {cmd}
