@@ -5,7 +5,8 @@
     struct, union          {"names", "formats", "offsets", "itemsize"}    unsigned char[n]: (n,) u1
 
 Members of anonymous structs and unions are fields of their own; those of unions overlap. Bit-fields
-are left out, since numpy has none. ``numpy.dtype`` takes the result as it is.
+are left out, since numpy has none, and so is what has no size. ``numpy.dtype`` takes the
+result as it is.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def _fields(btf: Btf, found: Composite) -> Columns:
     for member, offset in flat_members(btf, found):
         inner = _core(btf, member.type)
         narrow = isinstance(inner, Int) and (inner.offset or inner.bits < inner.size * 8)
-        if member.bitfield_size or narrow or offset % 8:
+        # Nothing to see in what has no size, and numpy would take it for "any size".
+        if member.bitfield_size or narrow or offset % 8 or not btf.size_of(member.type):
             continue
         one = (member.name, _columns(btf, member.type), offset // 8)
         fields.setdefault(member.name, one)

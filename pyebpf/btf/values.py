@@ -34,7 +34,7 @@ from pyebpf.btf.types import (
 )
 from pyebpf.errors import BtfError
 
-__all__ = ["Codec", "codec", "flat_members", "record_codec"]
+__all__ = ["Codec", "codec", "flat_members", "places", "record_codec"]
 
 # A struct in a struct in a ...; and the fields one value may have, all levels counted. Both are far
 # above any real type (the largest of a kernel has some thousand fields) and bound what a malformed
@@ -103,8 +103,8 @@ def _make(btf: Btf, type_id: int) -> Codec:
     if isinstance(found, Array):
         return _array(btf, name, found)
     if isinstance(found, (Composite, Datasec)):
-        places = _variables(btf, found) if isinstance(found, Datasec) else _places(btf, found)
-        return RecordCodec(name, order, found.size, found.name or _typedef(btf, type_id), places)
+        fields = _variables(btf, found) if isinstance(found, Datasec) else places(btf, found)
+        return RecordCodec(name, order, found.size, found.name or _typedef(btf, type_id), fields)
     raise BtfError(f"{name} has no values", f"type {type_id}")
 
 
@@ -143,8 +143,9 @@ def _array(btf: Btf, name: str, found: Array) -> Codec:
 # ---- structs ----------------------------------------------------------------------------------
 
 
-def _places(btf: Btf, found: Composite) -> list[Place]:
-    places: dict[str, Place] = {}
+def places(btf: Btf, found: Composite) -> list[Place]:
+    """Return where the fields of a struct are, those of anonymous parts in their place."""
+    made: dict[str, Place] = {}
     for member, offset in flat_members(btf, found):
         width = member.bitfield_size
         inner = btf.type(btf.strip(member.type))
@@ -153,8 +154,8 @@ def _places(btf: Btf, found: Composite) -> list[Place]:
             width = inner.bits
             offset += inner.offset
         # Two fields of one name are not C; the first is what CO-RE takes too.
-        places.setdefault(member.name, Place(member.name, _inner(btf, member.type), offset, width))
-    return list(places.values())
+        made.setdefault(member.name, Place(member.name, _inner(btf, member.type), offset, width))
+    return list(made.values())
 
 
 def flat_members(btf: Btf, found: Composite) -> list[tuple[Member, int]]:

@@ -19,8 +19,12 @@ from typing import Any, Generic, TypeVar, cast
 
 from pyebpf import btf_object
 from pyebpf.abi import MapAbi, check_map
+from pyebpf.btf.addresses import with_addresses
 from pyebpf.btf.btf import Btf
-from pyebpf.errors import EbpfError, KeyNotFoundError, SyscallError, naming
+from pyebpf.btf.codec import Codec as BtfCodec
+from pyebpf.btf.records import RecordCodec
+from pyebpf.btf.values import codec
+from pyebpf.errors import BtfError, EbpfError, KeyNotFoundError, SyscallError, naming
 from pyebpf.maps.codec import BytesCodec, Codec, PerCpuCodec
 from pyebpf.maps.create import completed, create, with_defaults
 from pyebpf.maps.info import spec_of
@@ -291,6 +295,35 @@ class Map(ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Gen
         chosen_key = self.key_codec if key is None else key
         chosen_value = self._one_value if value is None else value
         return self._owning(self._fd.dup(), self.spec, chosen_key, chosen_value)
+
+    def with_addresses(self, *fields: str) -> Map[Any, Any]:
+        """Return another owner of the same map, with IP addresses in some fields of its records.
+
+        Args:
+            fields: Names of fields of 4 or 16 bytes, of the key's struct, the value's, or both;
+                they become `ipaddress` objects.
+
+        Raises:
+            BtfError: Neither has such a field, or it has another size.
+        """
+        codecs = [self._with_addresses(type_id, fields) for type_id in self._type_ids]
+        known = {name for each in codecs if each is not None for name in each.record._fields}
+        if not known.issuperset(fields):
+            raise BtfError(f'map "{self.name}" has no field {min({*fields} - known)!r}')
+        return self.with_types(key=codecs[0], value=codecs[1])
+
+    def _with_addresses(self, type_id: int, fields: tuple[str, ...]) -> RecordCodec | None:
+        if self.btf is None or not type_id:
+            return None
+        if not isinstance(codec(self.btf, type_id), RecordCodec):
+            return None
+        return with_addresses(self.btf, type_id, fields)
+
+    # Of keys and of one CPU's values: what they are seen as, so those given by name, too.
+    @property
+    def _type_ids(self) -> list[int]:
+        seen = (self.key_codec, self._one_value)
+        return [each.type_id if isinstance(each, BtfCodec) else 0 for each in seen]
 
     def new_like(self) -> Map[K, V]:
         """Make a fresh, empty map from the same definition, with the same types."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import ipaddress
 import json
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -95,6 +97,32 @@ def test_a_size_that_is_not_the_maps_is_an_error_with_both():
             m.with_types(value=7)
         with pytest.raises(pyebpf.BtfError, match='type "struct flow" of a map that has no BTF'):
             m.with_types(value="struct flow")
+
+
+def test_fields_are_ip_addresses_when_asked_for():
+    """Text or objects in, objects out; the rest of the record stays as it is."""
+    with pyebpf.load(built("maps")) as bpf:
+        flows = bpf.maps["hash"]
+        with flows.with_addresses("source", "target") as m:
+            key = {"source": "10.0.0.1", "target": ipaddress.ip_address("10.0.0.2"), "port": 80}
+            m[key] = {"packets": 7}
+            ((found, value),) = m.items()
+            assert (str(found.source), str(found.target), found.port) == (
+                "10.0.0.1",
+                "10.0.0.2",
+                80,
+            )
+            assert found.source == ipaddress.IPv4Address("10.0.0.1")
+            assert m[found].packets == value.packets == 7
+            ((plain, _),) = flows.items()
+            assert plain.source == int.from_bytes(bytes([10, 0, 0, 1]), sys.byteorder)
+            assert m.to_numpy()[1]["packets"].tolist() == [7]
+            with pytest.raises(ValueError, match="source.*no IPv4 address"):
+                m[{"source": "::1"}] = {}
+        with pytest.raises(pyebpf.BtfError, match="map \"hash\" has no field 'nothing'"):
+            flows.with_addresses("source", "nothing")
+        with pytest.raises(pyebpf.BtfError, match="'port' of struct flow is no IP address"):
+            flows.with_addresses("port")
 
 
 def test_types_of_btf_go_by_name():

@@ -1,0 +1,140 @@
+"""What bpftool shows of a map is what we read of it, types included: the kernel's own oracle."""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from pyebpf import Map, MapType
+from pyebpf.btf import types as t
+from pyebpf.btf.btf import Btf
+from pyebpf.btf.encode import encode
+from pyebpf.btf.records import Record
+from pyebpf.host import cpus
+
+pytestmark = pytest.mark.skipif(shutil.which("bpftool") is None, reason="bpftool is not installed")
+
+TYPES = [
+    t.Int("unsigned int", 4),  # 1
+    t.Int("long", 8, 1),  # 2
+    t.Int("unsigned char", 1),  # 3
+    t.Int("_Bool", 1, 4),  # 4
+    t.Enum("colour", 4, True, (t.Enumerator("RED", 1), t.Enumerator("BLUE", -7))),  # 5
+    t.Array(1, 1, 3),  # 6
+    t.Array(3, 1, 4),  # 7
+    t.Struct("point", 8, (t.Member("x", 1, 0, 0), t.Member("y", 9, 32, 0)), True),  # 8
+    t.Int("int", 4, 1),  # 9
+    t.Union("either", 8, (t.Member("whole", 2, 0, 0), t.Member("parts", 8, 0, 0)), True),  # 10
+    t.Typedef("number_t", 2),  # 11
+    t.Array(8, 1, 2),  # 12
+    t.Struct(
+        "everything",
+        80,
+        (
+            t.Member("low", 1, 0, 3),
+            t.Member("middle", 9, 3, 7),
+            t.Member("high", 1, 10, 20),
+            t.Member("flag", 4, 32, 0),
+            t.Member("colour", 5, 64, 0),
+            t.Member("numbers", 6, 96, 0),
+            t.Member("octets", 7, 192, 0),
+            t.Member("points", 12, 224, 0),
+            t.Member("either", 10, 384, 0),
+            t.Member("big", 11, 448, 0),
+            t.Member("unknown", 5, 512, 0),
+        ),
+        True,
+    ),  # 13
+]
+BTF = Btf.decode(encode(TYPES, byteorder=sys.byteorder))
+VALUES = [
+    {"low": 5, "middle": -3, "high": 0xABCDE, "flag": True, "colour": "BLUE"},
+    {"numbers": (1, 2**32 - 1, 0), "octets": b"\1\2\xff\0", "big": -(2**63)},
+    {"points": ({"x": 1, "y": -1}, {"x": 2**32 - 1}), "either": {"whole": -2}, "unknown": 99},
+]
+
+
+def dump(m):
+    command = ["bpftool", "-j", "map", "dump", "id", str(m.id)]
+    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+# As bpftool writes JSON: names of enumerators, lists, dicts.
+def plain(value):
+    if isinstance(value, Record):
+        return {name: plain(one) for name, one in value._asdict().items()}
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, bytes):
+        return list(value)
+    if isinstance(value, (tuple, list)):
+        return [plain(one) for one in value]
+    return value
+
+
+# Some releases write small numbers of one byte as text: "0x1", or as characters.
+def shown(value):
+    if isinstance(value, dict):
+        return {name: shown(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [shown(one) for one in value]
+    if isinstance(value, str) and re.fullmatch(r"0x[0-9a-f]+", value):
+        return int(value, 16)
+    return value
+
+
+@pytest.mark.parametrize("kind", [MapType.HASH, MapType.ARRAY], ids=str)
+def test_values_of_every_type_agree(kind):
+    """Numbers, bit-fields, enums, arrays, nested structs, unions: field by field."""
+    shape = {"key": "unsigned int", "value": "struct everything", "max_entries": 3}
+    with Map.create(type=kind, btf=BTF, **shape, name="m") as m:
+        for number, value in enumerate(VALUES):
+            m[number] = value
+        theirs = {one["formatted"]["key"]: shown(one["formatted"]["value"]) for one in dump(m)}
+        ours = {key: plain(value) for key, value in m.items()}
+        for value in ours.values():
+            value["middle"] &= 0x7F  # bpftool takes every bit-field for unsigned
+        assert theirs == ours
+        raw = {
+            int.from_bytes(octets(one["key"]), sys.byteorder): octets(one["value"])
+            for one in dump(m)
+        }
+        with m.with_types(value=bytes) as view:
+            assert raw == view.to_dict()
+
+
+def octets(texts):
+    return bytes(int(text, 16) for text in texts)
+
+
+def test_values_of_each_cpu_agree():
+    """Bpftool has a list, too."""
+    with Map.create(
+        type=MapType.PERCPU_ARRAY, btf=BTF, key="unsigned int", value="number_t", max_entries=2
+    ) as m:
+        m[1] = [-cpu - 5 for cpu in range(cpus.possible())]
+        theirs = {
+            one["formatted"]["key"]: [each["value"] for each in one["formatted"]["values"]]
+            for one in dump(m)
+        }
+        assert theirs == dict(m.items())
+
+
+def test_what_is_shown_of_the_map_agrees():
+    """Sizes, flags, BTF and memory."""
+    with Map.create(
+        type=MapType.HASH, btf=BTF, key="unsigned int", value="struct point", max_entries=3
+    ) as m:
+        command = ["bpftool", "-j", "map", "show", "id", str(m.id)]
+        theirs = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        info = m.info()
+        assert theirs["bytes_memlock"] == info.memlock
+        assert (theirs["bytes_key"], theirs["bytes_value"]) == (4, 8)
+        assert theirs["btf_id"] == info.btf_id
+        assert bool(theirs.get("frozen", 0)) == info.frozen is False
