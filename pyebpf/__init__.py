@@ -30,7 +30,9 @@ import importlib
 TYPE_CHECKING = False  # which type checkers know; typing itself takes 3 ms
 if TYPE_CHECKING:
     # For type checkers and editors only; what runs is __getattr__ below. No cycle hides here.
+    from pyebpf import daemon as daemon
     from pyebpf import link as link
+    from pyebpf import pinning as pinning
     from pyebpf.abi import CollectionAbi as CollectionAbi
     from pyebpf.abi import MapAbi as MapAbi
     from pyebpf.abi import ProgramAbi as ProgramAbi
@@ -126,6 +128,8 @@ _HOMES = {
     "Program": "pyebpf.programs.program",
     "RunResult": "pyebpf.programs.program",
     "BtfObject": "pyebpf.btf_object",
+    "pinning": "pyebpf.pinning",
+    "daemon": "pyebpf.daemon",
     "attach": "pyebpf.link.auto",
     "link": "pyebpf.link",
     "Link": "pyebpf.link.base",

@@ -1,4 +1,4 @@
-"""Names on a bpffs: pin, unpin, open, walk.
+"""Names on a bpffs: pin, unpin, move, open, walk.
 
 A pin is a file of a BPF file system that holds a reference to a map, program or link. Comes in: a
 descriptor and a path; goes out: a path, or an owned descriptor.
@@ -7,6 +7,7 @@ descriptor and a path; goes out: a path, or an owned descriptor.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from pyebpf.sys.mount import is_bpffs
 from pyebpf.uapi.attrs import ObjPin
 from pyebpf.uapi.bpf import OpenFlag
 
-__all__ = ["kind_of", "make_directory", "open_pin", "pin", "unpin", "walk"]
+__all__ = ["kind_of", "make_directory", "move", "open_pin", "pin", "unpin", "walk"]
 
 ANON_INODE = "anon_inode:"
 KINDS = {"bpf-map": "map", "bpf-prog": "program", "bpf_link": "link", "bpf-link": "link"}
@@ -93,6 +94,38 @@ def unpin(path: str | os.PathLike[str], *, missing_ok: bool = False) -> None:
     except OSError as error:
         with naming(f'unpin "{text}"'):
             raise failure("unlink", error.errno, text) from None
+
+
+def move(
+    source: str | os.PathLike[str], target: str | os.PathLike[str], *, replace: bool = False
+) -> None:
+    """Give the pin at *source* the name *target*, on the same bpffs.
+
+    At no time is there no pin. Without *replace* there may be both names for a moment.
+
+    Args:
+        source: The pin.
+        target: Its new name; its directory must be there.
+        replace: Take the place of a pin that has the name, in one step.
+
+    Raises:
+        SyscallError: ``EEXIST`` if the name is taken, ``ENOENT``, ``EXDEV`` on another file
+            system, …
+    """
+    old, new = os.fspath(source), os.fspath(target)
+    with naming(f'move pin "{old}" to "{new}"'):
+        try:
+            if replace:
+                Path(old).replace(new)
+            else:
+                # A second name never takes the place of another file, as rename(2) would.
+                os.link(old, new, follow_symlinks=False)
+                Path(old).unlink()
+        except OSError as error:
+            call = "rename" if replace else "link"
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+                raise SyscallError(call, errno.EEXIST, new) from None
+            raise failure(call, error.errno, old) from None
 
 
 def open_pin(path: str | os.PathLike[str], *, flags: int = 0) -> FD:

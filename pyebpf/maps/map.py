@@ -277,7 +277,7 @@ class Map(ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Gen
 
     def clone(self) -> Map[K, V]:
         """Return another owner of the same map, with a descriptor of its own."""
-        return self._owning(self._fd.dup(), self.spec, self.key_codec, self._one_value)
+        return self._owning(self._fd.dup(), self.spec, self.key_codec, self.one_value_codec)
 
     def with_types(
         self, *, key: CodecLike | None = None, value: CodecLike | None = None
@@ -293,7 +293,7 @@ class Map(ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Gen
             BtfError: No such type.
         """
         chosen_key = self.key_codec if key is None else key
-        chosen_value = self._one_value if value is None else value
+        chosen_value = self.one_value_codec if value is None else value
         return self._owning(self._fd.dup(), self.spec, chosen_key, chosen_value)
 
     def with_addresses(self, *fields: str) -> Map[Any, Any]:
@@ -322,13 +322,15 @@ class Map(ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Gen
     # Of keys and of one CPU's values: what they are seen as, so those given by name, too.
     @property
     def _type_ids(self) -> list[int]:
-        seen = (self.key_codec, self._one_value)
+        seen = (self.key_codec, self.one_value_codec)
         return [each.type_id if isinstance(each, BtfCodec) else 0 for each in seen]
 
     def new_like(self) -> Map[K, V]:
         """Make a fresh, empty map from the same definition, with the same types."""
         known = self.spec.btf is not None and bool(self.spec.value_type_id)
-        return self.from_spec(self.spec, typed=known, key=self.key_codec, value=self._one_value)
+        return self.from_spec(
+            self.spec, typed=known, key=self.key_codec, value=self.one_value_codec
+        )
 
     @property
     def raw(self) -> Map[bytes, bytes]:
@@ -338,7 +340,8 @@ class Map(ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Gen
         return self._owning(fd, self.spec, key, value)
 
     @property
-    def _one_value(self) -> Codec:
+    def one_value_codec(self) -> Codec:
+        """The codec of values; of one CPU's for per-CPU kinds."""
         codec = self.value_codec
         return codec.inner if isinstance(codec, PerCpuCodec) else codec
 

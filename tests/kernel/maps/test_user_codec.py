@@ -117,7 +117,7 @@ def test_fields_are_ip_addresses_when_asked_for():
             ((plain, _),) = flows.items()
             assert plain.source == int.from_bytes(bytes([10, 0, 0, 1]), sys.byteorder)
             assert m.to_numpy()[1]["packets"].tolist() == [7]
-            with pytest.raises(ValueError, match="source.*no IPv4 address"):
+            with pytest.raises(ValueError, match=r"source.*no IPv4 address"):
                 m[{"source": "::1"}] = {}
         with pytest.raises(pyebpf.BtfError, match="map \"hash\" has no field 'nothing'"):
             flows.with_addresses("source", "nothing")
