@@ -5,12 +5,17 @@ How to get one, and what is done with its elements, is in `pyebpf.maps.map`.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import mmap
+import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pyebpf.btf.btf import Btf
-from pyebpf.errors import naming
+from pyebpf.errors import ENOTSUPP, EbpfError, SyscallError, naming
 from pyebpf.handle import Handle
+from pyebpf.host.fdinfo import fdinfo
 from pyebpf.maps.codec import Codec
 from pyebpf.maps.info import MapDetails, map_details, map_info
 from pyebpf.maps.kinds import ARRAYS, WAITS
@@ -168,6 +173,34 @@ class MapBase(Handle, Generic[K, V]):
 
     def _label(self) -> str:
         return f'map "{self.name}"'
+
+    @contextlib.contextmanager
+    def _doing(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except EbpfError as error:
+            self._name(what, error)
+            raise
+
+    # As `naming` does, at no cost while nothing fails; says the reason, where the map knows more.
+    def _name(self, doing: str, error: EbpfError) -> None:
+        if isinstance(error, SyscallError):
+            if error.errno in (ENOTSUPP, errno.EOPNOTSUPP):
+                error.detail = f"{self.type} has no such operation"
+            elif error.errno == errno.EPERM:
+                error.detail = self._forbidding() or error.detail
+        error.context.insert(0, f'{doing} map "{self.name}"')
+
+    # Why the kernel lets nobody change (or read) it, by this descriptor or at all.
+    def _forbidding(self) -> str:
+        told = {} if self.closed else fdinfo("self", self.fileno())
+        if told.get("frozen"):
+            return "the map is frozen"
+        modes = {
+            os.O_RDONLY: "it was opened for reading only",
+            os.O_WRONLY: "it was opened for writing only",
+        }
+        return modes.get(told.get("flags", os.O_RDWR) & os.O_ACCMODE, "")
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"fd {self.fileno()}"

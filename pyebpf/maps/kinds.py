@@ -12,6 +12,7 @@ __all__ = [
     "KEYLESS",
     "LOCAL_STORAGE",
     "LRU",
+    "OF_MAPS",
     "PER_CPU",
     "RINGS",
     "SPARSE",
@@ -77,6 +78,8 @@ HOLDS_FDS = frozenset(
 
 # A number is written, perhaps with a program.
 TARGETS = frozenset({MapType.DEVMAP, MapType.DEVMAP_HASH, MapType.CPUMAP})
+
+OF_MAPS = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS})
 
 # Arrays with empty slots that can be told from full ones: by a look-up. (Of perf events, cgroups
 # and sockets the kernel shows user space nothing.)

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, cast
 
-from pyebpf.errors import EbpfError, naming
+from pyebpf.errors import EbpfError
 from pyebpf.maps import dtypes, iterate
 from pyebpf.maps.base import MapBase
 from pyebpf.maps.batch import Batch, NoBatchError
@@ -75,7 +75,7 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
         Since Linux 5.6; one by one before.
         """
         taken: list[tuple[bytes, bytes]] = []
-        with naming(f'lookup and delete in map "{self.name}"'):
+        with self._doing("lookup and delete in"):
             try:
                 for key, value in self._taken(size):
                     taken.append((key, value))
@@ -105,7 +105,7 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
         encode_key, encode_value = self.key_codec.encode, self.value_codec.encode
         encoded = [(encode_key(key), encode_value(value)) for key, value in pairs]
         keys, values = [key for key, _ in encoded], [value for _, value in encoded]
-        with naming(f'update map "{self.name}"'):
+        with self._doing("update"):
             if not flags & ~UpdateFlag.LOCK and self._has(Cmd.MAP_UPDATE_BATCH):
                 try:
                     self._batch().update(keys, values, flags)
@@ -132,7 +132,7 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
         Since Linux 5.6; one by one before.
         """
         encoded = [self.key_codec.encode(key) for key in keys]
-        with naming(f'delete from map "{self.name}"'):
+        with self._doing("delete from"):
             return self._delete_raw(encoded)
 
     def to_dict(self) -> dict[K, V]:
@@ -207,7 +207,7 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
 
     def _chunks(self, size: int = 0) -> Iterator[tuple[bytes | bytearray, bytes | bytearray, int]]:
         if self._has(Cmd.MAP_LOOKUP_BATCH):
-            with naming(f'lookup in map "{self.name}"'):
+            with self._doing("lookup in"):
                 try:
                     for keys, values, count in self._batch().chunks(size):
                         end = count * self.key_size, count * value_bytes(self.spec)
@@ -217,7 +217,7 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
                 else:
                     return
         for key in self._raw_keys():
-            with naming(f'lookup in map "{self.name}"'):
+            with self._doing("lookup in"):
                 value = self._elements.lookup(key, 0)
             if value is not None:
                 yield key, value, 1

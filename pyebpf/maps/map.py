@@ -28,7 +28,7 @@ from pyebpf.errors import BtfError, EbpfError, KeyNotFoundError, SyscallError, n
 from pyebpf.maps.codec import BytesCodec, Codec, PerCpuCodec
 from pyebpf.maps.create import completed, create, with_defaults
 from pyebpf.maps.info import spec_of
-from pyebpf.maps.kinds import ARRAYS, LOCAL_STORAGE, SPARSE
+from pyebpf.maps.kinds import ARRAYS, LOCAL_STORAGE, OF_MAPS, SPARSE
 from pyebpf.maps.many import ManyElements
 from pyebpf.maps.own_types import plain_types
 from pyebpf.maps.per_cpu import PerCpuOperations
@@ -106,7 +106,7 @@ class Map(ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Gen
         Raises:
             NotSupportedError: This kernel has no such map type.
             PrivilegeError: A capability, sysctl or limit stands in the way.
-            ValueError: A codec's size is not the one given.
+            ValueError: A codec's size is not the one given; *inner* for a kind that holds no maps.
             SyscallError: Anything else.
         """
         spec = MapSpec(
@@ -129,6 +129,8 @@ class Map(ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Gen
         if value is not None:
             spec.value_size = as_codec(value, value_size, btf=btf, what="value").size
         with_defaults(spec)
+        if inner is not None and spec.type not in OF_MAPS:
+            raise ValueError(f'map "{name}" ({spec.type}) holds no maps')
         spec.inner = inner.spec if isinstance(inner, Map) else inner
         model = inner if isinstance(inner, Map) else None
         return cls.from_spec(spec, model=model, token=token, typed=True, key=key, value=value)
@@ -412,8 +414,11 @@ class Map(ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Gen
 
         Since Linux 5.14 (hashes).
         """
-        with naming(f'lookup and delete in map "{self.name}"'):
+        try:
             data = self._elements.lookup_and_delete(self.key_codec.encode(key))
+        except EbpfError as error:
+            self._name("lookup and delete in", error)
+            raise
         if data is None:
             raise self._missing(Cmd.MAP_LOOKUP_AND_DELETE_ELEM, key)
         return cast("V", self.value_codec.decode(data))
@@ -424,7 +429,7 @@ class Map(ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Gen
         A key that is gone restarts hashes at the beginning; iterating over the map is safe.
         """
         encoded = None if key is None else self.key_codec.encode(key)
-        with naming(f'next key of map "{self.name}"'):
+        with self._doing("next key of"):
             following = self._elements.next_key(encoded)
         return None if following is None else cast("K", self.key_codec.decode(following))
 
@@ -467,7 +472,7 @@ class Map(ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Gen
         Raises:
             SyscallError: ``EINVAL`` for arrays, whose elements always exist.
         """
-        with naming(f'delete from map "{self.name}"'):
+        with self._doing("delete from"):
             self._delete_raw(list(self._raw_keys()))
 
     def _find(self, key: bytes) -> bytes | None:
@@ -483,10 +488,6 @@ class Map(ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Gen
         except EbpfError as error:
             self._name("delete from", error)
             raise
-
-    # As `naming` does, at no cost while nothing fails.
-    def _name(self, doing: str, error: EbpfError) -> None:
-        error.context.insert(0, f'{doing} map "{self.name}"')
 
     # Those of slots that hold something, where that can be told.
     def _present_keys(self) -> Iterable[bytes]:

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Iterator
 from typing import Generic, TypeVar, cast
 
-from pyebpf.errors import EbpfError, SyscallError, naming
+from pyebpf.errors import EbpfError, SyscallError
 from pyebpf.maps.base import MapBase
 from pyebpf.sys import bpf
 from pyebpf.uapi.attrs import MapElem
@@ -43,7 +43,7 @@ class QueueOperations(MapBase[K, V], Generic[K, V]):
         """
         self._require_kind("push", *_QUEUES, MapType.BLOOM_FILTER)
         flags = UpdateFlag.EXIST if replace else UpdateFlag.ANY
-        with naming(f'push into map "{self.name}"'):
+        with self._doing("push into"):
             self._elements.update(b"", self.value_codec.encode(value), flags)
 
     def pop(self) -> V | None:
@@ -56,7 +56,7 @@ class QueueOperations(MapBase[K, V], Generic[K, V]):
         Since Linux 4.20.
         """
         self._require_kind("pop", *_QUEUES)
-        with naming(f'pop from map "{self.name}"'):
+        with self._doing("pop from"):
             data = self._elements.lookup_and_delete(b"")
         return None if data is None else cast("V", self.value_codec.decode(data))
 
@@ -70,7 +70,7 @@ class QueueOperations(MapBase[K, V], Generic[K, V]):
         Since Linux 4.20.
         """
         self._require_kind("peek", *_QUEUES)
-        with naming(f'peek into map "{self.name}"'):
+        with self._doing("peek into"):
             data = self._elements.lookup(b"")
         return None if data is None else cast("V", self.value_codec.decode(data))
 
@@ -82,7 +82,7 @@ class QueueOperations(MapBase[K, V], Generic[K, V]):
         """
         self._require_kind("drain", *_QUEUES)
         for _ in range(self.max_entries):
-            with naming(f'pop from map "{self.name}"'):
+            with self._doing("pop from"):
                 data = self._elements.lookup_and_delete(b"")
             if data is None:
                 return

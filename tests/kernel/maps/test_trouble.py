@@ -1,0 +1,213 @@
+"""Bad input and trouble: an error that names map, operation and reason, and nothing is changed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pathlib
+import signal
+import threading
+
+import pytest
+
+import pyebpf
+from pyebpf import Map, MapFlag, MapType, pinning
+from pyebpf.daemon import open_or_create
+from pyebpf.spec import MapSpec
+from tests.support.children import outcome
+
+SPEC = MapSpec(name="shared", type=MapType.HASH, key_size=4, value_size=8, max_entries=4096)
+
+
+def small(**more):
+    shape = {"type": MapType.HASH, "key": "I", "value": "Q", "max_entries": 4, "name": "t"}
+    return Map.create(**{**shape, **more})
+
+
+def test_a_frozen_map_says_that_it_is_frozen():
+    """Every way to change it; what it holds stays."""
+    with small() as m:
+        m[1] = 1
+        m.freeze()
+        uses = {
+            "update": lambda: m.update(1, 2),
+            "delete from": lambda: m.delete(1),
+            "lookup and delete in": lambda: m.lookup_and_delete(1),
+        }
+        for doing, use in uses.items():
+            with pytest.raises(pyebpf.PrivilegeError, match=f'^{doing} map "t": .*is frozen$'):
+                use()
+        with pytest.raises(pyebpf.PrivilegeError, match=r'^update map "t": .*is frozen$'):
+            m.update_batch({1: 2})
+        assert m.to_dict() == {1: 1}
+        assert m.info().frozen
+
+
+def test_a_read_only_descriptor_says_so(bpffs):
+    """The same map can be changed by another."""
+    with small() as m:
+        m.pin(bpffs / "t")
+        with Map.from_pin(bpffs / "t", read_only=True, key="I", value="Q") as seen:
+            for use in (lambda: seen.update(1, 1), lambda: seen.delete(1), seen.clear):
+                m[1] = 1
+                with pytest.raises(pyebpf.PrivilegeError, match="opened for reading only"):
+                    use()
+            m[1] = 5
+            assert seen[1] == 5
+        pinning.unpin(bpffs / "t")
+    with (
+        small(flags=MapFlag.WRONLY) as m,
+        pytest.raises(pyebpf.PrivilegeError, match="opened for writing only"),
+    ):
+        m[1]
+
+
+def test_a_kind_without_an_operation_says_so():
+    """By the kind's name, with the kernel's number kept."""
+    with Map.create(type=MapType.ARRAY, value="I", max_entries=1, name="a") as m:
+        message = r'^lookup and delete in map "a": .*ENOTSUPP: BPF_MAP_TYPE_ARRAY has no such'
+        with pytest.raises(pyebpf.SyscallError, match=message) as raised:
+            m.lookup_and_delete(0)
+        assert raised.value.errno == 524
+    with (
+        Map.create(type=MapType.PERF_EVENT_ARRAY, name="p") as m,
+        pytest.raises(pyebpf.SyscallError, match="BPF_MAP_TYPE_PERF_EVENT_ARRAY has no such"),
+    ):
+        m[0]
+
+
+def test_a_map_deleted_under_us_works_on_as_long_as_it_is_open(bpffs):
+    """The pin is but a name; the id is gone only with the last who holds it."""
+    m = small()
+    m.pin(bpffs / "t")
+    pinning.unpin(bpffs / "t")
+    m[1] = 1
+    number = m.id
+    m.close()
+    with pytest.raises(pyebpf.SyscallError, match="ENOENT"):
+        _until_gone(number)
+    with pytest.raises(pyebpf.SyscallError, match=r"open pin .*/t.*ENOENT"):
+        Map.from_pin(bpffs / "t")
+
+
+# The kernel frees maps behind our back, a grace period later.
+def _until_gone(number):
+    while True:
+        Map.from_id(number).close()
+
+
+def test_bad_codecs_and_sizes_leave_no_map_behind():
+    """The leak check of every test sees to that."""
+    for bad in (
+        {"key_size": 8},
+        {"value": "nothing at all"},
+        {"value": object()},
+        {"value": (len, len)},
+        {"max_entries": 0},
+        {"max_entries": -1},
+        {"max_entries": 1 << 32},
+        {"flags": 1 << 30},
+        {"type": MapType.UNSPEC},
+        {"inner": SPEC},
+        {"numa_node": 12345},
+    ):
+        with pytest.raises((ValueError, TypeError, OverflowError, pyebpf.EbpfError)):
+            small(**bad).close()
+
+
+def test_a_thousand_threads_share_one_map():
+    """Each sees its own value at its own key, always; nothing is mixed up, nothing lost."""
+    with small(max_entries=2000) as m:
+        wrong = []
+        start = threading.Barrier(1000)
+
+        def work(number):
+            start.wait()
+            for step in range(20):
+                m[number] = number << 32 | step
+                found = m[number]
+                if found != number << 32 | step:
+                    wrong.append((number, step, found))
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(1000)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+        assert m.to_dict() == {number: number << 32 | 19 for number in range(1000)}
+
+
+def _writer(path, base, ready):
+    with open_or_create(SPEC, path, key="I", value="Q").map as m:
+        ready.wait()
+        for step in range(600):
+            key = base + step % 500
+            m[key] = key << 32 | step
+            if step % 7 == 0:
+                m.delete_batch([key])
+            for found, value in list(m.items())[:3]:
+                assert found == value >> 32
+
+
+def test_processes_share_a_pinned_map(bpffs):
+    """Each writes its own keys and reads everybody's: no value is ever another key's."""
+    path = bpffs / "shared"
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    workers = [
+        context.Process(target=_writer, args=(path, number * 1000, ready)) for number in range(3)
+    ]
+    for worker in workers:
+        worker.start()
+    ready.set()
+    for worker in workers:
+        worker.join(120)
+        assert worker.exitcode == 0
+    with Map.from_pin(path, key="I", value="Q") as m:
+        found = m.to_dict()
+        assert all(key == value >> 32 for key, value in found.items())
+        assert 0 < len(found) <= 1500
+    pinning.unpin(path)
+
+
+def test_signals_between_calls_change_nothing():
+    """A handler that uses the same map while its operations are under way."""
+    with small(max_entries=100) as m:
+        count = 0
+
+        def handler(*_):
+            nonlocal count
+            count += 1
+            m[99] = count
+            assert m[99] == count
+
+        before = signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+        try:
+            for step in range(20_000):
+                m[step % 50] = step
+                assert m[step % 50] == step
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert count > 0
+
+
+def test_a_child_of_fork_uses_the_same_map():
+    """It has the same descriptor, and buffers of its own."""
+    with small() as m:
+        m[1] = 1
+
+        def add():
+            m[2] = m[1] + 1
+            return m.to_dict()
+
+        assert outcome(add) == "{1: 1, 2: 2}"
+        assert m.to_dict() == {1: 1, 2: 2}
+
+
+def test_pins_outside_a_bpffs_are_explained(tmp_path):
+    """Which directory, and what to do."""
+    with small() as m, pytest.raises(pyebpf.SyscallError, match="is not on a bpffs"):
+        m.pin(tmp_path / "t")
+    assert list(pathlib.Path(tmp_path).iterdir()) == []
