@@ -196,9 +196,9 @@ class _Reader:
     def _bytes(self, place: int, size: int) -> bytes:
         try:
             self._file.seek(place)
-            data = self._file.read(size)
-        except (OverflowError, ValueError):
+        except (OSError, OverflowError, ValueError):
             raise ElfError(f"nothing at {place:#x}", self._path) from None
+        data = self._file.read(size)
         if len(data) != size:
             raise ElfError(f"{size} bytes at {place:#x} reach beyond its end", self._path)
         return data

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import pyebpf
-from pyebpf import link
+from pyebpf import daemon, link
 from pyebpf.sys import kernel
 from pyebpf.uapi.bpf import Cmd
 from tests.support.programs import built, only
@@ -343,3 +343,63 @@ def test_an_arena_is_mapped_or_not(failure):
                 assert len(memory) == len(arena.memory())
 
         assert_harmless(FAILURES[failure], clone)
+
+
+SHAPES: dict[str, dict[str, object]] = {
+    "plain": {"type": pyebpf.MapType.HASH, "key": "I", "value": "Q", "max_entries": 4},
+    "storage": {"type": pyebpf.MapType.TASK_STORAGE, "value": "Q"},
+    "of maps": {
+        "type": pyebpf.MapType.ARRAY_OF_MAPS,
+        "max_entries": 2,
+        "inner": pyebpf.MapSpec(
+            name="i", type=pyebpf.MapType.ARRAY, key_size=4, value_size=4, max_entries=1
+        ),
+    },
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("failure", FAILURES)
+def test_making_a_map_is_whole_or_nothing(failure, shape):
+    """With the types and the model it is made with; and all that is made from it."""
+
+    def make() -> None:
+        with pyebpf.Map.create(**SHAPES[shape]) as made, made.new_like() as fresh:
+            with made.with_types(value=bytes), fresh.clone():
+                pass
+            with contextlib.suppress(pyebpf.SyscallError):
+                made.lookup_batch()
+
+    assert_harmless(FAILURES[failure], make)
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_pins_of_a_daemon_are_never_lost(failure, bpffs):
+    """Replaced or in parallel: at the end there is one pin or the other, and none in between."""
+    place = bpffs / "flows"
+    small = pyebpf.MapSpec(
+        name="flows", type=pyebpf.MapType.HASH, key_size=4, value_size=8, max_entries=4
+    )
+    large = small.copy()
+    large.max_entries = 8
+    fits = {4: large, 8: small}
+
+    def change() -> None:
+        with pyebpf.Map.from_pin(place) as before:
+            spec = fits[before.max_entries]
+        try:
+            with daemon.open_or_create(spec, place, replace=True).map:
+                pass
+            with daemon.open_parallel(spec, place):
+                daemon.end_parallel(place)
+        finally:
+            assert place.exists()
+
+    with daemon.open_or_create(small, place).map:
+        pass
+    try:
+        assert_harmless(FAILURES[failure], change)
+        assert {each.name for each in bpffs.glob("flows*")} <= {"flows", "flows_pending"}
+    finally:
+        for each in bpffs.glob("flows*"):
+            each.unlink()
