@@ -80,8 +80,11 @@ class Patcher:
             self._read(number)
             self._write(number, insn.JMP | insn.CALL, 0, 0, POISON)
 
-    def apply(self, slot: int, change: Change) -> bool:
-        """Change an instruction; ``False`` if it cannot read the target's field as it is.
+    def apply(self, slot: int, change: Change) -> str | None:
+        """Change an instruction.
+
+        Returns:
+            Why it cannot read the target's field as that is, if so; then nothing is changed.
 
         Raises:
             BtfError: It is of a kind that has nothing to relocate, or does not hold what the
@@ -92,37 +95,40 @@ class Patcher:
         if group in {insn.LDX, insn.ST, insn.STX}:
             return self._memory(slot, change)
         if group in {insn.ALU, insn.ALU64} and not code & _SOURCE:
-            self._immediate(slot, change)
-        elif code == _LOAD_64:
+            return self._immediate(slot, change)
+        if code == _LOAD_64:
             self._load_64(slot, change)
         else:
             raise BtfError(f"opcode 0x{code:02x} has nothing to relocate", f"slot {slot}")
-        return True
+        return None
 
-    def _memory(self, slot: int, change: Change) -> bool:
+    def _memory(self, slot: int, change: Change) -> str | None:
         code, registers, offset, immediate = self._read(slot)
         self._expect(slot, change, offset)
         if change.after > 0x7FFF:
-            raise BtfError(f"offset {change.after} does not fit an instruction", f"slot {slot}")
+            # What an instruction holds. Only broken BTF says so, and a module's may break no load.
+            return f"at offset {change.after}"
+        unreadable = f"of {change.width_before} bytes (it has {change.width_after})"
         if change.width_before != change.width_after:
             if not change.resizable:
-                return False
+                return unreadable
             if _WIDTHS.get(change.width_before) != code & _SIZE:
                 message = f"instruction is not {change.width_before} bytes wide, as the field was"
                 raise BtfError(message, f"slot {slot}")
             width = _WIDTHS.get(change.width_after)
             if width is None:
-                return False
+                return unreadable
             code = code & ~_SIZE | width
         self._write(slot, code, registers, change.after, immediate)
-        return True
+        return None
 
-    def _immediate(self, slot: int, change: Change) -> None:
+    def _immediate(self, slot: int, change: Change) -> str | None:
         code, registers, offset, immediate = self._read(slot)
         self._expect(slot, change, immediate)
         if not -(1 << 31) <= change.after < 1 << 32:
-            raise BtfError(f"value {change.after} does not fit 32 bits", f"slot {slot}")
+            return f"as {change.after}, which does not fit 32 bits"
         self._write(slot, code, registers, offset, _signed(change.after))
+        return None
 
     def _load_64(self, slot: int, change: Change) -> None:
         code, registers, offset, low = self._read(slot)

@@ -179,10 +179,11 @@ def _apply(patcher: Patcher, slot: int, before: Answer, after: Answer) -> str | 
         resizable=same,
         signless=after.kind == "signless",
     )
-    if patcher.apply(slot, change):
+    unreadable = patcher.apply(slot, change)
+    if unreadable is None:
         return None
     patcher.poison(slot)
-    return f" of {before.width} bytes (it has {after.width})"
+    return f" {unreadable}"
 
 
 # ---- choosing among candidates ----------------------------------------------------------------
