@@ -23,6 +23,7 @@ __all__ = ["Functions"]
 _PT_LOAD, _PT_NOTE = 1, 4
 _SHT_SYMTAB, _SHT_DYNSYM = 2, 11
 _STT_FUNC, _STT_IFUNC = 2, 10
+_SHN_UNDEF = 0
 _NT_GNU_BUILD_ID = 3
 # What a file may make us read: 2 GB programs stay below.
 _MAX_TABLE, _MAX_HEADERS, _MAX_NOTE = 1 << 29, 0xFFFF, 1 << 16
@@ -159,16 +160,18 @@ class _Reader:
                 data = self._table(section)
                 whole = len(data) // layout.size * layout.size
                 for row in layout.iter_unpack(memoryview(data)[:whole]):
-                    name, value, size, info = self._fields(row)
+                    name, value, size, info, section_index = self._fields(row)
                     if info & 15 not in (_STT_FUNC, _STT_IFUNC) or not value or value in found:
+                        continue
+                    if section_index == _SHN_UNDEF:  # a stub of somebody else's function
                         continue
                     found[value] = (size, strings[name : strings.find(b"\0", name)])
         return found
 
-    def _fields(self, row: tuple[int, ...]) -> tuple[int, int, int, int]:
+    def _fields(self, row: tuple[int, ...]) -> tuple[int, int, int, int, int]:
         if self._is_wide:
-            return row[0], row[4], row[5], row[1]
-        return row[0], row[1], row[2], row[3]
+            return row[0], row[4], row[5], row[1], row[3]
+        return row[0], row[1], row[2], row[3], row[5]
 
     # Notes: sizes of name and description, type u32; both padded to 4 bytes.
     def _build_id(self, segment: _Segment) -> bytes:

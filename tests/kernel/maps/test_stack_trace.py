@@ -31,8 +31,7 @@ def test_kernel_frames_have_the_names_of_kallsyms():
     bpf, stacks, number = stack_of("kernel_stack")
     with bpf:
         frames = KernelSymbols().frames(stacks[number])
-        assert early.frame(frames[0].address).name == ""
-        early.refresh()
+        early.refresh()  # a program that is gone may have been where this one is
         assert early.frames(stacks[number]) == frames
         names = [frame.name for frame in frames]
         assert "bpf_prog_test_run_raw_tp" in names
