@@ -16,7 +16,7 @@ from pyebpf.maps.codec import BytesCodec, Codec, IndexCodec, PerCpuCodec
 from pyebpf.maps.objects import FdCodec, OwnerCodec
 from pyebpf.maps.user_codec import CtypesCodec, DtypeCodec, StructCodec
 
-__all__ = ["array", "dtype_of"]
+__all__ = ["array", "dtype_of", "format_dtype"]
 
 
 def dtype_of(codec: Codec, btf: Btf | None) -> Any:  # noqa: ANN401  numpy is imported late
@@ -39,7 +39,7 @@ def dtype_of(codec: Codec, btf: Btf | None) -> Any:  # noqa: ANN401  numpy is im
         described: Any = columns(btf, codec.type_id)
         return np.dtype(described)
     if isinstance(codec, StructCodec):
-        return _of_format(codec)
+        return format_dtype(codec.text)
     if isinstance(codec, (IndexCodec, FdCodec, OwnerCodec)):
         return np.dtype(f"u{codec.size}")
     if isinstance(codec, BytesCodec):
@@ -69,11 +69,15 @@ def array(codec: Codec, data: bytearray, btf: Btf | None) -> Any:  # noqa: ANN40
     return np.frombuffer(data, padded)["value"].reshape(-1, codec.cpus)
 
 
-# The items of a format are at the places that struct gives them: found by packing each alone.
-def _of_format(codec: StructCodec) -> Any:  # noqa: ANN401
+def format_dtype(text: str) -> Any:  # noqa: ANN401
+    """Return the numpy dtype of a struct format: that of its item, or with fields f0, f1 and so on.
+
+    Args:
+        text: As for `struct.Struct`.
+    """
     import numpy as np
 
-    text = codec.text
+    # The items are at the places that struct gives them: found by packing each alone.
     prefix = text[0] if text[0] in "@=<>!" else "@"
     order = {"<": "<", ">": ">", "!": ">"}.get(prefix, "=")
     names: list[str] = []
@@ -95,7 +99,7 @@ def _of_format(codec: StructCodec) -> Any:  # noqa: ANN401
     if len(names) == 1 and struct.calcsize(text) == np.dtype(formats[0]).itemsize:
         return np.dtype(formats[0])
     return np.dtype(
-        {"names": names, "formats": formats, "offsets": offsets, "itemsize": codec.size}
+        {"names": names, "formats": formats, "offsets": offsets, "itemsize": struct.calcsize(text)}
     )
 
 

@@ -17,9 +17,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["Block", "Cursor", "Run", "alike", "cursor", "spaced"]
+__all__ = ["Alike", "Block", "Cursor", "Room", "Run", "alike", "cursor", "spaced"]
 
 Buffer = bytes | memoryview
+Alike = Callable[["memoryview[int]", int, int, int], int]
 
 
 class Run(NamedTuple):
@@ -66,6 +67,41 @@ class Block(NamedTuple):
         return Block(self.data[skipped:], self.shape._replace(number=left))
 
 
+class Room:
+    """Memory that chunks are copied to, one behind the other.
+
+    Args:
+        memory: Writable bytes.
+        alike: The way to compare records, see `alike`.
+
+    Attributes:
+        memory: As given.
+        alike: As given.
+        used: How many bytes of it are filled.
+    """
+
+    __slots__ = ("alike", "memory", "used")
+
+    def __init__(self, memory: memoryview[int], alike: Alike) -> None:
+        self.memory = memory
+        self.alike = alike
+        self.used = 0
+
+    @property
+    def left(self) -> int:
+        """How many bytes are not filled."""
+        return len(self.memory) - self.used
+
+    def take(self, size: int) -> memoryview[int]:
+        """Return the next *size* bytes."""
+        self.used += size
+        return self.memory[self.used - size : self.used]
+
+    def untake(self, size: int) -> None:
+        """Give the last *size* bytes back."""
+        self.used -= size
+
+
 class Cursor:
     """A place in a block.
 
@@ -74,9 +110,10 @@ class Cursor:
         records: Iterates over what is made of its records.
         source: The iterator that *records* takes from, with a ``__length_hint__``.
         back: Records that were taken from *source* and come again.
+        again: The records are decoded already, by a call that was interrupted; *block* is empty.
     """
 
-    __slots__ = ("_back", "_source", "block", "records")
+    __slots__ = ("_back", "_source", "again", "block", "records")
 
     def __init__(
         self,
@@ -84,7 +121,10 @@ class Cursor:
         records: Iterator[Any],
         source: Iterator[Any],
         back: list[Any] | None = None,
+        *,
+        again: bool = False,
     ) -> None:
+        self.again = again
         self.block = block
         self.records = records
         self._source = source

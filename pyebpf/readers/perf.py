@@ -29,10 +29,11 @@ from typing import Any, TypeVar, final, overload
 from pyebpf.errors import FormatError, PrivilegeError, SyscallError, naming
 from pyebpf.host import cpus as host_cpus
 from pyebpf.maps.map import Map
-from pyebpf.readers.block import Block, Cursor
-from pyebpf.readers.perf_format import LONGEST, parse
-from pyebpf.readers.reader import CHUNK, Reader
+from pyebpf.readers.block import Alike, Block, Cursor, Room, alike
+from pyebpf.readers.perf_format import LONGEST, Parsed, parse
+from pyebpf.readers.reader import Reader
 from pyebpf.readers.record import decoder
+from pyebpf.readers.source import CHUNK, LENT
 from pyebpf.readers.stats import CpuStats, ReaderStats
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
@@ -150,6 +151,7 @@ class _PerfSource:
     ) -> None:
         self.stalled = False  # a perf ring shows finished records only
         self._channels: list[_Channel] = []
+        self._lender: _Channel | None = None
         candidates = cpus
         if candidates is None:
             candidates = [cpu for cpu in host_cpus.possible_numbers() if cpu < events.max_entries]
@@ -173,13 +175,29 @@ class _PerfSource:
                 _store(array, channel)
             self._stack = stack.pop_all()
 
+    @property
+    def seen(self) -> int:
+        return sum([channel.seen for channel in self._channels])
+
     def look(self) -> None:
         for channel in self._channels:
             channel.look()
 
-    def fill(self, queue: deque[Block | Cursor]) -> list[FormatError]:
-        faults = [channel.fill(queue) for channel in self._channels]
+    def fill(self, queue: deque[Block | Cursor], room: Room | None = None) -> list[FormatError]:
+        faults = [channel.fill(queue, room) for channel in self._channels]
         return [fault for fault in faults if fault is not None]
+
+    def lend(self, compare: Alike) -> Block | FormatError | None:
+        for channel in self._channels:
+            found = channel.lend(compare)
+            if found is not None:
+                self._lender = channel
+                return found
+        return None
+
+    def give_back(self, block: Block) -> None:
+        if self._lender is not None:
+            self._lender.give_back(block)
 
     def waiting(self) -> bool:
         return any(channel.ring.available() for channel in self._channels)
@@ -209,41 +227,87 @@ class _Channel:
         self._counts_lost = counts_lost
         self._name = name
         self._received = self._unknown = self._bytes = 0
-        self._seen = 0  # bytes that wait, as far as we know
+        self.seen = 0  # bytes that wait, as far as we know
+        self._lent: Parsed | None = None
         self._told = 0  # by LOST records
         self._lost = 0  # by the event
 
     def look(self) -> None:
-        self._seen = self.ring.available()
+        self.seen = self.ring.available()
 
-    def fill(self, queue: deque[Block | Cursor]) -> FormatError | None:
-        ring = self.ring
-        if self._seen > ring.size:
-            return self._skip(self._seen, f"{self._seen} bytes wait in a ring of {ring.size}")
-        while self._seen:
-            data = ring.copy(min(self._seen, _COPY))
-            parsed = parse(data, complete=len(data) == self._seen)
-            block = Block(data[: parsed.size], parsed.shape)
-            ring.advance(parsed.size)
-            self._seen -= parsed.size
-            self._bytes += parsed.size
-            self._received += block.number
-            self._told += parsed.lost
-            self._unknown += parsed.unknown
+    def fill(self, queue: deque[Block | Cursor], room: Room | None) -> FormatError | None:
+        while self.seen:
+            size = self.seen
+            if size > self.ring.size:
+                return self._overrun()
+            size = min(size, _COPY)
+            if room is None:
+                data = self.ring.copy(size)
+                block, fault = self._parsed(data, alike)
+            else:
+                size = min(size, room.left & ~7)
+                data = self.ring.copy(size, room.take(size))
+                before = self.seen
+                block, fault = self._parsed(data, room.alike)
+                # Records that are none leave no trace, as blocks lie one behind the other.
+                room.untake(size if not block.number else size - len(block.data))
+                if self.seen == before:
+                    return fault  # the next one does not fit
             if block.number:
                 queue.append(block)
-            if parsed.fault is not None:
-                skip = self._seen if parsed.fault.skip is None else parsed.fault.skip
-                return self._skip(skip, parsed.fault.text)
-            if block.number:
-                break
+            if fault is not None or block.number:
+                return fault
         return None
+
+    def lend(self, compare: Alike) -> Block | FormatError | None:
+        while self.seen:
+            if self.seen > self.ring.size:
+                return self._overrun()
+            data = self.ring.lend(min(self.seen, LENT))
+            parsed = parse(data, complete=len(data) == self.seen, alike=compare)
+            if not parsed.size and parsed.fault is None:
+                # Around the end of the data: that one is copied.
+                data = memoryview(self.ring.copy(min(self.seen, LONGEST)))
+                parsed = parse(data, complete=len(data) == self.seen, alike=compare)
+            block = Block(data[: parsed.size], parsed.shape)
+            if block.number:
+                self._lent = parsed
+                return block
+            fault = self._took(parsed)
+            if fault is not None:
+                return fault
+        return None
+
+    def give_back(self, block: Block) -> None:
+        if self._lent is not None:
+            lent, self._lent = self._lent, None
+            self._took(lent._replace(fault=None))  # the next look finds it again
+
+    def _parsed(self, data: bytes | memoryview, compare: Alike) -> tuple[Block, FormatError | None]:
+        parsed = parse(data, complete=len(data) == self.seen, alike=compare)
+        return Block(data[: parsed.size], parsed.shape), self._took(parsed)
+
+    def _took(self, parsed: Parsed) -> FormatError | None:
+        self._pass(parsed.size)
+        self._received += Block(b"", parsed.shape).number
+        self._told += parsed.lost
+        self._unknown += parsed.unknown
+        if parsed.fault is None:
+            return None
+        skip = self.seen if parsed.fault.skip is None else parsed.fault.skip
+        return self._skip(skip, parsed.fault.text)
+
+    def _overrun(self) -> FormatError:
+        return self._skip(self.seen, f"{self.seen} bytes wait in a ring of {self.ring.size}")
+
+    def _pass(self, size: int) -> None:
+        self.ring.advance(size)
+        self.seen -= size
+        self._bytes += size
 
     # data_head is always the start of a record: reading can go on from there.
     def _skip(self, size: int, text: str) -> FormatError:
-        self.ring.advance(size)
-        self._seen -= size
-        self._bytes += size
+        self._pass(size)
         self._unknown += 1
         where = f'ring of map "{self._name}", CPU {self.cpu}'
         return FormatError(f"{text}; skipped {size} bytes", where=where)

@@ -19,8 +19,8 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from pyebpf.readers.block import Run, alike
-from pyebpf.readers.ring_format import FEW, Alike, Fault
+from pyebpf.readers.block import Alike, Run, alike
+from pyebpf.readers.ring_format import FEW, Fault
 from pyebpf.uapi.perf import RecordType
 
 __all__ = ["LONGEST", "Parsed", "parse"]

@@ -14,64 +14,30 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from pyebpf.errors import ClosedError, FormatError, ReaderTimeout
-from pyebpf.readers.block import Block, Cursor
+from pyebpf.readers import arrays
+from pyebpf.readers.block import Alike, Block, Cursor, alike
+from pyebpf.readers.lease import Lease
 from pyebpf.readers.record import Decoder
+from pyebpf.readers.source import Source
 from pyebpf.readers.stats import ReaderStats
-from pyebpf.sys.poller import Poller
 
-__all__ = ["CHUNK", "Reader", "Source"]
+__all__ = ["Reader"]
 
 T = TypeVar("T")
 R = TypeVar("R", bound="Reader[Any]")
 
-CHUNK = 1 << 16
-"""Bytes a source copies at a time: big enough to share its costs among many records, small enough
-for the cache and for malloc's fast path."""
-
 # A BPF ring's first record is still being written: its program is running on another CPU, or was
 # interrupted there. The ring counts as readable meanwhile, so sleep by the clock.
 _STALL = 0.001
-
-
-class Source(Protocol):
-    """Rings to read; one thread at a time, but for `stats`."""
-
-    poller: Poller
-    stalled: bool
-    """The last `fill` stopped at a record that is not finished."""
-
-    def look(self) -> None:
-        """See how much waits: `fill` hands out that much.
-
-        Once per wake-up: whoever asks after every record finds one more, and pays for the asking.
-        """
-
-    def fill(self, queue: deque[Block | Cursor]) -> list[FormatError]:
-        """Append the next chunk of what was seen, nothing if that is all.
-
-        Args:
-            queue: Where the blocks go, none of them empty.
-
-        Returns:
-            What was malformed; it is skipped and counted.
-        """
-
-    def waiting(self) -> bool:
-        """Whether there is anything in the rings."""
-
-    def stats(self, wakeups: int) -> ReaderStats:
-        """Return the totals."""
-
-    def close(self) -> None:
-        """Close descriptors, mappings and the poller."""
 
 
 class Reader(Generic[T]):
@@ -102,6 +68,7 @@ class Reader(Generic[T]):
         self._shown = False  # fileno() was called: keep the flag right
         self._flag = False
         self._wakeups = 0
+        self._dropped = 0  # too short for an array
 
     # --- reading
 
@@ -204,6 +171,97 @@ class Reader(Generic[T]):
                 deque(map(callback, cursor.records), maxlen=0)
             return count
 
+    # --- many at a time; see `pyebpf.readers.arrays`
+
+    def read_array(
+        self, timeout: float | None = None, *, dtype: object = None, out: object = None
+    ) -> Any:  # noqa: ANN401  numpy is imported late
+        """Wait until there is a record, then return all that are there as one numpy array.
+
+        The fastest way to many records: nothing is done per record. Records that other calls have
+        read ahead come first, alone.
+
+        Args:
+            timeout: Seconds to wait; 0 does not wait, ``None`` waits for ever.
+            dtype: What the front of a record is; by default what ``record=`` says, or all its
+                bytes (``V64``). Bit-fields of a BTF type have no numpy type and are left out.
+            out: Writable memory to use again and again, 256 KiB say, which is quicker than new
+                memory: no more is read than fits, headers included, and the array is a view of it
+                if all records are of one size.
+
+        Returns:
+            The records, none if the time is over. The items may lie further apart than their size.
+
+        Raises:
+            ClosedError: The reader is closed, also if that happens while it waits.
+            FormatError: Something malformed, see the class; or records shorter than *dtype*, which
+                are dropped and count as unknown: the next call returns the others. Or records of
+                many sizes, without a dtype; they stay where they are.
+            ValueError: Not one record fits in *out*.
+            TypeError: *out* is not writable memory.
+            ImportError: numpy is not installed.
+        """
+        deadline = _deadline(timeout)
+        wanted = self._dtype(dtype)
+        with self._turn():
+            filling = arrays.Filling(self._source, self._queue, self._faults, out)
+            self._gather(deadline, filling.fetch)
+            blocks = self._take_blocks()
+            try:
+                return arrays.array(blocks, wanted, memory=filling.memory, name=self._name)
+            except arrays.TooShort as error:
+                self._dropped += error.number
+                self._queue.extendleft(reversed(error.rest))
+                raise FormatError(error.text, where=f'record of map "{self._name}"') from None
+            except BaseException:
+                self._queue.extendleft(reversed(blocks))
+                raise
+
+    @contextlib.contextmanager
+    def lease(self, timeout: float | None = None) -> Iterator[Lease]:
+        """Wait until there is a record, then lend records that are there, in place: not copied.
+
+        For use in a ``with`` block, whose end gives the memory back to the kernel. The reader is
+        in use meanwhile: other calls from inside are refused, other threads wait. What is taken
+        from the lease (views, arrays) shows other records once the block has ended. The records
+        count as read also if the block ends with an exception.
+
+        Args:
+            timeout: Seconds to wait; 0 does not wait, ``None`` waits for ever.
+
+        Yields:
+            Up to 256 KiB of records of one ring, none if the time is over.
+
+        Raises:
+            ClosedError: The reader is closed, also if that happens while it waits.
+            FormatError: The record is malformed; see the class.
+        """
+        deadline = _deadline(timeout)
+        with self._turn():
+            lent: list[Block] = []
+
+            def fetch() -> None:
+                found = self._source.lend(_quickest())
+                if isinstance(found, Block):
+                    lent.append(found)
+                    self._queue.append(found)
+                elif found is not None:
+                    self._faults.append(found)
+
+            try:
+                self._gather(deadline, fetch)
+                blocks = self._take_blocks()
+                self._queue.extend(blocks[1:])
+            except BaseException:
+                if lent:
+                    self._queue.remove(lent[0])
+                raise
+            try:
+                yield Lease(blocks[0] if blocks else _NO_RECORDS, self._dtype, self._name)
+            finally:
+                if lent:
+                    self._source.give_back(lent[0])
+
     # --- the rest
 
     def fileno(self) -> int:
@@ -233,7 +291,7 @@ class Reader(Generic[T]):
         """
         with self._lifetime:
             if self._final is None:
-                return self._source.stats(self._wakeups)
+                return self._totals()
             return self._final
 
     @property
@@ -311,6 +369,24 @@ class Reader(Generic[T]):
         found = self._queue.popleft() if self._queue else _NOTHING
         self._current = found if isinstance(found, Cursor) else self._decoder.cursor(found)
 
+    def _fill(self) -> None:
+        self._faults.extend(self._source.fill(self._queue))
+
+    # All records as they are, out of what was read ahead.
+    def _take_blocks(self) -> list[Block]:
+        waiting = [self._current, *self._queue]
+        if any(isinstance(each, Cursor) and each.again for each in waiting):
+            raise ValueError(
+                "records that an interrupted poll() has decoded come first: poll again"
+            )
+        blocks = [each.rest() if isinstance(each, Cursor) else each for each in waiting]
+        self._current = _NOTHING
+        self._queue.clear()
+        return [block for block in blocks if block.number]
+
+    def _dtype(self, given: object) -> object:
+        return self._decoder.dtype() if given is None and self._decoder.dtype else given
+
     # Puts the next records in place of *finished*, unless another thread has; false if the time
     # was over.
     def _advance(self, finished: Cursor, deadline: float | None) -> bool:
@@ -332,17 +408,19 @@ class Reader(Generic[T]):
             if self._current.left:
                 yield self._current
             if not self._queue and not self._faults:
-                self._faults.extend(self._source.fill(self._queue))
+                self._fill()
             self._next_block()
 
     def _put_back(self, records: list[T]) -> None:
         again = iter(records)
         self._queue.appendleft(self._current)
-        self._current = Cursor(Block(b"", []), again, again)
+        self._current = Cursor(_NO_RECORDS, again, again, again=True)
 
     # Fills the queue; nothing is there afterwards only if the time was over.
-    def _gather(self, deadline: float | None) -> None:
+    def _gather(self, deadline: float | None, fetch: Callable[[], None] | None = None) -> None:
         faults, source = self._faults, self._source
+        if fetch is None:
+            fetch = self._fill
         while True:
             if self._closing:
                 raise self._closed_error()
@@ -351,12 +429,12 @@ class Reader(Generic[T]):
                 return
             if faults:
                 raise faults.popleft()
-            faults.extend(source.fill(self._queue))
+            fetch()
             if self._queue or faults:
                 continue
             source.poller.rearm()
             source.look()
-            faults.extend(source.fill(self._queue))
+            fetch()
             if self._queue or faults:
                 continue
             rest = None
@@ -397,7 +475,7 @@ class Reader(Generic[T]):
             if self._final is not None:
                 return
             try:
-                self._final = self._source.stats(self._wakeups)
+                self._final = self._totals()
             finally:
                 self._current.drop()
                 self._current = _NOTHING
@@ -405,11 +483,21 @@ class Reader(Generic[T]):
                 self._faults.clear()
                 self._source.close()
 
+    def _totals(self) -> ReaderStats:
+        stats = self._source.stats(self._wakeups)
+        return stats.plus_unknown(self._dropped) if self._dropped else stats
+
     def _closed_error(self) -> ClosedError:
         return ClosedError(f'reader of map "{self._name}" used after close')
 
 
-_NOTHING = Decoder().cursor(Block(b"", []))
+# numpy's way to compare pays if it is there anyway.
+def _quickest() -> Alike:
+    return arrays.alike if "numpy" in sys.modules else alike
+
+
+_NO_RECORDS = Block(b"", [])
+_NOTHING = Decoder().cursor(_NO_RECORDS)
 
 
 def _deadline(timeout: float | None) -> float | None:

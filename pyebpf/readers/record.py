@@ -19,8 +19,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from pyebpf.btf.btf import Btf
+from pyebpf.btf.columns import columns
 from pyebpf.btf.values import record_codec
 from pyebpf.errors import BtfError, FormatError
+from pyebpf.maps import dtypes
 from pyebpf.readers.block import Block, Cursor, Run, cursor, spaced
 
 __all__ = ["Decode", "Decoder", "decoder"]
@@ -40,10 +42,12 @@ class Decoder(NamedTuple):
         one: From the bytes of one; ``None`` leaves them as they are. Raises `FormatError` for a
             record that is too short; a callable of the user's is here as it is.
         run: From records of one size, without a line of Python per record.
+        dtype: Returns what numpy calls it; ``None`` if it has no word for that.
     """
 
     one: Decode | None = None
     run: DecodeRun | None = None
+    dtype: Callable[[], object] | None = None
 
     def cursor(self, block: Block) -> Cursor:
         """Return a cursor over the decoded records of *block*."""
@@ -96,7 +100,8 @@ def _struct_format(text: str, name: str) -> Decoder:
             raise _too_short(data, layout.size, f"format {text!r}", name) from None
 
     # What "@" aligns depends on what is in front of it.
-    return Decoder(decode, None if text[0] == "@" else functools.partial(_rows, layout, None))
+    rows = None if text[0] == "@" else functools.partial(_rows, layout, None)
+    return Decoder(decode, rows, lambda: dtypes.format_dtype(text))
 
 
 def _btf_type(text: str, btf: Btf | None, name: str) -> Decoder:
@@ -111,7 +116,11 @@ def _btf_type(text: str, btf: Btf | None, name: str) -> Decoder:
     # Says itself how to keep a type the compiler dropped, and which record is too short.
     codec = record_codec(btf, word)
     make = functools.partial(tuple.__new__, codec.record)
-    return Decoder(codec.decode, functools.partial(_rows, codec.layout.struct, make))
+    return Decoder(
+        codec.decode,
+        functools.partial(_rows, codec.layout.struct, make),
+        lambda: columns(btf, codec.type_id),
+    )
 
 
 # Unpacks a whole run in C, payloads' surroundings as padding.
@@ -149,7 +158,7 @@ def _ctypes_type(record: type, name: str) -> Decoder:
         places = iter(range(run.first, run.first + run.number * run.stride, run.stride))
         return map(functools.partial(copy, data), places), places
 
-    return Decoder(decode, decode_run)
+    return Decoder(decode, decode_run, lambda: record)
 
 
 def _numpy_dtype(record: object, name: str) -> Decoder:
@@ -172,7 +181,7 @@ def _numpy_dtype(record: object, name: str) -> Decoder:
         items = iter(np.ndarray((run.number,), dtype, data, run.first, (run.stride,)))
         return items, items
 
-    return Decoder(decode, decode_run)
+    return Decoder(decode, decode_run, lambda: dtype)
 
 
 def _too_short(data: bytes, size: int, what: str, name: str) -> FormatError:

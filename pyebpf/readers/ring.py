@@ -9,10 +9,11 @@ from typing import Any, TypeVar, final, overload
 
 from pyebpf.errors import FormatError, NotSupportedError, naming
 from pyebpf.maps.map import Map
-from pyebpf.readers.block import Block, Cursor
-from pyebpf.readers.reader import CHUNK, Reader
+from pyebpf.readers.block import Alike, Block, Cursor, Room, alike
+from pyebpf.readers.reader import Reader
 from pyebpf.readers.record import decoder
-from pyebpf.readers.ring_format import scan
+from pyebpf.readers.ring_format import Scan, scan
+from pyebpf.readers.source import CHUNK, LENT
 from pyebpf.readers.stats import ReaderStats
 from pyebpf.sys.poller import Poller
 from pyebpf.sys.rings import BpfRing
@@ -77,7 +78,8 @@ class _RingSource:
         self.stalled = False
         self._name = events.name
         self._received = self._bytes = self._unknown = 0
-        self._seen = 0  # bytes that wait, as far as we know
+        self.seen = 0  # bytes that wait, as far as we know
+        self._lent = 0
         with ExitStack() as stack:
             duplicate = stack.enter_context(events.clone())
             self._ring = BpfRing(duplicate.fileno(), duplicate.max_entries)
@@ -88,37 +90,64 @@ class _RingSource:
             self._stack = stack.pop_all()
 
     def look(self) -> None:
-        self._seen = self._ring.available()
+        self.seen = self._ring.available()
 
-    def fill(self, queue: deque[Block | Cursor]) -> list[FormatError]:
+    def fill(self, queue: deque[Block | Cursor], room: Room | None = None) -> list[FormatError]:
+        if room is None:
+            found = self._scan(CHUNK, alike)
+        elif room.left:
+            found = self._scan(min(CHUNK, room.left), room.alike)
+        else:
+            return []
+        if isinstance(found, FormatError):
+            return [found]
+        if found.shape and (room is None or found.size <= room.left):
+            data = self._ring.copy(found.size, None if room is None else room.take(found.size))
+            queue.append(self._took(Block(data, found.shape), found.size))
+        return []
+
+    def lend(self, compare: Alike) -> Block | FormatError | None:
+        found = self._scan(LENT, compare)
+        if isinstance(found, FormatError) or not found.shape:
+            return found if isinstance(found, FormatError) else None
+        self._lent = found.size
+        return Block(self._ring.lend(found.size), found.shape)
+
+    def give_back(self, block: Block) -> None:
+        self._took(block, self._lent)
+
+    # The next records of those seen; discarded ones in front of them are passed.
+    def _scan(self, limit: int, compare: Alike) -> Scan | FormatError:
         ring = self._ring
         self.stalled = False
-        if self._seen > ring.size:
-            return [self._skip(f"{self._seen} bytes wait in a ring of {ring.size}")]
-        while self._seen:
-            found = scan(ring.words, ring.offset, self._seen, limit=CHUNK)
-            if found.size:
-                block = Block(ring.copy(found.size) if found.shape else b"", found.shape)
-                ring.advance(found.size)
-                self._seen -= found.size
-                self._bytes += found.size
-                self._received += block.number
-                if block.number:
-                    queue.append(block)
-            if found.fault is not None:
-                return [self._skip(found.fault.text)]
-            if found.busy:
-                self.stalled = not found.shape
-                self._seen = 0
+        if self.seen > ring.size:
+            return self._skip(f"{self.seen} bytes wait in a ring of {ring.size}")
+        while self.seen:
+            found = scan(ring.words, ring.offset, self.seen, limit=limit, alike=compare)
             if found.shape:
-                break
-        return []
+                return found
+            self._pass(found.size)
+            if found.fault is not None:
+                return self._skip(found.fault.text)
+            if found.busy:
+                self.stalled = True
+                self.seen = 0
+        return Scan([], 0)
+
+    def _took(self, block: Block, size: int) -> Block:
+        self._pass(size)
+        self._received += block.number
+        return block
+
+    def _pass(self, size: int) -> None:
+        self._ring.advance(size)
+        self.seen -= size
+        self._bytes += size
 
     # Every position of the producer is the start of a record: reading can go on from there.
     def _skip(self, text: str) -> FormatError:
-        size, self._seen = self._seen, 0
-        self._ring.advance(size)
-        self._bytes += size
+        size = self.seen
+        self._pass(size)
         self._unknown += 1
         return FormatError(f"{text}; skipped {size} bytes", where=f'ring of map "{self._name}"')
 

@@ -15,10 +15,9 @@ The kernel maps the data twice in a row, so what waits is always contiguous.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-from pyebpf.readers.block import Run, alike
+from pyebpf.readers.block import Alike, Run, alike
 
 __all__ = ["HEADER", "Fault", "Scan", "scan"]
 
@@ -28,8 +27,6 @@ _DISCARD = 1 << 30
 _LENGTH = _DISCARD - 1
 FEW = 12
 """Fewer records are found one by one: looking whether they are equal costs as much (measured)."""
-
-Alike = Callable[["memoryview[int]", int, int, int], int]
 
 
 class Fault(NamedTuple):
@@ -99,6 +96,8 @@ def _walk(words: memoryview[int], offset: int, available: int, stop: int) -> Sca
         if following > available:
             text = f"record of {header & _LENGTH} bytes where {available - position} bytes wait"
             return Scan(slices, position, fault=Fault(text))
+        if following > stop and position:
+            break
         if not header & _DISCARD:
             slices.append(slice(start, end))
         position = following

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["CpuStats", "ReaderStats"]
 
@@ -39,3 +39,7 @@ class ReaderStats:
     bytes: int
     wakeups: int
     per_cpu: tuple[CpuStats, ...] = ()
+
+    def plus_unknown(self, number: int) -> ReaderStats:
+        """Return the same with *number* more of `unknown`."""
+        return replace(self, unknown=self.unknown + number)

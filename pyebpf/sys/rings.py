@@ -18,6 +18,7 @@ One thread at a time may use a ring.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import struct
@@ -142,11 +143,27 @@ class BpfRing:
         self._fence()
         return distance(producer, self._position)
 
-    def copy(self, size: int) -> bytes:
-        """Copy the next *size* bytes, after their headers were read from `words`."""
+    def copy(self, size: int, into: memoryview[int] | None = None) -> bytes | memoryview[int]:
+        """Copy the next *size* bytes, after their headers were read from `words`.
+
+        Args:
+            size: Bytes.
+            into: So many writable bytes to copy them to, and to return; otherwise new ``bytes``.
+        """
+        lent = self.lend(size)
+        if into is None:
+            return bytes(lent)
+        into[:] = lent
+        return into
+
+    def lend(self, size: int) -> memoryview[int]:
+        """Return the next *size* bytes themselves, after their headers were read from `words`.
+
+        They may be read until `advance`.
+        """
         self._fence()
         start = self.offset
-        return bytes(self._data[start : start + size])
+        return self._data[start : start + size]
 
     def advance(self, size: int) -> None:
         """Give the next *size* bytes back to the producer."""
@@ -157,6 +174,8 @@ class BpfRing:
     def close(self) -> None:
         """Unmap the ring; it must not be used afterwards."""
         _unmap(self._views, self._consumer_page, self._producer_pages)
+        # Whoever still has a view that was lent holds the memory; we do not.
+        del self._data, self.words, self._producer_pages
 
     def _view(self, view: memoryview[int]) -> memoryview[int]:
         self._views.append(view)
@@ -196,13 +215,30 @@ class PerfRing:
         self._fence()
         return distance(head, self._position)
 
-    def copy(self, size: int) -> bytes:
-        """Copy the next *size* bytes, at most `size` of them, made linear."""
-        start = self._position % self.size
-        first = self._data[start : start + size]
+    def copy(self, size: int, into: memoryview[int] | None = None) -> bytes | memoryview[int]:
+        """Copy the next *size* bytes, at most `size` of them, made linear.
+
+        Args:
+            size: Bytes.
+            into: So many writable bytes to copy them to, and to return; otherwise new ``bytes``.
+        """
+        first = self.lend(size)
+        if into is not None:
+            into[: len(first)] = first
+            if len(first) < size:
+                into[len(first) :] = self._data[: size - len(first)]
+            return into
         if len(first) == size:
             return bytes(first)
         return b"".join((first, self._data[: size - len(first)]))
+
+    def lend(self, size: int) -> memoryview[int]:
+        """Return the next *size* bytes themselves, or those up to the end of the data.
+
+        They may be read until `advance`.
+        """
+        start = self._position % self.size
+        return self._data[start : start + size]
 
     def advance(self, size: int) -> None:
         """Give the next *size* bytes back to the kernel."""
@@ -213,15 +249,19 @@ class PerfRing:
     def close(self) -> None:
         """Unmap the ring; it must not be used afterwards."""
         _unmap(self._views, self._pages)
+        del self._data, self._pages
 
 
-# A mapping with views on it cannot be closed.
+# A mapping with views on it cannot be closed. Some may be the user's, if he keeps what a lease lent
+# him: then the last of them unmaps it.
 def _unmap(views: list[memoryview[int]], *mappings: mmap.mmap) -> None:
     for view in reversed(views):
-        view.release()
+        with contextlib.suppress(BufferError):
+            view.release()
     views.clear()
     for mapping in mappings:
-        mapping.close()
+        with contextlib.suppress(BufferError):
+            mapping.close()
 
 
 def read_lost(fd: int) -> int | None:

@@ -6,14 +6,16 @@ Every law holds for both kinds of readers, and for records of one size and of ma
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import random
 import struct
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 
-from pyebpf.errors import ClosedError
+from pyebpf.errors import ClosedError, FormatError
 from pyebpf.maps.map import Map
 from pyebpf.readers.perf import PerfReader
 from pyebpf.readers.reader import Reader
@@ -185,3 +187,185 @@ def test_ctrl_c_during_a_poll_loses_nothing(kind, mask):
         assert made.reader.read(0) == 1
         assert made.reader.poll(0) == list(range(2, MANY + 1))
     assert interrupted == [5, 3000]
+
+
+# --- arrays
+
+
+U8 = np.dtype("u8")
+
+
+def numbers(array: np.ndarray) -> list[int]:
+    return [int(each) for each in array]
+
+
+def test_an_array_holds_all_that_waits(both):
+    """In order, and an empty one when the time is over."""
+    both.produce(MANY)
+    assert numbers(both.reader.read_array(0, dtype=U8)) == list(range(1, MANY + 1))
+    assert len(both.reader.read_array(0.01, dtype=U8)) == 0
+    assert both.reader.stats().received == MANY
+
+
+def test_an_array_of_equal_records_is_all_their_bytes(kind):
+    """Without a dtype; of many sizes there is no such array, and nothing is lost by asking."""
+    with pair(kind, 0) as made:
+        made.produce(MANY)
+        array = made.reader.read_array(0)
+        assert array.dtype.itemsize >= 16
+        assert [sequence(bytes(each)) for each in array] == list(range(1, MANY + 1))
+    with pair(kind, 127) as made:
+        made.produce(MANY)
+        with pytest.raises(FormatError, match="make no array: give a dtype"):
+            made.reader.read_array(0)
+        assert [sequence(each) for each in made.reader.drain()] == list(range(1, MANY + 1))
+
+
+@pytest.mark.parametrize("size", [4096, 10_000, 1 << 16, 1 << 20])
+def test_memory_of_the_callers_is_filled_again_and_again(both, size):
+    """No more is read than fits, until nothing is left."""
+    memory = bytearray(size)
+    seen: list[int] = []
+    both.produce(MANY)
+    while len(array := both.reader.read_array(0, dtype=U8, out=memory)):
+        seen += numbers(array)
+    assert seen == list(range(1, MANY + 1))
+
+
+def test_memory_that_cannot_be_used_is_refused_before_anything_is_read(both):
+    """Too small for one record, read-only, none at all."""
+    both.produce(3)
+    with pytest.raises(ValueError, match="out= has 16 bytes, the next record takes more"):
+        both.reader.read_array(0, out=bytearray(16))
+    with pytest.raises(TypeError, match="not writable"):
+        both.reader.read_array(0, out=bytes(1 << 16))
+    with pytest.raises(TypeError):
+        both.reader.read_array(0, out=7)
+    assert [sequence(each) for each in both.reader.drain()] == [1, 2, 3]
+
+
+RECORDS = {
+    "format": ("<QQ", lambda array: array["f0"]),
+    "dtype": (np.dtype([("number", "u8"), ("rest", "u4")]), lambda array: array["number"]),
+    "ctypes": (
+        type("Two", (ctypes.Structure,), {"_fields_": [("a", ctypes.c_uint64)] * 1}),
+        lambda array: array["a"],
+    ),
+    "bytes": (None, lambda array: [sequence(bytes(each)) for each in array]),
+}
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_the_type_of_an_array_is_that_of_the_records(kind, record):
+    """Whatever says what a record is says what an item is."""
+    what, column = RECORDS[record]
+    with pair(kind, 0, record=what) as made:
+        made.produce(MANY)
+        array = made.reader.read_array(0)
+        assert numbers(column(array)) == list(range(1, MANY + 1))
+
+
+def test_records_too_short_for_the_dtype_are_dropped_and_counted(kind):
+    """The others come with the next call; the books agree."""
+    with pair(kind, 127) as made:
+        made.produce(MANY)
+        wanted = np.dtype([("number", "u8"), ("rest", "V72")])
+        with pytest.raises(FormatError, match=r"where dtype .* has 80: \d+ records are too short"):
+            made.reader.read_array(0, dtype=wanted)
+        array = made.reader.read_array(0, dtype=wanted)
+        stats = made.reader.stats()
+        assert len(array) + stats.unknown == stats.received == MANY
+        seen = numbers(array["number"])
+        # perf pads payloads so that the record's size is a multiple of 8.
+        sizes = {n: 16 + (n & 127) for n in range(1, MANY + 1)}
+        if kind == "perf":
+            sizes = {n: size + -(12 + size) % 8 for n, size in sizes.items()}
+        assert seen == [n for n, size in sizes.items() if size >= 80]
+
+
+# --- leases
+
+
+def test_a_lease_lends_every_record_once(both):
+    """One block after the other, in order."""
+    both.produce(MANY)
+    seen: list[int] = []
+    while True:
+        with both.reader.lease(0) as records:
+            if not records:
+                break
+            before = len(seen)
+            seen += [sequence(bytes(each)) for each in records]
+            assert len(seen) - before == len(records)
+    assert seen == list(range(1, MANY + 1))
+    assert both.reader.stats().received == MANY
+
+
+def test_a_lease_as_an_array_is_no_copy(kind):
+    """It cannot be written, and shows the memory of the ring."""
+    with pair(kind, 0) as made:
+        made.produce(1000)
+        with made.reader.lease(0) as records:
+            array = records.array(U8)
+            assert numbers(array) == list(range(1, 1001))
+            assert not array.flags.writeable
+            assert not array.flags.owndata
+
+
+def test_an_array_that_outlives_its_lease_and_reader_crashes_nothing(kind):
+    """Its memory is unmapped when it goes."""
+    with pair(kind, 0) as made:
+        made.produce(100)
+        with made.reader.lease(0) as records:
+            array = records.array(U8)
+        made.reader.close()
+    assert int(array.sum()) >= 0
+
+
+def test_the_records_of_a_lease_count_as_read_also_when_it_fails(both):
+    """The next read begins behind them."""
+    both.produce(10)
+
+    def fail() -> int:
+        with contextlib.suppress(LookupError), both.reader.lease(0) as records:
+            count = len(records)
+            raise LookupError
+        return count
+
+    count = fail()
+    assert count > 0
+    both.produce(1)
+    rest = [sequence(each) for each in both.reader.drain()]
+    assert rest == list(range(count + 1, 12))
+
+
+def test_a_reader_is_in_use_during_a_lease(both):
+    """Reading from inside is refused; closing ends the lease's reader at its end."""
+    both.produce(10)
+    with both.reader.lease(0) as records:
+        with pytest.raises(ValueError, match="interrupted its reading"):
+            both.reader.read(0)
+        both.reader.close()
+        assert [sequence(bytes(each)) for each in records][:1] == [1]
+    assert both.reader.stats().received >= 10
+
+
+def test_a_lease_waits_until_its_time_is_over(both):
+    """And lends nothing then."""
+    with both.reader.lease(0.01) as records:
+        assert len(records) == 0
+        assert list(records) == []
+
+
+def test_arrays_and_leases_go_on_where_other_ways_stopped(both):
+    """Records that were read ahead come first."""
+    both.produce(MANY)
+    seen = take_one(both.reader) + take_some(both.reader)
+    seen += numbers(both.reader.read_array(0, dtype=U8))
+    seen += take_one(both.reader) if len(seen) < MANY else []
+    with both.reader.lease(0) as records:
+        seen += [sequence(bytes(each)) for each in records]
+    seen += take_dispatched(both.reader)
+    while len(array := both.reader.read_array(0, dtype=U8)):
+        seen += numbers(array)
+    assert seen == list(range(1, MANY + 1))

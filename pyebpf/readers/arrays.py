@@ -1,0 +1,210 @@
+"""Blocks of records as numpy arrays.
+
+    run     |head|payload|pad|head|payload|...     one array over it, its stride that of the run
+    slices  payloads of many sizes                 the front of each, copied together
+
+numpy is imported with the first array that somebody asks for, since that takes 60 ms.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from pyebpf.errors import FormatError
+from pyebpf.readers.block import Block, Cursor, Room, Run
+from pyebpf.readers.source import Source
+
+__all__ = ["Filling", "TooShort", "alike", "array"]
+
+
+class TooShort(FormatError):
+    """Records are shorter than the dtype.
+
+    Attributes:
+        text: The message, without the place.
+        number: How many.
+        rest: Blocks of the others.
+    """
+
+    def __init__(self, text: str, number: int, rest: list[Block], *, where: str) -> None:
+        super().__init__(text, where=where)
+        self.text = text
+        self.number = number
+        self.rest = rest
+
+
+class Filling:
+    """Takes all records that wait out of a source, into one memory.
+
+    Args:
+        source: Where from.
+        queue: Gets their blocks.
+        faults: Gets what was malformed.
+        out: Memory to fill; ``None`` for some of our own, as large as it takes.
+
+    Attributes:
+        blocks: What the queue got.
+        memory: Where their data are, one behind the other.
+
+    Raises:
+        TypeError: *out* is not writable, or no memory at all.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        queue: deque[Block | Cursor],
+        faults: deque[FormatError],
+        out: object,
+    ) -> None:
+        self._source = source
+        self._queue = queue
+        self._faults = faults
+        self._out = None if out is None else _writable(out)
+        self.blocks: list[Block] = []
+        self.memory: memoryview[int] | None = None
+
+    def fetch(self) -> None:
+        """Take what was seen.
+
+        Raises:
+            ValueError: Not one record fits.
+        """
+        import numpy as np
+
+        source, seen = self._source, self._source.seen
+        if not seen:
+            return
+        if self._out is None:
+            room = Room(np.empty(seen, np.uint8).data, alike)
+        else:
+            room = Room(self._out, alike)
+        self.memory = room.memory
+        found = -1
+        while len(self.blocks) > found and not self._faults:
+            found = len(self.blocks)
+            fresh: deque[Block | Cursor] = deque()
+            self._faults.extend(source.fill(fresh, room))
+            self.blocks += [each for each in fresh if isinstance(each, Block)]
+            self._queue.extend(fresh)
+        if self._out is not None and source.seen and not self.blocks and not self._faults:
+            raise ValueError(f"out= has {len(room.memory)} bytes, the next record takes more")
+
+
+def _writable(out: object) -> memoryview[int]:
+    view = memoryview(out).cast("B")  # type: ignore[arg-type]  # TypeError if it has no memory
+    if view.readonly:
+        raise TypeError("out= is not writable")
+    return view
+
+
+def alike(words: memoryview[int], first: int, step: int, count: int) -> int:
+    """Do what `pyebpf.readers.block.alike` does, three times as fast."""
+    import numpy as np
+
+    found = np.frombuffer(words, np.dtype(f"u{words.itemsize}"))
+    equal = found[first : first + (count - 1) * step + 1 : step] == words[first]
+    return count if equal.all() else int(equal.argmin())
+
+
+def array(
+    blocks: Sequence[Block],
+    dtype: Any,  # noqa: ANN401  numpy's word
+    *,
+    memory: memoryview[int] | None,
+    name: str,
+) -> Any:  # noqa: ANN401  numpy is imported late
+    """Return the records of *blocks*, each the front of a payload.
+
+    Args:
+        blocks: The records.
+        dtype: What a record is; ``None`` for all bytes of records of one size (``V64``).
+        memory: Filled from its start by the blocks' data, one behind the other. Then the array is
+            a view of it, if the records are of one size. Otherwise it is a copy.
+        name: The map's, for messages.
+
+    Raises:
+        FormatError: A record is shorter than *dtype*. Or *dtype* is ``None``, and the sizes differ.
+    """
+    import numpy as np
+
+    wanted = _dtype(blocks, dtype, name)
+    number = sum(block.number for block in blocks)
+    head = blocks[0].shape if blocks else None
+    if isinstance(head, Run) and all(block.shape[:3] == head[:3] for block in blocks):
+        _check(blocks, wanted, name)
+        data = blocks[0].data if len(blocks) == 1 else memory
+        if data is not None:
+            return np.ndarray((number,), wanted, data, head.first, (head.stride,))
+    _check(blocks, wanted, name)
+    made = np.empty(number, wanted)
+    position = 0
+    for block in blocks:
+        _gather(made[position : position + block.number], block)
+        position += block.number
+    return made
+
+
+def _dtype(blocks: Sequence[Block], dtype: Any, name: str) -> Any:  # noqa: ANN401
+    import numpy as np
+
+    if dtype is not None:
+        return np.dtype(dtype)
+    lengths: set[int] = set()
+    for block in blocks:
+        lengths.update(each.stop - each.start for each in block.slices()[: _few(block)])
+    if len(lengths) > 1:
+        raise FormatError(
+            f"records of {min(lengths)} to {max(lengths)} bytes make no array: give a dtype",
+            where=f'record of map "{name}"',
+        )
+    return np.dtype(f"V{lengths.pop() if lengths else 0}")
+
+
+# Of a run one record tells for all.
+def _few(block: Block) -> int | None:
+    return 1 if isinstance(block.shape, Run) else None
+
+
+def _check(blocks: Sequence[Block], dtype: Any, name: str) -> None:  # noqa: ANN401
+    size = dtype.itemsize
+    shortest = min((_shortest(block) for block in blocks if block.number), default=size)
+    if shortest >= size:
+        return
+    rest = []
+    for block in blocks:
+        if not isinstance(block.shape, Run):
+            good = [each for each in block.shape if each.stop - each.start >= size]
+            rest.append(Block(block.data, good))
+        elif block.shape.length >= size:
+            rest.append(block)
+    rest = [block for block in rest if block.number]
+    number = sum(block.number for block in blocks) - sum(block.number for block in rest)
+    raise TooShort(
+        f"{shortest} bytes where dtype {dtype} has {size}: {number} records are too short",
+        number,
+        rest,
+        where=f'record of map "{name}"',
+    )
+
+
+def _shortest(block: Block) -> int:
+    if isinstance(block.shape, Run):
+        return block.shape.length
+    lengths: list[int] = [each.stop - each.start for each in block.shape]
+    return min(lengths)
+
+
+def _gather(part: Any, block: Block) -> None:  # noqa: ANN401
+    import numpy as np
+
+    shape, size = block.shape, part.dtype.itemsize
+    if isinstance(shape, Run):
+        part[...] = np.ndarray(part.shape, part.dtype, block.data, shape.first, (shape.stride,))
+    elif size:
+        starts = np.fromiter((each.start for each in shape), np.intp, len(shape))
+        octets = np.frombuffer(block.data, np.uint8)
+        rows = part.view(np.uint8).reshape(len(shape), size)
+        np.take(octets, starts[:, None] + np.arange(size), out=rows)

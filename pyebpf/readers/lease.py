@@ -1,0 +1,53 @@
+"""`Lease`: records where the kernel has put them, for a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pyebpf.readers import arrays
+from pyebpf.readers.block import Block
+
+__all__ = ["Lease"]
+
+
+class Lease:
+    """Records that a reader lends; see `Reader.lease`.
+
+    Iterates over payloads as read-only views. What was taken from it must not be used when the
+    ``with`` block has ended: it is memory that the kernel writes to.
+    """
+
+    __slots__ = ("_block", "_dtype", "_name")
+
+    def __init__(self, block: Block, dtype: Callable[[object], Any], name: str) -> None:
+        self._block = block
+        self._dtype = dtype
+        self._name = name
+
+    def __len__(self) -> int:
+        return self._block.number
+
+    def __iter__(self) -> Iterator[memoryview[int]]:
+        whole = memoryview(self._block.data).toreadonly()
+        return map(whole.__getitem__, self._block.slices())
+
+    def array(self, dtype: object = None) -> Any:  # noqa: ANN401  numpy is imported late
+        """Return the records as a numpy array.
+
+        Args:
+            dtype: As for `Reader.read_array`.
+
+        Returns:
+            A view that cannot be written if the records are of one size, a copy otherwise.
+
+        Raises:
+            FormatError: Records are shorter than *dtype*; or of many sizes, without a dtype.
+            ImportError: numpy is not installed.
+        """
+        wanted = self._dtype(dtype)
+        block = self._block._replace(data=memoryview(self._block.data).toreadonly())
+        return arrays.array([block], wanted, memory=None, name=self._name)
+
+    def __repr__(self) -> str:
+        return f'<Lease of {len(self)} records of map "{self._name}">'

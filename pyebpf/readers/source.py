@@ -1,0 +1,64 @@
+"""`Source`: what a reader asks of the rings it reads."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from pyebpf.errors import FormatError
+from pyebpf.readers.block import Alike, Block, Cursor, Room
+from pyebpf.readers.stats import ReaderStats
+from pyebpf.sys.poller import Poller
+
+__all__ = ["CHUNK", "LENT", "Source"]
+
+CHUNK = 1 << 16
+"""Bytes a source copies at a time: big enough to share its costs among many records, small enough
+for the cache and for malloc's fast path."""
+
+LENT = 1 << 18
+"""Bytes a source lends at a time, as the cache of one core holds them."""
+
+
+class Source(Protocol):
+    """Rings to read; one thread at a time, but for `stats`."""
+
+    poller: Poller
+    stalled: bool
+    """The last `fill` stopped at a record that is not finished."""
+
+    @property
+    def seen(self) -> int:
+        """Bytes that wait, as far as the source has looked."""
+
+    def look(self) -> None:
+        """See how much waits: `fill` and `lend` hand out that.
+
+        Once per wake-up: whoever asks after every record finds one more, and pays for the asking.
+        """
+
+    def fill(self, queue: deque[Block | Cursor], room: Room | None = None) -> list[FormatError]:
+        """Append the next chunk of what was seen, nothing if that is all.
+
+        Args:
+            queue: Where the blocks go, none of them empty.
+            room: Where to copy them to, as far as there is room; new memory by default.
+
+        Returns:
+            What was malformed; it is skipped and counted.
+        """
+
+    def lend(self, compare: Alike) -> Block | FormatError | None:
+        """Return the next block of what was seen without copying it, or what was malformed."""
+
+    def give_back(self, block: Block) -> None:
+        """Go on behind the block that was lent last."""
+
+    def waiting(self) -> bool:
+        """Whether there is anything in the rings."""
+
+    def stats(self, wakeups: int) -> ReaderStats:
+        """Return the totals."""
+
+    def close(self) -> None:
+        """Close descriptors, mappings and the poller."""
