@@ -27,6 +27,7 @@ __all__ = ["LONGEST", "Parsed", "parse"]
 
 _HEADER = struct.Struct("=IHH")
 _RAW_SIZE = struct.Struct("=I")
+_SAMPLE = struct.Struct("=IHHI")
 _LOST = struct.Struct("=QQ")
 _PAYLOAD = _HEADER.size + _RAW_SIZE.size
 _LOST_END = _HEADER.size + _LOST.size
@@ -94,36 +95,58 @@ def _run(view: memoryview[int], alike: Alike) -> Run | None:
 
 def _walk(block: bytes | memoryview, *, complete: bool) -> Parsed:
     slices: list[slice] = []
+    append, unpack = slices.append, _SAMPLE.unpack_from
     lost = unknown = position = 0
     total = len(block)
     fault = None
-    while total - position >= _HEADER.size:
-        kind, _, size = _HEADER.unpack_from(block, position)
-        if size < _HEADER.size or size % 8:
-            fault = Fault(f"record of type {kind} with a size of {size} bytes")
-            break
-        if size > total - position:
+    while position + _PAYLOAD <= total:
+        kind, _, size, raw_size = unpack(block, position)
+        # Nearly every record: a good sample.
+        if kind != _SAMPLE_TYPE or raw_size > size - _PAYLOAD or size % 8:
+            fault = _odd(kind, size)
+            if fault is not None:
+                break
+        if position + size > total:
             if complete:
                 fault = Fault(f"record of {size} bytes where {total - position} bytes wait")
             break
         if kind == _SAMPLE_TYPE:
-            end = _sample_end(block, position, size)
-            if end is None:
-                fault = Fault(
-                    f"sample whose size of {size} bytes does not fit its payload"
-                    " (a perf record holds at most 65516 bytes)",
-                    skip=size,
-                )
-                break
-            slices.append(slice(position + _PAYLOAD, end))
+            start = position + _PAYLOAD
+            append(slice(start, start + raw_size))
         elif kind == _LOST_TYPE and size >= _LOST_END:
             lost += _LOST.unpack_from(block, position + _HEADER.size)[1]
         else:
             unknown += 1
         position += size
-    if complete and fault is None and position < total:
-        fault = Fault(f"{total - position} bytes where a record's header needs {_HEADER.size}")
+    if fault is None and position < total < position + _PAYLOAD:
+        return _end(block, complete, Parsed(slices, position, lost, unknown))
     return Parsed(slices, position, lost, unknown, fault)
+
+
+# What is wrong with a record that is no good sample, if anything is.
+def _odd(kind: int, size: int) -> Fault | None:
+    if size < _HEADER.size or size % 8:
+        return Fault(f"record of type {kind} with a size of {size} bytes")
+    if kind != _SAMPLE_TYPE:
+        return None
+    text = f"sample whose size of {size} bytes does not fit its payload"
+    return Fault(f"{text} (a perf record holds at most 65516 bytes)", skip=size)
+
+
+# A few bytes at the end: a record of another kind without anything in it, or the start of one.
+def _end(block: bytes | memoryview, complete: bool, parsed: Parsed) -> Parsed:
+    rest = len(block) - parsed.size
+    if rest < _HEADER.size:
+        text = f"{rest} bytes where a record's header needs {_HEADER.size}"
+        return parsed._replace(fault=Fault(text) if complete else None)
+    kind, _, size = _HEADER.unpack_from(block, parsed.size)
+    if size > rest and size % 8 == 0:
+        text = f"record of {size} bytes where {rest} bytes wait"
+        return parsed._replace(fault=Fault(text) if complete else None)
+    fault = _odd(kind, size)
+    if fault is not None:
+        return parsed._replace(fault=fault)
+    return parsed._replace(size=parsed.size + size, unknown=parsed.unknown + 1)
 
 
 def _sample_end(block: bytes | memoryview, position: int, size: int) -> int | None:

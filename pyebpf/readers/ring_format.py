@@ -85,20 +85,24 @@ def scan(
 
 def _walk(words: memoryview[int], offset: int, available: int, stop: int) -> Scan:
     slices: list[slice] = []
+    append = slices.append
+    base = offset >> 2
     position = 0
     while position < stop:
-        header = words[(offset + position) >> 2]
-        if header & _BUSY:
-            return Scan(slices, position, busy=True)
-        start = position + HEADER
-        end = start + (header & _LENGTH)
+        length = header = words[base + (position >> 2)]
+        if header >= _DISCARD:
+            if header & _BUSY:
+                return Scan(slices, position, busy=True)
+            length = header & _LENGTH
+        end = position + length + HEADER
         following = (end + 7) & ~7
-        if following > available:
-            text = f"record of {header & _LENGTH} bytes where {available - position} bytes wait"
-            return Scan(slices, position, fault=Fault(text))
-        if following > stop and position:
-            break
-        if not header & _DISCARD:
-            slices.append(slice(start, end))
+        if following > stop:
+            if following > available:
+                text = f"record of {length} bytes where {available - position} bytes wait"
+                return Scan(slices, position, fault=Fault(text))
+            if position:
+                break
+        if header == length:
+            append(slice(position + HEADER, end))
         position = following
     return Scan(slices, position)
