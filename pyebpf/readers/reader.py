@@ -18,12 +18,13 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
 from pyebpf.errors import ClosedError, FormatError, ReaderTimeout
 from pyebpf.readers import arrays
+from pyebpf.readers.aio import Sleepers
 from pyebpf.readers.block import Alike, Block, Cursor, alike
 from pyebpf.readers.lease import Lease
 from pyebpf.readers.record import Decoder
@@ -69,6 +70,7 @@ class Reader(Generic[T]):
         self._flag = False
         self._wakeups = 0
         self._dropped = 0  # too short for an array
+        self._sleepers = Sleepers()
 
     # --- reading
 
@@ -83,6 +85,31 @@ class Reader(Generic[T]):
                     self._advance(cursor, None)
             except ClosedError:
                 return
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        """Yield records for ever, in asyncio; ends when the reader is closed.
+
+        Other tasks run whenever a chunk of records is used up, and while there is none. Several
+        tasks may iterate, each record goes to one of them. A task that is cancelled has taken the
+        records it was given and no others. Nothing is read ahead while nobody asks: what a slow
+        task cannot take stays in the ring, and its losses are counted.
+
+        A thread that waits in `read` or `poll` meanwhile would stop the event loop.
+        """
+        while True:
+            cursor = self._current
+            for record in cursor.records:
+                yield cast("T", record)
+            try:
+                with self._turn():
+                    found = self._advance(cursor, -math.inf)
+                fd = self.fileno()
+            except ClosedError:
+                return
+            if found:
+                await self._sleepers.let_others_run()
+            else:
+                await self._sleepers.sleep(fd, lambda: self._closing)
 
     def read(self, timeout: float | None = None) -> T:
         """Return the next record.
@@ -306,6 +333,7 @@ class Reader(Generic[T]):
         sees the end. Records that were not read are gone; `drain` before, if they matter.
         """
         self._closing = True
+        self._sleepers.wake()
         with self._lifetime:
             if self._final is None:
                 self._source.poller.raise_flag()
