@@ -52,11 +52,11 @@ class Sleepers:
         finally:
             del self._wakes[future]
 
-    async def let_others_run(self) -> None:
-        """Give the other tasks of the loop a turn."""
+    async def pause(self, seconds: float) -> None:
+        """Let the other tasks of the loop run, for a time or for a turn."""
         import asyncio
 
-        await asyncio.sleep(0)
+        await asyncio.sleep(seconds)
 
     def wake(self) -> None:
         """Let all go on; from any thread."""

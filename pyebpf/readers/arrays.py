@@ -23,14 +23,12 @@ class TooShort(FormatError):
     """Records are shorter than the dtype.
 
     Attributes:
-        text: The message, without the place.
         number: How many.
         rest: Blocks of the others.
     """
 
     def __init__(self, text: str, number: int, rest: list[Block], *, where: str) -> None:
         super().__init__(text, where=where)
-        self.text = text
         self.number = number
         self.rest = rest
 
@@ -177,7 +175,7 @@ def _check(blocks: Sequence[Block], dtype: Any, name: str) -> None:  # noqa: ANN
     for block in blocks:
         if not isinstance(block.shape, Run):
             good = [each for each in block.shape if each.stop - each.start >= size]
-            rest.append(Block(block.data, good))
+            rest.append(block._replace(shape=good))
         elif block.shape.length >= size:
             rest.append(block)
     rest = [block for block in rest if block.number]

@@ -45,10 +45,12 @@ class Block(NamedTuple):
     Attributes:
         data: The bytes, headers included: of a run ``number * stride``.
         shape: Where the payloads are.
+        ring: Number of the map it is from, of a reader of several.
     """
 
     data: Buffer
     shape: Run | list[slice]
+    ring: int = 0
 
     @property
     def number(self) -> int:
@@ -62,9 +64,9 @@ class Block(NamedTuple):
     def rest(self, left: int) -> Block:
         """Return the last *left* records."""
         if not isinstance(self.shape, Run):
-            return Block(self.data, self.shape[len(self.shape) - left :])
+            return self._replace(shape=self.shape[len(self.shape) - left :])
         skipped = (self.shape.number - left) * self.shape.stride
-        return Block(self.data[skipped:], self.shape._replace(number=left))
+        return self._replace(data=self.data[skipped:], shape=self.shape._replace(number=left))
 
 
 class Room:

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
@@ -27,6 +27,7 @@ from pyebpf.readers import arrays
 from pyebpf.readers.aio import Sleepers
 from pyebpf.readers.block import Alike, Block, Cursor, alike
 from pyebpf.readers.lease import Lease
+from pyebpf.readers.pace import Losses, Pace
 from pyebpf.readers.record import Decoder
 from pyebpf.readers.source import Source
 from pyebpf.readers.stats import ReaderStats
@@ -53,10 +54,20 @@ class Reader(Generic[T]):
     behind them.
     """
 
-    def __init__(self, source: Source, decoder: Decoder, *, name: str) -> None:
+    def __init__(
+        self,
+        source: Source,
+        decoders: Sequence[Decoder],
+        *,
+        name: str,
+        pace: Pace,
+        losses: Losses,
+    ) -> None:
         self._source = source
-        self._decoder = decoder
+        self._decoders = decoders
         self._name = name
+        self._pace = pace
+        self._losses = losses
         self._current = _NOTHING
         self._queue: deque[Block | Cursor] = deque()  # cursors: what is put back
         self._faults: deque[FormatError] = deque()  # of the rings; behind the queue's records
@@ -107,7 +118,9 @@ class Reader(Generic[T]):
             except ClosedError:
                 return
             if found:
-                await self._sleepers.let_others_run()
+                await self._sleepers.pause(0)
+            elif self._pace.interval:
+                await self._sleepers.pause(self._pace.interval)
             else:
                 await self._sleepers.sleep(fd, lambda: self._closing)
 
@@ -232,16 +245,19 @@ class Reader(Generic[T]):
         wanted = self._dtype(dtype)
         with self._turn():
             filling = arrays.Filling(self._source, self._queue, self._faults, out)
-            self._gather(deadline, filling.fetch)
-            blocks = self._take_blocks()
+            blocks: list[Block] = []
             try:
+                self._gather(deadline, filling.fetch)
+                blocks = self._take_blocks()
                 return arrays.array(blocks, wanted, memory=filling.memory, name=self._name)
-            except arrays.TooShort as error:
-                self._dropped += error.number
-                self._queue.extendleft(reversed(error.rest))
-                raise FormatError(error.text, where=f'record of map "{self._name}"') from None
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, arrays.TooShort):
+                    blocks = error.rest
+                    self._dropped += error.number
                 self._queue.extendleft(reversed(blocks))
+                if out is not None:  # the caller's memory, not ours to keep anything in
+                    kept = [each for each in self._queue if isinstance(each, Block)]
+                    self._queue = deque(each._replace(data=bytes(each.data)) for each in kept)
                 raise
 
     @contextlib.contextmanager
@@ -395,7 +411,13 @@ class Reader(Generic[T]):
 
     def _next_block(self) -> None:
         found = self._queue.popleft() if self._queue else _NOTHING
-        self._current = found if isinstance(found, Cursor) else self._decoder.cursor(found)
+        self._current = (
+            found if isinstance(found, Cursor) else self._decoders[found.ring].cursor(found)
+        )
+
+    def _look(self) -> None:
+        self._pace.start()
+        self._source.look()
 
     def _fill(self) -> None:
         self._faults.extend(self._source.fill(self._queue))
@@ -413,7 +435,10 @@ class Reader(Generic[T]):
         return [block for block in blocks if block.number]
 
     def _dtype(self, given: object) -> object:
-        return self._decoder.dtype() if given is None and self._decoder.dtype else given
+        if given is not None or len(self._decoders) > 1:
+            return given
+        dtype = self._decoders[0].dtype
+        return dtype() if dtype is not None else None
 
     # Puts the next records in place of *finished*, unless another thread has; false if the time
     # was over.
@@ -430,13 +455,15 @@ class Reader(Generic[T]):
 
     # All that is here, a block at a time; waits if that is nothing.
     def _waiting(self, deadline: float | None) -> Iterator[Cursor]:
-        self._source.look()
+        if deadline == -math.inf or self._pace.rest() <= 0:
+            self._look()
         self._gather(deadline)
         while self._left() and not self._closing:
             if self._current.left:
                 yield self._current
             if not self._queue and not self._faults:
                 self._fill()
+                self._losses.tell(self._source.lost)
             self._next_block()
 
     def _put_back(self, records: list[T]) -> None:
@@ -458,11 +485,13 @@ class Reader(Generic[T]):
             if faults:
                 raise faults.popleft()
             fetch()
-            if self._queue or faults:
+            self._losses.tell(source.lost)
+            if self._queue or faults or not self._is_due(deadline):
                 continue
             source.poller.rearm()
-            source.look()
+            self._look()
             fetch()
+            self._losses.tell(source.lost)
             if self._queue or faults:
                 continue
             rest = None
@@ -471,6 +500,16 @@ class Reader(Generic[T]):
                 if rest <= 0:
                     return
             self._sleep(rest)
+
+    # Whether it is time to look into the rings; if not, sleeps first.
+    def _is_due(self, deadline: float | None) -> bool:
+        rest = self._pace.rest()
+        if deadline is not None:
+            rest = min(rest, deadline - time.monotonic())
+        if rest <= 0:
+            return True
+        self._source.poller.wait_for_flag(rest)
+        return False
 
     def _sleep(self, rest: float | None) -> None:
         poller = self._source.poller
@@ -481,8 +520,9 @@ class Reader(Generic[T]):
             # close() says that it closes before it raises the flag, which may be lowered now.
             if self._closing:
                 return
-        if self._source.stalled:
-            poller.wait_for_flag(_STALL if rest is None else min(rest, _STALL))
+        pause = _STALL if self._source.stalled else self._pace.interval
+        if pause:
+            poller.wait_for_flag(pause if rest is None else min(rest, pause))
         elif poller.wait(rest) and not self._closing:
             self._wakeups += 1
 

@@ -1,167 +1,155 @@
-"""`RingReader`: records of a BPF ring buffer (``BPF_MAP_TYPE_RINGBUF``)."""
+"""`RingReader`: records of BPF ring buffers (``BPF_MAP_TYPE_RINGBUF``).
+
+*Losses.* The kernel does not count what it drops when a ring is full; the program sees that its
+``bpf_ringbuf_reserve`` gave NULL, and has to count it. Where it does, the reader reads the count:
+
+    struct {                                        __u64 dropped;              /* .bss */
+            __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+            __uint(max_entries, 1);                 if (!event) {
+            __type(key, __u32);                             __sync_fetch_and_add(&dropped, 1);
+            __type(value, __u64);                           return 0;
+    } drops SEC(".maps");                           }
+
+    RingReader(events, drops=bpf.maps["drops"])     drops=bpf.variables["dropped"]
+"""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from contextlib import ExitStack
-from typing import Any, TypeVar, final, overload
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, overload
 
-from pyebpf.errors import FormatError, NotSupportedError, naming
+from pyebpf.errors import NotSupportedError, naming
 from pyebpf.maps.map import Map
-from pyebpf.readers.block import Alike, Block, Cursor, Room, alike
+from pyebpf.readers.pace import Losses, Pace
 from pyebpf.readers.reader import Reader
 from pyebpf.readers.record import decoder
-from pyebpf.readers.ring_format import Scan, scan
-from pyebpf.readers.source import CHUNK, LENT
-from pyebpf.readers.stats import ReaderStats
-from pyebpf.sys.poller import Poller
-from pyebpf.sys.rings import BpfRing
+from pyebpf.readers.ring_source import RingSource
 from pyebpf.uapi.bpf import MapFlag, MapType
 
 __all__ = ["RingReader"]
 
 T = TypeVar("T")
+Maps = Map[Any, Any] | Sequence[Map[Any, Any]]
 
 
 class RingReader(Reader[T]):
-    """Reads the records of a BPF ring buffer, in the order in which programs reserved them.
+    """Reads the records of BPF ring buffers, of each in the order in which programs reserved them.
 
-    Discarded records are skipped. The kernel does not count what it drops when the ring is full:
-    ``stats().lost`` is ``None``, and a program that cares counts the failures of its reserve.
-    A program that commits with ``BPF_RB_NO_WAKEUP`` wakes nobody: use timeouts then, at whose end
-    the ring is looked at.
+    Discarded records are skipped. A program that commits with ``BPF_RB_NO_WAKEUP`` wakes nobody:
+    use timeouts or an interval then, at whose end the ring is looked at.
 
     Args:
-        map: The ring buffer. The reader holds a duplicate, so the map may be closed. A second
-            reader of the same ring would take records away from the first.
-        record: What a record is: ``None`` for bytes, or as told in `pyebpf.readers.record`.
+        map: The ring buffer, or several that are read as one. The reader holds duplicates, so the
+            maps may be closed. A second reader of the same ring would take records away.
+        record: What a record is: ``None`` for bytes, or as told in `pyebpf.readers.record`. For
+            several maps also a mapping from their names to that.
+        drops: Where the programs count records they could not put into the ring: a map of numbers
+            (all its values are added up, those of all CPUs too), a variable of the collection, or
+            a function that returns the count. Without it ``stats().lost`` is ``None``, which means
+            that nobody knows; see the module's text.
+        interval: Look at the rings once in so many seconds, instead of at each wake-up: fewer and
+            larger batches for less of a CPU, at the price of that much delay.
+        on_lost: Called with the number of records lost, when a reading call sees that more are: it
+            reads *drops* at each look. An exception it raises comes out of that call; nothing is
+            lost by it.
 
     Raises:
-        ValueError: *map* is of another type.
+        ValueError: A map is of another type, or there is none; *on_lost* without *drops*.
         BtfError: *record* names a type the map's BTF does not have.
         NotSupportedError: The ring overwrites its oldest records (``BPF_F_RB_OVERWRITE``).
-        SyscallError: ``EPERM`` if the map may only be read.
+        SyscallError: ``EPERM`` if a map may only be read.
 
     Since Linux 5.8.
     """
 
     @overload
-    def __init__(self: RingReader[bytes], map: Map[Any, Any], *, record: None = None) -> None: ...
+    def __init__(
+        self: RingReader[bytes],
+        map: Maps,
+        *,
+        record: None = None,
+        drops: object = None,
+        interval: float | None = None,
+        on_lost: Callable[[int], object] | None = None,
+    ) -> None: ...
 
     @overload
-    def __init__(self, map: Map[Any, Any], *, record: Callable[[bytes], T]) -> None: ...
+    def __init__(
+        self,
+        map: Maps,
+        *,
+        record: Callable[[bytes], T],
+        drops: object = None,
+        interval: float | None = None,
+        on_lost: Callable[[int], object] | None = None,
+    ) -> None: ...
 
     @overload
-    def __init__(self: RingReader[Any], map: Map[Any, Any], *, record: object) -> None: ...
+    def __init__(
+        self: RingReader[Any],
+        map: Maps,
+        *,
+        record: object,
+        drops: object = None,
+        interval: float | None = None,
+        on_lost: Callable[[int], object] | None = None,
+    ) -> None: ...
 
     def __init__(
         self,
-        map: Map[Any, Any],  # noqa: A002 - the kernel's word
+        map: Maps,  # noqa: A002 - the kernel's word
         *,
         record: object = None,
+        drops: object = None,
+        interval: float | None = None,
+        on_lost: Callable[[int], object] | None = None,
     ) -> None:
-        if map.type != MapType.RINGBUF:
-            raise ValueError(f'map "{map.name}" is a {map.type}, not a BPF_MAP_TYPE_RINGBUF')
-        if map.flags & MapFlag.RB_OVERWRITE:
-            raise NotSupportedError(
-                f'reading map "{map.name}", which overwrites its oldest records'
-            )
-        with naming(f'read map "{map.name}"'):
-            decode = decoder(record, btf=map.btf, name=map.name)
-            super().__init__(_RingSource(map), decode, name=map.name)
+        maps = list(map) if isinstance(map, Sequence) else [map]
+        if not maps:
+            raise ValueError("no map to read")
+        if on_lost is not None and drops is None:
+            raise ValueError("on_lost= needs drops=: the kernel does not count what rings lose")
+        pace = Pace(interval)
+        for each in maps:
+            _check(each)
+        names = ", ".join(each.name for each in maps)
+        with naming(f'read map "{names}"'):
+            decoders = [
+                decoder(_record_of(each, record), btf=each.btf, name=each.name) for each in maps
+            ]
+            source = RingSource(maps, None if drops is None else _counter(drops))
+            super().__init__(source, decoders, name=names, pace=pace, losses=Losses(on_lost))
 
 
-@final
-class _RingSource:
-    def __init__(self, events: Map[Any, Any]) -> None:
-        self.stalled = False
-        self._name = events.name
-        self._received = self._bytes = self._unknown = 0
-        self.seen = 0  # bytes that wait, as far as we know
-        self._lent = 0
-        with ExitStack() as stack:
-            duplicate = stack.enter_context(events.clone())
-            self._ring = BpfRing(duplicate.fileno(), duplicate.max_entries)
-            stack.callback(self._ring.close)
-            self.poller = Poller()
-            stack.callback(self.poller.close)
-            self.poller.add(duplicate.fileno())
-            self._stack = stack.pop_all()
+def _check(map_: Map[Any, Any]) -> None:
+    if map_.type != MapType.RINGBUF:
+        raise ValueError(f'map "{map_.name}" is a {map_.type}, not a BPF_MAP_TYPE_RINGBUF')
+    if map_.flags & MapFlag.RB_OVERWRITE:
+        raise NotSupportedError(f'reading map "{map_.name}", which overwrites its oldest records')
 
-    def look(self) -> None:
-        self.seen = self._ring.available()
 
-    def fill(self, queue: deque[Block | Cursor], room: Room | None = None) -> list[FormatError]:
-        if room is None:
-            found = self._scan(CHUNK, alike)
-        elif room.left:
-            found = self._scan(min(CHUNK, room.left), room.alike)
-        else:
-            return []
-        if isinstance(found, FormatError):
-            return [found]
-        if found.shape and (room is None or found.size <= room.left):
-            data = self._ring.copy(found.size, None if room is None else room.take(found.size))
-            queue.append(self._took(Block(data, found.shape), found.size))
-        return []
+def _record_of(map_: Map[Any, Any], record: object) -> object:
+    if not isinstance(record, Mapping):
+        return record
+    if map_.name not in record:
+        raise ValueError(f'record= says nothing of map "{map_.name}"')
+    return record[map_.name]
 
-    def lend(self, compare: Alike) -> Block | FormatError | None:
-        found = self._scan(LENT, compare)
-        if isinstance(found, FormatError) or not found.shape:
-            return found if isinstance(found, FormatError) else None
-        self._lent = found.size
-        return Block(self._ring.lend(found.size), found.shape)
 
-    def give_back(self, block: Block) -> None:
-        self._took(block, self._lent)
+def _counter(drops: Any) -> Callable[[], int]:  # noqa: ANN401  three kinds, told apart here
+    if isinstance(drops, Map):
+        return lambda: sum(_numbers(value) for value in drops.values())
+    if hasattr(drops, "value"):
+        return lambda: int(drops.value)
+    if callable(drops):
+        return lambda: int(drops())
+    raise TypeError(f"drops= must be a map, a variable or a callable, not {drops!r}")
 
-    # The next records of those seen; discarded ones in front of them are passed.
-    def _scan(self, limit: int, compare: Alike) -> Scan | FormatError:
-        ring = self._ring
-        self.stalled = False
-        if self.seen > ring.size:
-            return self._skip(f"{self.seen} bytes wait in a ring of {ring.size}")
-        while self.seen:
-            found = scan(ring.words, ring.offset, self.seen, limit=limit, alike=compare)
-            if found.shape:
-                return found
-            self._pass(found.size)
-            if found.fault is not None:
-                return self._skip(found.fault.text)
-            if found.busy:
-                self.stalled = True
-                self.seen = 0
-        return Scan([], 0)
 
-    def _took(self, block: Block, size: int) -> Block:
-        self._pass(size)
-        self._received += block.number
-        return block
-
-    def _pass(self, size: int) -> None:
-        self._ring.advance(size)
-        self.seen -= size
-        self._bytes += size
-
-    # Every position of the producer is the start of a record: reading can go on from there.
-    def _skip(self, text: str) -> FormatError:
-        size = self.seen
-        self._pass(size)
-        self._unknown += 1
-        return FormatError(f"{text}; skipped {size} bytes", where=f'ring of map "{self._name}"')
-
-    def waiting(self) -> bool:
-        return self._ring.available() > 0
-
-    def stats(self, wakeups: int) -> ReaderStats:
-        return ReaderStats(
-            received=self._received,
-            lost=None,
-            unknown=self._unknown,
-            bytes=self._bytes,
-            wakeups=wakeups,
-        )
-
-    def close(self) -> None:
-        self._stack.close()
+# One value, or one per CPU.
+def _numbers(value: int | bytes | Iterable[int | bytes]) -> int:
+    if isinstance(value, int):
+        return value
+    if isinstance(value, bytes):
+        raise TypeError("drops= is a map whose values are not numbers")
+    return sum(_numbers(each) for each in value)

@@ -54,6 +54,9 @@ class Source(Protocol):
     def give_back(self, block: Block) -> None:
         """Go on behind the block that was lent last."""
 
+    def lost(self) -> int | None:
+        """Return how many records are known to be lost by now; cheap, and may come to know late."""
+
     def waiting(self) -> bool:
         """Whether there is anything in the rings."""
 

@@ -1,0 +1,65 @@
+"""How often a reader looks, and what it says when records were lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+__all__ = ["Losses", "Pace"]
+
+
+class Pace:
+    """Looks at most once per interval.
+
+    Args:
+        interval: Seconds, or ``None`` for as soon as there is something.
+
+    Raises:
+        ValueError: *interval* is not a positive number.
+    """
+
+    __slots__ = ("_due", "interval")
+
+    def __init__(self, interval: float | None) -> None:
+        if interval is not None and not 0 < interval < float("inf"):
+            raise ValueError(f"interval must be seconds, more than 0, or None: {interval}")
+        self.interval = interval or 0.0
+        self._due = 0.0
+
+    def rest(self) -> float:
+        """Return the seconds until the next look, 0 or less if it is due."""
+        return self._due - time.monotonic() if self.interval else 0.0
+
+    def start(self) -> None:
+        """Begin an interval."""
+        if self.interval:
+            self._due = time.monotonic() + self.interval
+
+
+class Losses:
+    """Tells the user about losses as they are seen.
+
+    Args:
+        on_lost: Called with how many records were lost since it was called last. What it raises
+            comes out of the call that reads; the records that are there come with the next.
+    """
+
+    __slots__ = ("_on_lost", "_told")
+
+    def __init__(self, on_lost: Callable[[int], object] | None) -> None:
+        self._on_lost = on_lost
+        self._told = 0
+
+    def tell(self, lost: Callable[[], int | None]) -> None:
+        """Call the user if there are new ones.
+
+        Args:
+            lost: Returns how many there were in all, ``None`` if that cannot be known; not called
+                if nobody wants to know.
+        """
+        if self._on_lost is None:
+            return
+        total = lost() or 0
+        new, self._told = total - self._told, max(total, self._told)
+        if new > 0:
+            self._on_lost(new)

@@ -1,0 +1,173 @@
+"""The rings of a `RingReader`: `pyebpf.readers.source.Source` over BPF ring buffers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any, final
+
+from pyebpf.errors import FormatError
+from pyebpf.maps.map import Map
+from pyebpf.readers.block import Alike, Block, Cursor, Room, alike
+from pyebpf.readers.ring_format import Scan, scan
+from pyebpf.readers.source import CHUNK, LENT
+from pyebpf.readers.stats import ReaderStats
+from pyebpf.sys.poller import Poller
+from pyebpf.sys.rings import BpfRing
+
+__all__ = ["RingSource"]
+
+
+@final
+class RingSource:
+    """The ring buffers of some maps.
+
+    Args:
+        maps: Duplicates of them are held.
+        drops: Returns how many records programs could not put into them, if that is known.
+    """
+
+    def __init__(self, maps: Sequence[Map[Any, Any]], drops: Callable[[], int] | None) -> None:
+        self._drops = drops
+        self._dropped_before = 0 if drops is None else drops()
+        self._channels: list[_Channel] = []
+        self._lender: _Channel | None = None
+        with ExitStack() as stack:
+            self.poller = Poller()
+            stack.callback(self.poller.close)
+            for number, each in enumerate(maps):
+                duplicate = stack.enter_context(each.clone())
+                ring = BpfRing(duplicate.fileno(), duplicate.max_entries)
+                stack.callback(ring.close)
+                self.poller.add(duplicate.fileno())
+                self._channels.append(_Channel(ring, number, each.name))
+            self._stack = stack.pop_all()
+
+    @property
+    def seen(self) -> int:
+        """See `Source`."""
+        return sum([channel.seen for channel in self._channels])
+
+    @property
+    def stalled(self) -> bool:
+        """See `Source`."""
+        return any(channel.stalled for channel in self._channels)
+
+    def look(self) -> None:
+        """See `Source`."""
+        for channel in self._channels:
+            channel.seen = channel.ring.available()
+
+    def fill(self, queue: deque[Block | Cursor], room: Room | None = None) -> list[FormatError]:
+        """See `Source`."""
+        faults = [channel.fill(queue, room) for channel in self._channels]
+        return [fault for fault in faults if fault is not None]
+
+    def lend(self, compare: Alike) -> Block | FormatError | None:
+        """See `Source`."""
+        for channel in self._channels:
+            found = channel.lend(compare)
+            if found is not None:
+                self._lender = channel
+                return found
+        return None
+
+    def give_back(self, block: Block) -> None:
+        """See `Source`."""
+        if self._lender is not None:
+            self._lender.give_back(block)
+
+    def waiting(self) -> bool:
+        """See `Source`."""
+        return any(channel.ring.available() for channel in self._channels)
+
+    def lost(self) -> int | None:
+        """See `Source`."""
+        return None if self._drops is None else self._drops() - self._dropped_before
+
+    def stats(self, wakeups: int) -> ReaderStats:
+        """See `Source`."""
+        return ReaderStats(
+            received=sum(channel.received for channel in self._channels),
+            lost=self.lost(),
+            unknown=sum(channel.unknown for channel in self._channels),
+            bytes=sum(channel.bytes for channel in self._channels),
+            wakeups=wakeups,
+        )
+
+    def close(self) -> None:
+        """See `Source`."""
+        self._stack.close()
+
+
+# One map's ring.
+@final
+class _Channel:
+    def __init__(self, ring: BpfRing, number: int, name: str) -> None:
+        self.ring = ring
+        self.seen = 0  # bytes that wait, as far as we know
+        self.stalled = False
+        self.received = self.unknown = self.bytes = 0
+        self._number = number
+        self._name = name
+        self._lent = 0
+
+    def fill(self, queue: deque[Block | Cursor], room: Room | None) -> FormatError | None:
+        if room is None:
+            found = self._scan(CHUNK, alike)
+        elif room.left:
+            found = self._scan(min(CHUNK, room.left), room.alike)
+        else:
+            return None
+        if isinstance(found, FormatError):
+            return found
+        if found.shape and (room is None or found.size <= room.left):
+            data = self.ring.copy(found.size, None if room is None else room.take(found.size))
+            queue.append(self._took(Block(data, found.shape, self._number), found.size))
+        return None
+
+    def lend(self, compare: Alike) -> Block | FormatError | None:
+        found = self._scan(LENT, compare)
+        if isinstance(found, FormatError) or not found.shape:
+            return found if isinstance(found, FormatError) else None
+        self._lent = found.size
+        return Block(self.ring.lend(found.size), found.shape, self._number)
+
+    def give_back(self, block: Block) -> None:
+        self._took(block, self._lent)
+
+    # The next records of those seen; discarded ones in front of them are passed.
+    def _scan(self, limit: int, compare: Alike) -> Scan | FormatError:
+        ring = self.ring
+        self.stalled = False
+        if self.seen > ring.size:
+            return self._skip(f"{self.seen} bytes wait in a ring of {ring.size}")
+        while self.seen:
+            found = scan(ring.words, ring.offset, self.seen, limit=limit, alike=compare)
+            if found.shape:
+                return found
+            self._pass(found.size)
+            if found.fault is not None:
+                return self._skip(found.fault.text)
+            if found.busy:
+                self.stalled = True
+                self.seen = 0
+        return Scan([], 0)
+
+    def _took(self, block: Block, size: int) -> Block:
+        self._pass(size)
+        self.received += block.number
+        return block
+
+    def _pass(self, size: int) -> None:
+        self.ring.advance(size)
+        self.seen -= size
+        self.bytes += size
+
+    # Every position of the producer is the start of a record: reading can go on from there.
+    def _skip(self, text: str) -> FormatError:
+        size = self.seen
+        self._pass(size)
+        self.unknown += 1
+        return FormatError(f"{text}; skipped {size} bytes", where=f'ring of map "{self._name}"')
