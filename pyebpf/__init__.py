@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from pyebpf.programs.program import loaded_programs as loaded_programs
     from pyebpf.readers.perf import PerfReader as PerfReader
     from pyebpf.readers.ring import RingReader as RingReader
+    from pyebpf.readers.user_ring import UserRing as UserRing
     from pyebpf.sections import Section as Section
     from pyebpf.sections import register_section as register_section
     from pyebpf.sections import unregister_section as unregister_section
@@ -136,6 +137,7 @@ _HOMES = {
     "XdpMode": "pyebpf.link.xdp",
     "PerfReader": "pyebpf.readers.perf",
     "RingReader": "pyebpf.readers.ring",
+    "UserRing": "pyebpf.readers.user_ring",
     "loaded_maps": "pyebpf.maps.map",
     "loaded_programs": "pyebpf.programs.program",
     "loaded_links": "pyebpf.link.base",

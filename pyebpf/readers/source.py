@@ -24,8 +24,10 @@ class Source(Protocol):
     """Rings to read; one thread at a time, but for `stats`."""
 
     poller: Poller
-    stalled: bool
-    """The last `fill` stopped at a record that is not finished."""
+
+    @property
+    def stalled(self) -> bool:
+        """The last `fill` stopped at a record that is not finished."""
 
     @property
     def seen(self) -> int:

@@ -30,7 +30,7 @@ from typing import final
 
 from pyebpf.sys import kernel
 
-__all__ = ["WORD_BITS", "BpfRing", "PerfRing", "distance", "read_lost"]
+__all__ = ["WORD_BITS", "BpfRing", "PerfRing", "distance", "fence", "read_lost"]
 
 WORD_BITS = struct.calcsize("L") * 8
 """Bits of ``unsigned long``, in which the kernel counts positions."""
@@ -76,7 +76,8 @@ def distance(ahead: int, behind: int, *, bits: int = WORD_BITS) -> int:
 _ORDERED_MACHINES = frozenset({"x86_64", "i386", "i486", "i586", "i686", "s390x"})
 
 
-def _fence() -> Callable[[], None]:
+def fence() -> Callable[[], None]:
+    """Return a function that keeps loads and stores before it from those after it."""
     if os.uname().machine in _ORDERED_MACHINES:
         return _nothing
     lock = threading.Lock()
@@ -128,7 +129,7 @@ class BpfRing:
         self._producer = self._view(self._view(pages[:_PAGE]).cast("L"))
         self._data = self._view(pages[_PAGE:])
         self.words = self._view(self._data.cast("I"))
-        self._fence = _fence()
+        self._fence = fence()
         # Where the last reader of this map stopped.
         self._position: int = self._store[0]
 
@@ -206,7 +207,7 @@ class PerfRing:
         self._control = control.cast("Q")
         self._data = whole[_PAGE:]
         self._views = [whole, control, self._control, self._data]
-        self._fence = _fence()
+        self._fence = fence()
         self._position: int = self._control[_TAIL]
 
     def available(self) -> int:
