@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from pyebpf.loader.collection import load as load
     from pyebpf.loader.pinned import load_pinned as load_pinned
     from pyebpf.loader.variables import Variable as Variable
+    from pyebpf.maps.arena import Arena as Arena
     from pyebpf.maps.lpm import lpm as lpm
     from pyebpf.maps.map import Map as Map
     from pyebpf.maps.map import loaded_maps as loaded_maps
@@ -122,6 +123,7 @@ _HOMES = {
     "Collection": "pyebpf.loader.collection",
     "Variable": "pyebpf.loader.variables",
     "Map": "pyebpf.maps.map",
+    "Arena": "pyebpf.maps.arena",
     "lpm": "pyebpf.maps.lpm",
     "KernelSymbols": "pyebpf.host.stacks",
     "ProcessSymbols": "pyebpf.host.stacks",

@@ -146,7 +146,8 @@ class MapBase(Handle, Generic[K, V]):
         """
         length = (self.value_size + 7 & ~7) * self.max_entries
         if not length:
-            raise TypeError(f'map "{self.name}" ({self.type}) has no values to be mapped')
+            hint = "; pyebpf.Arena maps it" if self.type == MapType.ARENA else ""
+            raise TypeError(f'map "{self.name}" ({self.type}) has no values to be mapped{hint}')
         length = -(-length // mmap.PAGESIZE) * mmap.PAGESIZE
         with naming(f'map the memory of map "{self.name}"'):
             return kernel.current().mmap(self.fileno(), length, writable=writable)

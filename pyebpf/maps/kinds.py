@@ -16,6 +16,7 @@ __all__ = [
     "PER_CPU",
     "RINGS",
     "SPARSE",
+    "SPARSE_WITH_COOKIES",
     "TARGETS",
     "WAITS",
     "WITHOUT_BTF",
@@ -82,8 +83,11 @@ TARGETS = frozenset({MapType.DEVMAP, MapType.DEVMAP_HASH, MapType.CPUMAP})
 OF_MAPS = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS})
 
 # Arrays with empty slots that can be told from full ones: by a look-up. (Of perf events, cgroups
-# and sockets the kernel shows user space nothing.)
+# and AF_XDP sockets the kernel shows user space nothing.)
 SPARSE = frozenset({MapType.PROG_ARRAY, MapType.ARRAY_OF_MAPS, MapType.DEVMAP, MapType.CPUMAP})
+
+# These too, if values have 8 bytes: room for a socket's cookie.
+SPARSE_WITH_COOKIES = frozenset({MapType.SOCKMAP, MapType.REUSEPORT_SOCKARRAY})
 
 # They forget the entry that was not used for longest.
 LRU = frozenset({MapType.LRU_HASH, MapType.LRU_PERCPU_HASH})

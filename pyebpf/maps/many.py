@@ -13,7 +13,7 @@ from pyebpf.errors import EbpfError
 from pyebpf.maps import dtypes, iterate
 from pyebpf.maps.base import MapBase
 from pyebpf.maps.batch import Batch, NoBatchError
-from pyebpf.maps.kinds import ARRAYS, HASHES, KEYLESS, SPARSE
+from pyebpf.maps.kinds import ARRAYS, HASHES, KEYLESS, SPARSE, SPARSE_WITH_COOKIES
 from pyebpf.maps.types import value_bytes
 from pyebpf.uapi.bpf import Cmd, UpdateFlag
 
@@ -22,6 +22,8 @@ __all__ = ["ManyElements"]
 K = TypeVar("K")
 V = TypeVar("V")
 D = TypeVar("D")
+
+_COOKIE_SIZE = 8
 
 
 class ManyElements(MapBase[K, V], Generic[K, V]):
@@ -193,6 +195,12 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
                     seen.add(key)
                 yield key, bytes(values[index * value_size : (index + 1) * value_size])
 
+    # Whether slots may be empty, and a lookup tells.
+    @property
+    def _is_sparse(self) -> bool:
+        cookies = self.type in SPARSE_WITH_COOKIES and self.value_size == _COOKIE_SIZE
+        return self.type in SPARSE or cookies
+
     # Hashes go on from a bucket, arrays from an index, wherever entries come and go.
     @property
     def _never_restarts(self) -> bool:
@@ -257,7 +265,7 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
 
     # Kinds without keys have no batches, and empty slots of some arrays stop the kernel's walk.
     def _has(self, cmd: Cmd) -> bool:
-        return bool(self.key_size) and self.type not in SPARSE and cmd not in self._without
+        return bool(self.key_size) and not self._is_sparse and cmd not in self._without
 
     def _lacks(self, cmd: Cmd) -> None:
         self._without |= {cmd}

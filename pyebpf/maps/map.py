@@ -24,11 +24,19 @@ from pyebpf.btf.btf import Btf
 from pyebpf.btf.codec import Codec as BtfCodec
 from pyebpf.btf.records import RecordCodec
 from pyebpf.btf.values import codec
-from pyebpf.errors import BtfError, EbpfError, KeyNotFoundError, SyscallError, naming
+from pyebpf.errors import (
+    ENOTSUPP,
+    BtfError,
+    EbpfError,
+    KeyNotFoundError,
+    NotSupportedError,
+    SyscallError,
+    naming,
+)
 from pyebpf.maps.codec import BytesCodec, Codec, PerCpuCodec
 from pyebpf.maps.create import completed, create, with_defaults
 from pyebpf.maps.info import spec_of
-from pyebpf.maps.kinds import ARRAYS, LOCAL_STORAGE, OF_MAPS, SPARSE
+from pyebpf.maps.kinds import ARRAYS, HASHES, LOCAL_STORAGE, OF_MAPS
 from pyebpf.maps.many import ManyElements
 from pyebpf.maps.own_types import plain_types
 from pyebpf.maps.per_cpu import PerCpuOperations
@@ -410,7 +418,8 @@ class Map(ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Gen
 
         Raises:
             KeyNotFoundError: No such key.
-            SyscallError: ``ENOTSUPP`` or ``EINVAL`` where kernel or kind has no such operation.
+            NotSupportedError: A hash, in a kernel that has it for queues and stacks only.
+            SyscallError: ``ENOTSUPP`` where the kind has no such operation.
 
         Since Linux 5.14 (hashes).
         """
@@ -418,6 +427,8 @@ class Map(ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Gen
             data = self._elements.lookup_and_delete(self.key_codec.encode(key))
         except EbpfError as error:
             self._name("lookup and delete in", error)
+            if self.type in HASHES - OF_MAPS and getattr(error, "errno", 0) == ENOTSUPP:
+                raise NotSupportedError("lookup and delete in hashes", "5.14") from error
             raise
         if data is None:
             raise self._missing(Cmd.MAP_LOOKUP_AND_DELETE_ELEM, key)
@@ -492,7 +503,7 @@ class Map(ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Gen
     # Those of slots that hold something, where that can be told.
     def _present_keys(self) -> Iterable[bytes]:
         keys = self._raw_keys()
-        if self.type in SPARSE:
+        if self._is_sparse:
             return (key for key in keys if self._find(key) is not None)
         return keys
 
@@ -518,7 +529,7 @@ class Map(ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Gen
 
     def __len__(self) -> int:
         """Count the entries, by walking over them; those of an array are all its slots."""
-        if self.type in ARRAYS - SPARSE:
+        if self.type in ARRAYS and not self._is_sparse:
             return self.max_entries
         return sum(1 for _ in self._present_keys())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 
 import pytest
@@ -41,6 +42,16 @@ def test_a_devmap_sends_packets_to_its_device(veth, name, kind):
             devices[1] = "nothing"
 
 
+def run_live(program):
+    """Send 16 frames that really travel through a program."""
+    try:
+        program.run(PACKET, repeat=16, flags=LIVE)
+    except pyebpf.SyscallError as error:
+        if error.errno == errno.EINVAL:
+            raise pyebpf.NotSupportedError("test runs with live frames", "5.18") from error
+        raise
+
+
 def test_a_program_of_a_devmap_sees_what_is_redirected(veth):
     """It runs for each frame that is sent to the device; its id is what a lookup tells."""
     spec = only("map_kinds", "to_devices", "at_device")
@@ -58,7 +69,7 @@ def test_a_program_of_a_devmap_sees_what_is_redirected(veth):
         devices, program = bpf.maps["devices"], bpf.programs["at_device"]
         devices[1] = (veth.name, program)
         assert devices[1] == Target(socket.if_nametoindex(veth.name), program.id)
-        bpf.programs["to_devices"].run(PACKET, repeat=16, flags=LIVE)
+        run_live(bpf.programs["to_devices"])
         assert bpf.variables["behind"].value == 16
 
 
@@ -72,7 +83,7 @@ def test_a_program_of_a_cpumap_sees_what_is_redirected(veth):
         assert bpf.programs["to_processors"].run(PACKET).retval == XDP_DROP
         processors[1] = (128, program)
         assert processors[1] == Target(128, program.id)
-        bpf.programs["to_processors"].run(PACKET, repeat=16, flags=LIVE)
+        run_live(bpf.programs["to_processors"])
         del processors[1]  # which waits until the queue is empty
         assert bpf.variables["behind"].value == 16
 

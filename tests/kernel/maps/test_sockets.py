@@ -40,6 +40,8 @@ def test_sockets_go_in_and_their_cookies_come_out(netns, kind, key):
         with connected() as (client, accepted):
             m[key] = client
             assert m[key] == cookie(client)
+            if kind == MapType.SOCKMAP:
+                assert (dict(m), len(m)) == ({key: cookie(client)}, 1)
             m[key] = accepted
             assert m[key] == cookie(accepted) != cookie(client)
             assert key in m
@@ -83,7 +85,7 @@ def test_a_reuseport_array_takes_sockets_of_a_group(netns):
         second.bind(first.getsockname())
         alone.bind(("127.0.0.1", 0))
         m[0], m[1] = first, second
-        assert [m[0], m[1]] == [cookie(first), cookie(second)]
+        assert m.to_dict() == {0: cookie(first), 1: cookie(second)}
         with pytest.raises(pyebpf.SyscallError, match=r'update map "r"'):
             m[2] = alone
         del m[0]
