@@ -95,9 +95,14 @@ class Functions:
 
     def at(self, offset: int) -> tuple[str, int] | None:
         """Return the function at an offset in the file, and how far into it that is."""
+        address = self.address(offset)
+        return None if address is None else self.at_address(address)
+
+    def address(self, offset: int) -> int | None:
+        """Return the address, as the file has it, of an offset in it; ``None`` if not loaded."""
         for start, address, size in self._segments:
             if start <= offset < start + size:
-                return self.at_address(offset - start + address)
+                return offset - start + address
         return None
 
     def at_address(self, address: int) -> tuple[str, int] | None:

@@ -31,6 +31,7 @@ _JIT_LINE = re.compile(rb"^([0-9a-fA-F]+) ([0-9a-fA-F]+) (.+)$", re.MULTILINE)
 _ENDS = frozenset({"_etext", "_einittext", "_end"})
 # A JIT that writes more names than this is broken.
 _MAX_JIT_MAP = 1 << 28
+_DEBUG_FILES, _SHORTEST_ID = "/usr/lib/debug/.build-id", 8
 # Files whose symbols are kept; a process has some dozens.
 _MAX_FILES = 256
 
@@ -187,8 +188,22 @@ class ProcessSymbols:
 
     def _in_file(self, address: int, offset: int, path: str) -> Frame:
         functions = self._functions(path)
-        found = functions.at(offset) if functions is not None else None
+        if functions is None:
+            return Frame(address, "", offset, path)
+        found = functions.at(offset)
+        if found is None:
+            found = self._in_debug_file(functions, offset)
         return Frame(address, *(found or ("", offset)), path)
+
+    # What distributions strip from a file they keep in another, by its build id. That has the same
+    # addresses, but holds no code: offsets are those of the file itself.
+    def _in_debug_file(self, functions: Functions, offset: int) -> tuple[str, int] | None:
+        at = functions.address(offset)
+        identity = functions.build_id.hex()
+        if at is None or len(identity) < _SHORTEST_ID:
+            return None
+        symbols = self._functions(f"{_DEBUG_FILES}/{identity[:2]}/{identity[2:]}.debug")
+        return symbols.at_address(at) if symbols is not None else None
 
     def _with_build_id(self, build_id: bytes, offset: int) -> Frame:
         for path in dict.fromkeys(each.path for each in self._mappings):

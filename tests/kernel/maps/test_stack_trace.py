@@ -7,6 +7,7 @@ import ctypes
 import mmap
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ import pytest
 
 import pyebpf
 from pyebpf import KernelSymbols, ProcessSymbols
+from pyebpf.host.functions import Functions
 from tests.support.programs import only_used
 
 
@@ -87,6 +89,46 @@ def test_build_ids_lead_to_the_same_functions():
         assert first.build_id.hex().rstrip("0") in shown
         unknown = symbols.frame((bytes(19) + b"\1", 64))
         assert (unknown.name, unknown.module) == ("", (bytes(19) + b"\1").hex())
+
+
+def test_what_is_stripped_is_found_in_its_debug_file(tmp_path):
+    """A program without symbols, whose names are in the file its build id leads to."""
+    for tool in ("gcc", "objcopy", "strip"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    program, debug = tmp_path / "program", tmp_path / "program.debug"
+    source = b"""
+        #include <unistd.h>
+        static __attribute__((noinline)) int hidden(int x) { return x * 3; }
+        int main(void) { char c = write(1, "", 1); return hidden(read(0, &c, 1)); }
+    """
+    command = ["gcc", "-g", "-O1", "-Wl,--build-id", "-x", "c", "-", "-o", program]
+    subprocess.run(command, input=source, check=True)
+    whole = Functions.read(program)
+    start = next(at for at in whole._starts if whole.at_address(at)[0] == "hidden")
+    subprocess.run(["objcopy", "--only-keep-debug", program, debug], check=True)
+    subprocess.run(["strip", program], check=True)
+    child = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        child.stdout.read(1)
+        symbols = ProcessSymbols(child.pid)
+        maps = pathlib.Path(f"/proc/{child.pid}/maps").read_text("utf-8").splitlines()
+        base = min(int(line.split("-")[0], 16) for line in maps if str(program) in line)
+        assert symbols.frame(base + start + 1).name != "hidden"
+        identity = whole.build_id.hex()
+        place = pathlib.Path("/usr/lib/debug/.build-id", identity[:2], f"{identity[2:]}.debug")
+        made = [each for each in place.parents if not each.exists()]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(debug, place)
+        try:
+            again = ProcessSymbols(child.pid)
+            assert again.frame(base + start + 1)[1:3] == ("hidden", 1)
+        finally:
+            place.unlink()
+            for each in made:
+                each.rmdir()
+    finally:
+        child.communicate(b"\n")
 
 
 def test_code_made_at_run_time_is_named_by_the_jits_map():
