@@ -39,6 +39,14 @@ if TYPE_CHECKING:
     from pyebpf.btf.btf import Btf as Btf
     from pyebpf.btf_object import BtfObject as BtfObject
     from pyebpf.btf_object import loaded_btfs as loaded_btfs
+    from pyebpf.daemon.bpffs import ensure_bpffs as ensure_bpffs
+    from pyebpf.daemon.cached import CachedMap as CachedMap
+    from pyebpf.daemon.dump import DumpStats as DumpStats
+    from pyebpf.daemon.dump import dump_reliably as dump_reliably
+    from pyebpf.daemon.limits import remove_memlock_limit as remove_memlock_limit
+    from pyebpf.daemon.registry import open_maps as open_maps
+    from pyebpf.daemon.upgrade import open_or_create as open_or_create
+    from pyebpf.daemon.upgrade import open_parallel as open_parallel
     from pyebpf.elf import load_spec as load_spec
     from pyebpf.errors import AsmError as AsmError
     from pyebpf.errors import BtfError as BtfError
@@ -63,6 +71,7 @@ if TYPE_CHECKING:
     from pyebpf.errors import SyscallError as SyscallError
     from pyebpf.errors import UnreferencedSymbolError as UnreferencedSymbolError
     from pyebpf.errors import VerifierError as VerifierError
+    from pyebpf.host.clock import ktime_to_datetime as ktime_to_datetime
     from pyebpf.host.stacks import Frame as Frame
     from pyebpf.host.stacks import KernelSymbols as KernelSymbols
     from pyebpf.host.stacks import ProcessSymbols as ProcessSymbols
@@ -133,6 +142,15 @@ _HOMES = {
     "BtfObject": "pyebpf.btf_object",
     "pinning": "pyebpf.pinning",
     "daemon": "pyebpf.daemon",
+    "CachedMap": "pyebpf.daemon.cached",
+    "dump_reliably": "pyebpf.daemon.dump",
+    "DumpStats": "pyebpf.daemon.dump",
+    "ensure_bpffs": "pyebpf.daemon.bpffs",
+    "open_maps": "pyebpf.daemon.registry",
+    "open_or_create": "pyebpf.daemon.upgrade",
+    "open_parallel": "pyebpf.daemon.upgrade",
+    "remove_memlock_limit": "pyebpf.daemon.limits",
+    "ktime_to_datetime": "pyebpf.host.clock",
     "attach": "pyebpf.link.auto",
     "link": "pyebpf.link",
     "Link": "pyebpf.link.base",

@@ -81,6 +81,9 @@ def test_a_lock_keeps_the_parts_of_a_value_together():
                 seen = guarded.lookup(1, flags=UpdateFlag.LOCK)
                 assert seen.left == seen.right
         assert guarded[1].lock.val == 0
+        both = {1: {"left": 7, "right": 7}, 2: {"left": 8, "right": 8}}
+        guarded.update_batch(both, flags=UpdateFlag.LOCK)
+        assert {key: value.left for key, value in guarded.items()} == {1: 7, 2: 8}
 
 
 def test_a_lock_that_is_not_there_is_refused():
