@@ -50,6 +50,8 @@ _DEFAULTS: dict[MapType, dict[str, int]] = {
     MapType.PERCPU_CGROUP_STORAGE: {"key_size": 16},
     MapType.HASH_OF_MAPS: {"value_size": 4},
     MapType.SOCKHASH: {"value_size": 4},
+    MapType.INSN_ARRAY: {"key_size": 4, "value_size": 16},  # struct bpf_insn_array_value
+    MapType.RHASH: {"flags": MapFlag.NO_PREALLOC},
     **dict.fromkeys(TARGETS | HOLDS_FDS & ARRAYS, _DESCRIPTORS),
     **dict.fromkeys(LOCAL_STORAGE, _STORAGE),
 }

@@ -43,8 +43,11 @@ class QueueOperations(MapBase[K, V], Generic[K, V]):
         """
         self._require_kind("push", *_QUEUES, MapType.BLOOM_FILTER)
         flags = UpdateFlag.EXIST if replace else UpdateFlag.ANY
-        with self._doing("push into"):
+        try:
             self._elements.update(b"", self.value_codec.encode(value), flags)
+        except EbpfError as error:
+            self._name("push into", error)
+            raise
 
     def pop(self) -> V | None:
         """Take the next value out of a queue or stack; ``None`` if it is empty.
@@ -56,8 +59,7 @@ class QueueOperations(MapBase[K, V], Generic[K, V]):
         Since Linux 4.20.
         """
         self._require_kind("pop", *_QUEUES)
-        with self._doing("pop from"):
-            data = self._elements.lookup_and_delete(b"")
+        data = self._popped()
         return None if data is None else cast("V", self.value_codec.decode(data))
 
     def peek(self) -> V | None:
@@ -70,8 +72,11 @@ class QueueOperations(MapBase[K, V], Generic[K, V]):
         Since Linux 4.20.
         """
         self._require_kind("peek", *_QUEUES)
-        with self._doing("peek into"):
+        try:
             data = self._elements.lookup(b"")
+        except EbpfError as error:
+            self._name("peek into", error)
+            raise
         return None if data is None else cast("V", self.value_codec.decode(data))
 
     def drain(self) -> Iterator[V]:
@@ -82,11 +87,17 @@ class QueueOperations(MapBase[K, V], Generic[K, V]):
         """
         self._require_kind("drain", *_QUEUES)
         for _ in range(self.max_entries):
-            with self._doing("pop from"):
-                data = self._elements.lookup_and_delete(b"")
+            data = self._popped()
             if data is None:
                 return
             yield cast("V", self.value_codec.decode(data))
+
+    def _popped(self) -> bytes | None:
+        try:
+            return self._elements.lookup_and_delete(b"")
+        except EbpfError as error:
+            self._name("pop from", error)
+            raise
 
     # Whether a bloom filter may have it: yes is sometimes wrong, no never.
     def _may_hold(self, value: object) -> bool:
@@ -97,7 +108,7 @@ class QueueOperations(MapBase[K, V], Generic[K, V]):
         except EbpfError as error:
             if isinstance(error, SyscallError) and error.errno == errno.ENOENT:
                 return False
-            error.context.insert(0, f'lookup in map "{self.name}"')
+            self._name("lookup in", error)
             raise
         return True
 
