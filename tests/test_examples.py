@@ -131,3 +131,15 @@ def test_the_demo_without_privileges_says_in_one_line_what_is_missing() -> None:
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert re.search(r"CAP_(BPF|SYS_ADMIN|PERFMON)", done.stderr)
+
+
+@needs_root
+def test_pin_and_reopen_finds_its_map_again(bpffs: pathlib.Path) -> None:
+    """Made, found, and replaced when it no longer fits."""
+    lines = []
+    for capacity in ("64", "64", "128"):
+        done = run("pin_and_reopen.py", capacity, str(bpffs))
+        assert (done.returncode, done.stderr) == (0, "")
+        lines.append(done.stdout.strip())
+    (bpffs / "example_counters").unlink()
+    assert lines == expected("pin_and_reopen.py").splitlines()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast, overload
 
 from pyebpf.errors import EbpfError
 from pyebpf.maps import dtypes, iterate
@@ -32,8 +32,16 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
     # Calls that this kernel has not for this kind of map, found out by trying.
     _without: frozenset[Cmd] = frozenset()
 
+    @overload
     @abstractmethod
-    def get(self, key: K, default: D | None = None) -> V | D | None:
+    def get(self, key: K) -> V | None: ...
+
+    @overload
+    @abstractmethod
+    def get(self, key: K, default: D) -> V | D: ...
+
+    @abstractmethod
+    def get(self, key: K, default: object = None) -> object:
         """Return the value at *key*, or *default* if there is none."""
 
     @abstractmethod

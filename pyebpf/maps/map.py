@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast, overload
 
 from pyebpf import btf_object
 from pyebpf.abi import MapAbi, check_map
@@ -444,10 +444,16 @@ class Map(ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Gen
             following = self._elements.next_key(encoded)
         return None if following is None else cast("K", self.key_codec.decode(following))
 
-    def get(self, key: K, default: D | None = None) -> V | D | None:
+    @overload
+    def get(self, key: K) -> V | None: ...
+
+    @overload
+    def get(self, key: K, default: D) -> V | D: ...
+
+    def get(self, key: K, default: object = None) -> object:
         """Return the value at *key*, or *default* if there is none."""
         data = self._find(self.key_codec.encode(key))
-        return default if data is None else cast("V", self.value_codec.decode(data))
+        return default if data is None else self.value_codec.decode(data)
 
     def keys(self) -> Iterator[K]:
         """Iterate over the keys; over the full slots of arrays of maps, programs, devices and CPUs.
