@@ -74,7 +74,8 @@ class ReconcileResult:
 class CachedMap(Mapping[K, V]):
     """A map with its desired state; a mapping of what should be there.
 
-    Keys and values are as the map's codecs give them; keys must be hashable. May be shared between
+    Keys are as the map's codec gives them, and must be hashable then; they may be given as it takes
+    them. May be shared between
     threads; a lock is held while the kernel is asked. Does not own the map, which must stay open.
 
     Args:
@@ -96,7 +97,10 @@ class CachedMap(Mapping[K, V]):
     # --- the desired state
 
     def __getitem__(self, key: K) -> V:
-        entry = self._entries[key]
+        try:
+            entry = self._entries[self._canonical(key)]
+        except (TypeError, ValueError):
+            raise KeyError(key) from None
         if entry.action is Action.DELETE:
             raise KeyError(key)
         return cast("V", entry.value)
@@ -133,7 +137,7 @@ class CachedMap(Mapping[K, V]):
             ValueError: Likewise.
             EbpfError: With *strict*.
         """
-        self.map.key_codec.encode(key)
+        key = self._canonical(key)
         self.map.value_codec.encode(value)
         with self._lock:
             before = self._entries.get(key)
@@ -156,7 +160,7 @@ class CachedMap(Mapping[K, V]):
             ValueError: Likewise.
             EbpfError: With *strict*.
         """
-        self.map.key_codec.encode(key)
+        key = self._canonical(key)
         with self._lock:
             before = self._entries.get(key, CachedEntry(None, Action.DELETE))
             self._entries[key] = CachedEntry(before.value, Action.DELETE, None, before.tries)
@@ -272,6 +276,11 @@ class CachedMap(Mapping[K, V]):
     def _remove(self, key: K) -> None:
         with contextlib.suppress(KeyNotFoundError):  # gone already, as it should be
             self.map.delete(key)
+
+    # As it comes out of the map: a network may go in as text, a struct as a dict.
+    def _canonical(self, key: K) -> K:
+        codec = self.map.key_codec
+        return cast("K", codec.decode(codec.encode(key)))
 
     # By their bytes: not every value compares (ctypes), and descriptors come back as ids.
     def _is(self, found: V, wanted: V | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import pyebpf
 from pyebpf import Map, MapType
 from pyebpf.daemon import Action, CachedMap
+from pyebpf.maps.lpm import IPV4_NETWORK
 
 
 @pytest.fixture
@@ -145,6 +147,20 @@ def test_maps_of_objects_are_compared_by_id():
         outer[0] = two
         assert cached.reconcile().inserted == 1
         assert outer[0] == one.id
+
+
+def test_a_key_is_the_same_however_it_is_given():
+    """As text or object it is one entry, and no difference to what the map gives."""
+    with Map.create(type=MapType.LPM_TRIE, key=IPV4_NETWORK, value="I", max_entries=4) as m:
+        cached = CachedMap(m)
+        cached["10.0.0.0/8"] = 1
+        cached[ipaddress.ip_network("10.0.0.0/8")] = 2
+        assert dict(cached) == {ipaddress.ip_network("10.0.0.0/8"): 2} == m.to_dict()
+        assert "10.0.0.0/8" in cached
+        assert "nonsense" not in cached
+        assert cached.reconcile(strict=True).inserted == 0
+        assert cached.delete("10.0.0.0/8")
+        assert m.to_dict() == {}
 
 
 def test_threads_share_it():
