@@ -4,9 +4,9 @@
                                    no pin ──▶ created, pinned
                                    other ──▶ refused, or replaced: programs that use it keep the old
 
-    open_parallel(spec, path)      pin ──▶ path.pending        readers keep the old map
+    open_parallel(spec, path)      pin ──▶ path:pending        readers keep the old map
                                    new map ──▶ path            ... while the new one fills
-    end_parallel(path)             path.pending goes
+    end_parallel(path)             path:pending goes
 
 Two daemons may race for a pin: whoever comes second uses the first one's map, if it fits.
 """
@@ -43,8 +43,8 @@ __all__ = [
 # What programs jump through: a fresh one would be empty, and every tail call fall through.
 _KEPT = frozenset({MapType.PROG_ARRAY})
 _TRIES = 8
-# A bpffs takes no dots.
-_PENDING = "_pending"
+# As cilium has it; no name of a map has a colon. (A bpffs takes no dots.)
+_PENDING = ":pending"
 
 
 class Found(enum.Enum):
@@ -186,7 +186,7 @@ def open_parallel(
 
     Args:
         spec: Of the new map; it need not be like the old one.
-        path: The pin; the old map's becomes ``path_pending``.
+        path: The pin; the old map's becomes ``path:pending``.
         typed: Give the kernel the spec's types.
         key: Codec of keys; by its types by default.
         value: Codec of values likewise.
@@ -285,7 +285,7 @@ def _placed(
             made.pin(path)
         else:
             # Beside it first, then over it in one step: at no time is there no pin.
-            beside = path.with_name(f"{path.name}_{os.getpid()}_new")
+            beside = path.with_name(f"{path.name}:{os.getpid()}:new")
             pinning.unpin(beside, missing_ok=True)
             made.pin(beside)
             try:

@@ -399,7 +399,7 @@ def test_pins_of_a_daemon_are_never_lost(failure, bpffs):
         pass
     try:
         assert_harmless(FAILURES[failure], change)
-        assert {each.name for each in bpffs.glob("flows*")} <= {"flows", "flows_pending"}
+        assert {each.name for each in bpffs.glob("flows*")} <= {"flows", "flows:pending"}
     finally:
         for each in bpffs.glob("flows*"):
             each.unlink()

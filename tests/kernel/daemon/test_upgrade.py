@@ -153,7 +153,7 @@ def test_old_and_new_are_there_in_parallel(pin):
             with Map.from_pin(pin) as there:
                 assert same_map(there, new)
             assert (old[1], new[1]) == (1, 2)
-            with Map.from_pin(pin.with_name("flows_pending")) as there:
+            with Map.from_pin(pin.with_name("flows:pending")) as there:
                 assert same_map(there, old)
             assert end_parallel(pin)
             assert not end_parallel(pin)
