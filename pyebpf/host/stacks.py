@@ -31,6 +31,7 @@ _JIT_LINE = re.compile(rb"^([0-9a-fA-F]+) ([0-9a-fA-F]+) (.+)$", re.MULTILINE)
 _ENDS = frozenset({"_etext", "_einittext", "_end"})
 # A JIT that writes more names than this is broken.
 _MAX_JIT_MAP = 1 << 28
+_DELETED = " (deleted)"
 _DEBUG_FILES, _SHORTEST_ID = "/usr/lib/debug/.build-id", 8
 # Files whose symbols are kept; a process has some dozens.
 _MAX_FILES = 256
@@ -218,12 +219,20 @@ class ProcessSymbols:
         if path not in self._files:
             if len(self._files) >= _MAX_FILES:
                 self._files.clear()
+            seen = self._directory / "root" / path.lstrip("/")
+            if path.endswith(_DELETED):
+                seen = self._mapped_file(path)
             try:
-                seen = self._directory / "root" / path.lstrip("/")
                 self._files[path] = Functions.read(seen)
             except EbpfError:
-                self._files[path] = None  # deleted, no ELF file, or a device
+                self._files[path] = None  # no ELF file, a device, or gone
         return self._files[path]
+
+    # A file that was replaced while the process runs, by an upgrade of a package: its mapping is
+    # the only way to it.
+    def _mapped_file(self, path: str) -> Path:
+        start, end = next((each.start, each.end) for each in self._mappings if each.path == path)
+        return self._directory / "map_files" / f"{start:x}-{end:x}"
 
     def _jitted(self, address: int) -> tuple[str, int] | None:
         if self._jit is None:

@@ -216,7 +216,7 @@ def test_processes_that_race_for_a_pin_end_up_with_one_map(pin):
         pinning.unpin(pin)
 
 
-def test_pins_are_moved(pin):
+def test_pins_are_moved(pin, tmp_path):
     """Never over another, unless that is wanted; the object stays the same."""
     other = pin.parent / "other"
     with opened(SPEC, pin).map as m, opened(bigger(), other).map as n:
@@ -234,4 +234,4 @@ def test_pins_are_moved(pin):
         with pytest.raises(pyebpf.SyscallError, match="ENOENT"):
             pinning.move(pin, other)
         with pytest.raises(pyebpf.SyscallError, match="EXDEV"):
-            pinning.move(other, "/tmp/pyebpf-test-pin")
+            pinning.move(other, tmp_path / "pin")

@@ -10,6 +10,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -129,6 +130,25 @@ def test_what_is_stripped_is_found_in_its_debug_file(tmp_path):
                 each.rmdir()
     finally:
         child.communicate(b"\n")
+
+
+def test_a_file_that_was_replaced_is_still_read():
+    """By the mapping of the process that goes on using it."""
+    with tempfile.TemporaryDirectory() as directory:
+        program = pathlib.Path(directory, "cat")
+        shutil.copy(shutil.which("cat"), program)
+        whole = Functions.read(program)
+        child = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        child.stdin.write(b"x")
+        child.stdin.flush()
+        child.stdout.read(1)
+        program.unlink()
+    try:
+        symbols = ProcessSymbols(child.pid)
+        frame = symbols.frame((whole.build_id.ljust(20, b"\0"), 64))
+        assert frame.module.endswith("/cat (deleted)")
+    finally:
+        child.communicate()
 
 
 def test_code_made_at_run_time_is_named_by_the_jits_map():
