@@ -11,12 +11,14 @@ import sys
 
 import pytest
 
-from pyebpf import Map, MapType
+from pyebpf import Map, MapFlag, MapSpec, MapType
+from pyebpf.abi import check_map
 from pyebpf.btf import types as t
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.encode import encode
 from pyebpf.btf.records import Record
 from pyebpf.host import cpus
+from pyebpf.maps.kinds import CGROUP_STORAGE, HOLDS_FDS, KEYLESS, LOCAL_STORAGE, OF_MAPS, RINGS
 
 pytestmark = pytest.mark.skipif(shutil.which("bpftool") is None, reason="bpftool is not installed")
 
@@ -138,3 +140,51 @@ def test_what_is_shown_of_the_map_agrees():
         assert (theirs["bytes_key"], theirs["bytes_value"]) == (4, 8)
         assert theirs["btf_id"] == info.btf_id
         assert bool(theirs.get("frozen", 0)) == info.frozen is False
+
+
+INNER = MapSpec(name="inner", type=MapType.ARRAY, key_size=4, value_size=4, max_entries=1)
+
+
+def shape(kind):
+    """What a kind needs beyond its defaults."""
+    entries = {"max_entries": 4}
+    if kind in LOCAL_STORAGE | CGROUP_STORAGE:
+        return {"value_size": 8}
+    if kind in OF_MAPS:
+        return {**entries, "key_size": 4, "inner": INNER}
+    if kind in RINGS:
+        return {"max_entries": 4096}
+    if kind in KEYLESS:
+        return {**entries, "value_size": 8}
+    if kind in HOLDS_FDS - {MapType.SOCKHASH} or kind in (MapType.ARENA, MapType.INSN_ARRAY):
+        return entries
+    key_size = 8 if kind == MapType.LPM_TRIE else 4
+    return {**entries, "key_size": key_size, "value_size": 8}
+
+
+# STRUCT_OPS are made from the kernel's types only: see test_struct_ops.py.
+KINDS = [kind for kind in MapType if kind not in (MapType.UNSPEC, MapType.STRUCT_OPS)]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_a_map_of_every_kind_is_what_bpftool_shows(kind):
+    """Made from Python with nothing but what its kind needs."""
+    with Map.create(type=kind, **shape(kind), name="every_kind") as m:
+        command = ["bpftool", "-j", "map", "show", "id", str(m.id)]
+        theirs = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        info = m.info()
+        assert theirs["name"] == info.name == "every_kind"
+        names = {str(kind).removeprefix("BPF_MAP_TYPE_").lower(), f"type {int(kind)}", int(kind)}
+        assert str(theirs["type"]).removesuffix("_deprecated") in {str(name) for name in names}
+        assert (theirs["bytes_key"], theirs["bytes_value"]) == (info.key_size, info.value_size)
+        assert (theirs["max_entries"], theirs["flags"]) == (info.max_entries, int(info.flags))
+        assert theirs["bytes_memlock"] == info.memlock
+        assert (m.key_size, m.value_size, m.max_entries) == (
+            info.key_size,
+            info.value_size,
+            info.max_entries,
+        )
+        devices = kind in (MapType.DEVMAP, MapType.DEVMAP_HASH)
+        assert m.flags == info.flags & ~(MapFlag.RDONLY_PROG if devices else 0)
+        with m.new_like() as fresh, Map.from_id(fresh.id) as again:
+            check_map(again.spec, fresh.spec)
