@@ -336,3 +336,72 @@ def test_a_closed_map_says_so():
     ):
         with pytest.raises(pyebpf.ClosedError, match='map "m"'):
             use()
+
+
+class Disturbed(LinuxKernel):
+    """The real kernel, but for batches from the second on: *disturb* does what it likes to them."""
+
+    __slots__ = ("calls", "disturb")
+
+    def __init__(self, disturb):
+        super().__init__()
+        self.calls = 0
+        self.disturb = disturb
+
+    def bpf(self, cmd, attr, *, common=None):
+        if cmd in BATCHES:
+            self.calls += 1
+            if self.calls > 1:
+                self.disturb(self, attr)
+        return super().bpf(cmd, attr, common=common)
+
+
+def out_of_memory(stub, attr):
+    raise pyebpf.SyscallError("BPF_MAP_LOOKUP_AND_DELETE_BATCH", errno.ENOMEM)
+
+
+def from_the_beginning(stub, attr):
+    attr.in_batch = None
+
+
+def interrupted(stub, attr):
+    if stub.calls % 3:
+        raise pyebpf.SyscallError("BPF_MAP_LOOKUP_BATCH", errno.EINTR)
+
+
+def test_what_was_taken_before_a_failure_is_not_lost():
+    """The first part is returned; the rest is still there, and the next call says what is wrong."""
+    with kernel.use(Disturbed(out_of_memory)), made(MapType.HASH) as m:
+        m.clear()
+        wanted = contents(m)
+        for key, value in wanted.items():
+            m[key] = value
+        kernel.current().calls = 0
+        taken = dict(m.lookup_and_delete_batch(size=100))
+        rest = {key: m[key] for key in wanted if key in m}
+        assert taken
+        assert {**taken, **rest} == wanted
+        assert len(taken) + len(rest) == len(wanted)
+        with pytest.raises(pyebpf.SyscallError, match=r'lookup and delete in map "m": .*ENOMEM'):
+            m.lookup_and_delete_batch()
+
+
+def test_a_walk_that_always_starts_again_is_given_up():
+    """Whatever the kernel does: four times the capacity, then IterationAborted."""
+    stub = Disturbed(from_the_beginning)
+    with made(MapType.HASH) as m:
+        m.update_batch(contents(m))
+        with (
+            kernel.use(stub),
+            pytest.raises(pyebpf.IterationAborted, match='lookup in map "m": it changes faster'),
+        ):
+            m.lookup_batch(size=100)
+        assert stub.calls <= 4 * 600 / 50
+
+
+def test_an_interrupted_walk_goes_on():
+    """From the same place, so that every entry comes once."""
+    with kernel.use(Disturbed(interrupted)), made(MapType.HASH) as m:
+        for number in range(300):
+            m[number] = number
+        assert sorted(m.lookup_batch(size=100)) == [(n, n) for n in range(300)]
