@@ -14,12 +14,13 @@ not at the end. A size that is not the map's is an error that states both; nothi
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 from pyebpf.btf.btf import Btf
-from pyebpf.btf.types import Composite, Enumeration, Typedef
+from pyebpf.btf.types import Composite, Enumeration, Type, Typedef
 from pyebpf.btf.values import codec as btf_codec
 from pyebpf.errors import BtfError
 from pyebpf.maps.codec import BytesCodec, Codec
@@ -71,25 +72,32 @@ def type_named(btf: Btf | None, text: str) -> int:
     """Return the id of the type that *text* names, or 0 if it is a struct format.
 
     Raises:
-        BtfError: Neither.
+        BtfError: Neither, or types of several sizes have the name.
     """
     word, _, name = text.rpartition(" ")
-    if word in ("struct", "union", "enum"):
-        wanted: type = Enumeration if word == "enum" else Composite
-    elif _is_format(text):
-        return 0
-    else:
-        name, wanted = text, object
+    kinds: dict[str, type] = {
+        "struct": Composite,
+        "union": Composite,
+        "enum": Enumeration,
+        "typedef": Typedef,
+    }
+    if word not in kinds:
+        if _is_format(text):
+            return 0
+        name = text
+    wanted = kinds.get(word, Type)
     if btf is None:
         raise BtfError(f'type "{text}" of a map that has no BTF')
-    found = [one for one in btf.ids(name) if isinstance(btf.type(one), (wanted, Typedef))]
-    for one in found:
-        try:
-            btf.size_of(one)
-        except BtfError:
-            continue  # a function, a forward declaration
-        return one
-    raise BtfError(f'no type "{text}" in the map\'s BTF')
+    found: dict[int, int] = {}  # by size
+    for one in btf.ids(name):
+        if isinstance(btf.type(one), (wanted, Typedef)):
+            with contextlib.suppress(BtfError):  # a function, a forward declaration
+                found.setdefault(btf.size_of(one), one)
+    if not found:
+        raise BtfError(f'no type "{text}" in the map\'s BTF')
+    if len(found) > 1:
+        raise BtfError(f'{len(found)} different types "{text}" in the map\'s BTF')
+    return next(iter(found.values()))
 
 
 def _made(given: CodecLike, size: int, btf: Btf | None, what: str) -> Codec:
