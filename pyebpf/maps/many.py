@@ -9,11 +9,11 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, cast, overload
 
-from pyebpf.errors import EbpfError
+from pyebpf.errors import ENOTSUPP, EbpfError, NotSupportedError, SyscallError
 from pyebpf.maps import dtypes, iterate
 from pyebpf.maps.base import MapBase
 from pyebpf.maps.batch import Batch, NoBatchError
-from pyebpf.maps.kinds import ARRAYS, HASHES, KEYLESS, SPARSE, SPARSE_WITH_COOKIES
+from pyebpf.maps.kinds import ARRAYS, HASHES, KEYLESS, OF_MAPS, SPARSE, SPARSE_WITH_COOKIES
 from pyebpf.maps.types import value_bytes
 from pyebpf.uapi.bpf import Cmd, UpdateFlag
 
@@ -251,9 +251,17 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
             else:
                 return
         for key in list(self._raw_keys()):
-            value = self._elements.lookup_and_delete(key)
+            value = self._take(key)
             if value is not None:
                 yield key, value
+
+    def _take(self, key: bytes) -> bytes | None:
+        try:
+            return self._elements.lookup_and_delete(key)
+        except SyscallError as error:
+            if self.type in HASHES - OF_MAPS and error.errno == ENOTSUPP:
+                raise NotSupportedError("lookup and delete in hashes", "5.14") from None
+            raise
 
     def _raw_keys(self) -> Iterator[bytes]:
         if self.type in KEYLESS or not self.key_size:

@@ -25,18 +25,16 @@ from pyebpf.btf.codec import Codec as BtfCodec
 from pyebpf.btf.records import RecordCodec
 from pyebpf.btf.values import codec
 from pyebpf.errors import (
-    ENOTSUPP,
     BtfError,
     EbpfError,
     KeyNotFoundError,
-    NotSupportedError,
     SyscallError,
     naming,
 )
 from pyebpf.maps.codec import BytesCodec, Codec, PerCpuCodec
 from pyebpf.maps.create import completed, create, with_defaults
 from pyebpf.maps.info import spec_of
-from pyebpf.maps.kinds import ARRAYS, HASHES, LOCAL_STORAGE, OF_MAPS
+from pyebpf.maps.kinds import ARRAYS, LOCAL_STORAGE, OF_MAPS
 from pyebpf.maps.many import ManyElements
 from pyebpf.maps.own_types import plain_types
 from pyebpf.maps.per_cpu import PerCpuOperations
@@ -423,13 +421,8 @@ class Map(ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Gen
 
         Since Linux 5.14 (hashes).
         """
-        try:
-            data = self._elements.lookup_and_delete(self.key_codec.encode(key))
-        except EbpfError as error:
-            self._name("lookup and delete in", error)
-            if self.type in HASHES - OF_MAPS and getattr(error, "errno", 0) == ENOTSUPP:
-                raise NotSupportedError("lookup and delete in hashes", "5.14") from error
-            raise
+        with self._doing("lookup and delete in"):
+            data = self._take(self.key_codec.encode(key))
         if data is None:
             raise self._missing(Cmd.MAP_LOOKUP_AND_DELETE_ELEM, key)
         return cast("V", self.value_codec.decode(data))

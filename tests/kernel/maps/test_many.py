@@ -405,3 +405,38 @@ def test_an_interrupted_walk_goes_on():
         for number in range(300):
             m[number] = number
         assert sorted(m.lookup_batch(size=100)) == [(n, n) for n in range(300)]
+
+
+class BeforeTaking(LinuxKernel):
+    """The real kernel, as one before Linux 5.6: no batches, and hashes from which nothing is taken."""
+
+    __slots__ = ()
+
+    def bpf(self, cmd, attr, *, common=None):
+        if cmd in BATCHES:
+            raise KERNELS["old kernel"]
+        return super().bpf(cmd, attr, common=common)
+
+    def elements(self, *arguments, **options):
+        return Untakable(super().elements(*arguments, **options))
+
+
+class Untakable:
+    def __init__(self, real):
+        self._real = real
+
+    def __getattr__(self, name):
+        return getattr(self._real, name)
+
+    def lookup_and_delete(self, key, flags=0):
+        raise pyebpf.SyscallError("BPF_MAP_LOOKUP_AND_DELETE_ELEM", ENOTSUPP)
+
+
+def test_a_kernel_that_cannot_take_from_hashes_says_since_when():
+    """One or all; nothing is lost."""
+    with kernel.use(BeforeTaking()), made(MapType.HASH) as m:
+        m[1] = 1
+        for use in (m.lookup_and_delete_batch, lambda: m.lookup_and_delete(1)):
+            with pytest.raises(pyebpf.NotSupportedError, match=r'map "m": .*since Linux 5\.14'):
+                use()
+        assert m.to_dict() == {1: 1}
