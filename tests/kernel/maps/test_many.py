@@ -408,7 +408,7 @@ def test_an_interrupted_walk_goes_on():
 
 
 class BeforeTaking(LinuxKernel):
-    """The real kernel, as one before Linux 5.6: no batches, and hashes from which nothing is taken."""
+    """The real kernel, as one before Linux 5.6: no batches, and no taking from hashes."""
 
     __slots__ = ()
 
