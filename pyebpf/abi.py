@@ -219,8 +219,9 @@ def _map_differences(wanted: MapSpec | MapAbi, found: MapSpec) -> list[str]:
 
 def _ignored_flags(wanted: MapSpec | MapAbi) -> int:
     ignored = _ACCESS
-    if wanted.type in (MapType.DEVMAP, MapType.DEVMAP_HASH):
-        ignored |= MapFlag.RDONLY_PROG  # the kernel adds it by itself: dev_map_init_map()
+    if wanted.type in (MapType.DEVMAP, MapType.DEVMAP_HASH, MapType.INSN_ARRAY):
+        # The kernel adds it by itself: dev_map_init_map(), insn_array_alloc().
+        ignored |= MapFlag.RDONLY_PROG
     if isinstance(wanted, MapSpec) and wanted.type == MapType.ARRAY and wanted.contents is not None:
         ignored |= MapFlag.MMAPABLE
     return ignored

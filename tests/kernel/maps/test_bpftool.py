@@ -184,7 +184,7 @@ def test_a_map_of_every_kind_is_what_bpftool_shows(kind):
             info.value_size,
             info.max_entries,
         )
-        devices = kind in (MapType.DEVMAP, MapType.DEVMAP_HASH)
-        assert m.flags == info.flags & ~(MapFlag.RDONLY_PROG if devices else 0)
+        added = kind in (MapType.DEVMAP, MapType.DEVMAP_HASH, MapType.INSN_ARRAY)
+        assert m.flags == info.flags & ~(MapFlag.RDONLY_PROG if added else 0)
         with m.new_like() as fresh, Map.from_id(fresh.id) as again:
             check_map(again.spec, fresh.spec)

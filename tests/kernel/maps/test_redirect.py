@@ -16,7 +16,7 @@ from pyebpf.uapi import bpf as uapi
 from tests.support.programs import built, only, only_used
 
 XDP_DROP, XDP_REDIRECT = 1, 4
-AF_XDP = 44
+AF_XDP, SOL_XDP, XDP_RX_RING = 44, 283, 2
 PACKET = bytes(64)
 LIVE = uapi.TestRunFlag.XDP_LIVE_FRAMES
 
@@ -99,6 +99,7 @@ def test_an_xskmap_takes_af_xdp_sockets(netns):
         assert program.run(PACKET).retval == XDP_DROP
         with pytest.raises(pyebpf.SyscallError, match=r'update map "xsks".*ENOTSUP'):
             sockets[1] = other
+        xsk.setsockopt(SOL_XDP, XDP_RX_RING, 64)  # newer kernels want to see one
         sockets[1] = xsk
         assert program.run(PACKET).retval == XDP_REDIRECT
         with pytest.raises(pyebpf.SyscallError, match="ENOTSUP"):
