@@ -17,17 +17,13 @@ from pyebpf.maps.map import Map
 __all__ = ["find_open_map", "open_maps", "register"]
 
 _lock = threading.Lock()
-_open: dict[str, weakref.ref[Map[Any, Any]]] = {}
+_open: weakref.WeakValueDictionary[str, Map[Any, Any]] = weakref.WeakValueDictionary()
 
 
 def open_maps() -> dict[str, Map[Any, Any]]:
     """Return the open maps by the path of their pin; those without one by name in ``<>``."""
     with _lock:
-        found = {path: reference() for path, reference in sorted(_open.items())}
-        gone = [path for path, each in found.items() if each is None or each.closed]
-        for path in gone:
-            del _open[path]
-    return {path: each for path, each in found.items() if each is not None and not each.closed}
+        return {path: each for path, each in sorted(_open.items()) if not each.closed}
 
 
 def find_open_map(path: str | os.PathLike[str]) -> Map[Any, Any] | None:
@@ -42,4 +38,4 @@ def find_open_map(path: str | os.PathLike[str]) -> Map[Any, Any] | None:
 def register(opened: Map[Any, Any], path: Path | None) -> None:
     """Enter a map; the latest of a path is the one that is found."""
     with _lock:
-        _open[str(path) if path is not None else f"<{opened.name}>"] = weakref.ref(opened)
+        _open[str(path) if path is not None else f"<{opened.name}>"] = opened
