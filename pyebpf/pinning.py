@@ -20,7 +20,7 @@ from pyebpf.sys.mount import is_bpffs
 from pyebpf.uapi.attrs import ObjPin
 from pyebpf.uapi.bpf import OpenFlag
 
-__all__ = ["kind_of", "make_directory", "move", "open_pin", "pin", "unpin", "walk"]
+__all__ = ["kind_at", "kind_of", "make_directory", "move", "open_pin", "pin", "unpin", "walk"]
 
 ANON_INODE = "anon_inode:"
 KINDS = {"bpf-map": "map", "bpf-prog": "program", "bpf_link": "link", "bpf-link": "link"}
@@ -164,8 +164,21 @@ def kind_of(fd: int) -> str:
     return KINDS.get(target.removeprefix(ANON_INODE).strip("[]\n"), "")
 
 
+def kind_at(path: str | os.PathLike[str]) -> str:
+    """Return what is pinned at *path*: ``"map"``, ``"program"``, ``"link"``, or ``""``.
+
+    Raises:
+        SyscallError: ``ENOENT``, ``EACCES``, …
+    """
+    with open_pin(path) as fd:
+        return kind_of(fd.fileno())
+
+
 def walk(directory: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield every pin below *directory*, in sorted order, directories left out."""
+    """Yield every pin below *directory*, in sorted order, directories left out.
+
+    `kind_at` tells what each is. The kernel's own files, such as ``maps.debug``, are among them.
+    """
     for parent, subdirectories, files in os.walk(directory):
         subdirectories.sort()
         for name in sorted(files):

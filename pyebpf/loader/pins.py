@@ -131,7 +131,7 @@ class Pins:
         file = file_name(kind, name)
         path = self._directory / DIRECTORIES[kind] / file
         if file in self._nested[kind]:
-            found = _kind_at(path)
+            found = pinning.kind_at(path)
         elif file in self._flat:
             path, found = self._directory / file, self._flat_kind(file)
         else:
@@ -143,13 +143,8 @@ class Pins:
 
     def _flat_kind(self, name: str) -> str:
         if name not in self._kinds:
-            self._kinds[name] = _kind_at(self._directory / name)
+            self._kinds[name] = pinning.kind_at(self._directory / name)
         return self._kinds[name]
-
-
-def _kind_at(path: Path) -> str:
-    with pinning.open_pin(path) as fd:
-        return pinning.kind_of(fd.fileno())
 
 
 # The names of files right in a directory. With dots they are the kernel's own, no pins of anybody.

@@ -117,6 +117,18 @@ def test_a_pin_that_is_no_map_is_never_touched(pin):
             assert there.id == bpf.programs["alone"].id
 
 
+def test_pins_are_listed_with_what_they_are(pin):
+    """Of every kind, in every directory."""
+    with opened(SPEC, pin).map, pyebpf.load(built("probes")) as bpf:
+        program = bpf.programs["on_raw_tracepoint"]
+        program.pin(pin.parent / "a_program")
+        with pyebpf.attach(program) as attached:
+            attached.pin(pin.parent / "a_link")
+        found = {each.name: pinning.kind_at(each) for each in pinning.walk(pin.parent.parent)}
+        assert found == {"a_link": "link", "a_program": "program", "flows": "map"}
+        pinning.unpin(pin.parent / "a_link")
+
+
 def test_without_a_path_there_is_no_pin():
     """It is in the registry by its name."""
     result = opened(SPEC, None)
