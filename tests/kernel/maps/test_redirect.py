@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import socket
 
 import pytest
@@ -44,12 +43,9 @@ def test_a_devmap_sends_packets_to_its_device(veth, name, kind):
 
 def run_live(program):
     """Send 16 frames that really travel through a program."""
-    try:
-        program.run(PACKET, repeat=16, flags=LIVE)
-    except pyebpf.SyscallError as error:
-        if error.errno == errno.EINVAL:
-            raise pyebpf.NotSupportedError("test runs with live frames", "5.18") from error
-        raise
+    # Older kernels do not look at the flag, and tell what the program has returned.
+    if program.run(PACKET, repeat=16, flags=LIVE).retval == XDP_REDIRECT:
+        raise pyebpf.NotSupportedError("test runs with live frames", "5.18")
 
 
 def test_a_program_of_a_devmap_sees_what_is_redirected(veth):
