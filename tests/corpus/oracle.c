@@ -13,8 +13,10 @@
  *
  * Programs are made ("prepare") and loaded each on its own, from an object opened anew with all other
  * programs left out: one refused program must not hide what becomes of the next. Nothing is attached or
- * pinned. Maps whose sizes are left to the user get the smallest. TYPES is a BTF file to relocate against instead of the running kernel's.
+ * pinned. Maps whose sizes are left to the user get the smallest, and those whose inner map is, a hash.
+ * TYPES is a BTF file to relocate against instead of the running kernel's.
  */
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -124,7 +126,22 @@ static struct bpf_object *open_object(const char *path, const char *types)
 	return object;
 }
 
-/* Sizes that objects leave to those who load them; ours.py does the same. */
+static bool is_map_in_map(enum bpf_map_type type)
+{
+	return type == BPF_MAP_TYPE_ARRAY_OF_MAPS || type == BPF_MAP_TYPE_HASH_OF_MAPS;
+}
+
+/* What every map of maps holds whose object leaves that to those who load it; never closed. */
+static int inner_map(void)
+{
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = bpf_map_create(BPF_MAP_TYPE_HASH, "inner", 4, 4, 1, NULL);
+	return fd;
+}
+
+/* Sizes and inner maps that objects leave to those who load them; ours.py does the same. */
 static void set_sizes(struct bpf_object *object)
 {
 	struct bpf_map *map;
@@ -132,6 +149,8 @@ static void set_sizes(struct bpf_object *object)
 	bpf_object__for_each_map(map, object) {
 		if (bpf_map__type(map) == BPF_MAP_TYPE_STACK_TRACE && !bpf_map__value_size(map))
 			bpf_map__set_value_size(map, 8);
+		if (is_map_in_map(bpf_map__type(map)) && !bpf_map__inner_map(map))
+			bpf_map__set_inner_map_fd(map, inner_map());
 		if (bpf_map__max_entries(map))
 			continue;
 		switch (bpf_map__type(map)) {
@@ -140,11 +159,15 @@ static void set_sizes(struct bpf_object *object)
 			break;
 		case BPF_MAP_TYPE_HASH:
 		case BPF_MAP_TYPE_ARRAY:
+		case BPF_MAP_TYPE_PROG_ARRAY:
 		case BPF_MAP_TYPE_PERCPU_HASH:
 		case BPF_MAP_TYPE_PERCPU_ARRAY:
 		case BPF_MAP_TYPE_LRU_HASH:
+		case BPF_MAP_TYPE_LRU_PERCPU_HASH:
 		case BPF_MAP_TYPE_LPM_TRIE:
 		case BPF_MAP_TYPE_STACK_TRACE:
+		case BPF_MAP_TYPE_ARRAY_OF_MAPS:
+		case BPF_MAP_TYPE_HASH_OF_MAPS:
 			bpf_map__set_max_entries(map, 1);
 			break;
 		default:

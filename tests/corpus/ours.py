@@ -19,7 +19,7 @@ from pyebpf.errors import EbpfError, SyscallError
 from pyebpf.host.kernel_btf import read_btf
 from pyebpf.loader.collection import load
 from pyebpf.names import kernel_name
-from pyebpf.spec import CollectionSpec, ProgramSpec
+from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec
 from pyebpf.sys import kernel
 from pyebpf.uapi.attrs import CommonAttr, MapCreate, ProgLoad
 from pyebpf.uapi.bpf import Cmd, MapType
@@ -36,12 +36,18 @@ _CAPACITIES = {
     MapType.RINGBUF: 4096,
     MapType.HASH: 1,
     MapType.ARRAY: 1,
+    MapType.PROG_ARRAY: 1,
     MapType.PERCPU_HASH: 1,
     MapType.PERCPU_ARRAY: 1,
     MapType.LRU_HASH: 1,
+    MapType.LRU_PERCPU_HASH: 1,
     MapType.LPM_TRIE: 1,
     MapType.STACK_TRACE: 1,
+    MapType.ARRAY_OF_MAPS: 1,
+    MapType.HASH_OF_MAPS: 1,
 }
+_INNER = MapSpec(name="inner", type=MapType.HASH, key_size=4, value_size=4, max_entries=1)
+_MAPS_OF_MAPS = (MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS)
 
 
 class Held(Exception):
@@ -104,9 +110,7 @@ def try_program(spec: CollectionSpec, name: str, *, held: bool, types: Btf | Non
     for each in alone.programs.values():
         each.autoload = each.name == name
     for one in alone.maps.values():
-        if one.type == MapType.STACK_TRACE:
-            one.value_size = one.value_size or 8
-        one.max_entries = one.max_entries or _CAPACITIES.get(one.type, 0)
+        _set_sizes(one)
     watched = Watched(alone.programs[name], held=held)
     start = time.monotonic()
     error: EbpfError | None = None
@@ -129,6 +133,14 @@ def try_program(spec: CollectionSpec, name: str, *, held: bool, types: Btf | Non
     put("code", name, watched.code.hex())
     if not held:
         put("loaded", name, 0 if error is None else number, seconds, text)
+
+
+def _set_sizes(one: MapSpec) -> None:
+    if one.type == MapType.STACK_TRACE:
+        one.value_size = one.value_size or 8
+    if one.type in _MAPS_OF_MAPS:
+        one.inner = one.inner or _INNER.copy()
+    one.max_entries = one.max_entries or _CAPACITIES.get(one.type, 0)
 
 
 # Copying thousands of programs for each of thousands would take longer than loading them; maps may
