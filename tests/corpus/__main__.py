@@ -78,7 +78,9 @@ def examine(
         "more": verdict.more(ours, theirs) if both else [],
         "programs": {
             name: verdict.program(
-                ours.attempts.get(name, Attempt()), theirs.attempts.get(name, Attempt()), load=load
+                ours.attempts.get(name, Attempt()),
+                verdict.their_attempt(ours, theirs, name),
+                load=load,
             )
             for name in names
         },

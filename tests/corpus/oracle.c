@@ -13,7 +13,8 @@
  *
  * Programs are made ("prepare") and loaded each on its own, from an object opened anew with all other
  * programs left out: one refused program must not hide what becomes of the next. Nothing is attached or
- * pinned. Maps whose sizes are left to the user get the smallest, and those whose inner map is, a hash.
+ * pinned. What objects leave to the user is made up: maps get the smallest sizes, those whose inner
+ * map is missing a hash, and programs whose sections tell no type that of a classifier.
  * TYPES is a BTF file to relocate against instead of the running kernel's.
  */
 #include <bpf/bpf.h>
@@ -194,8 +195,11 @@ static bool try_program(const char *path, const char *types, const char *name, b
 		bool wanted = !strcmp(bpf_program__name(program), name);
 
 		bpf_program__set_autoload(program, wanted);
-		if (wanted)
-			chosen = program;
+		if (!wanted)
+			continue;
+		chosen = program;
+		if (bpf_program__type(program) == BPF_PROG_TYPE_UNSPEC)
+			bpf_program__set_type(program, BPF_PROG_TYPE_SCHED_CLS);
 	}
 	error = chosen ? -bpf_object__prepare(object) : ENOENT;
 	put_verdict("made", name, error, seconds_since(&start));

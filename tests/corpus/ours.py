@@ -22,7 +22,7 @@ from pyebpf.names import kernel_name
 from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec
 from pyebpf.sys import kernel
 from pyebpf.uapi.attrs import CommonAttr, MapCreate, ProgLoad
-from pyebpf.uapi.bpf import Cmd, MapType
+from pyebpf.uapi.bpf import Cmd, MapType, ProgType
 
 # Of the oracle's making: fields must not hold what separates fields and lines.
 _SEPARATORS = str.maketrans("\t\n\r", "   ")
@@ -109,6 +109,8 @@ def try_program(spec: CollectionSpec, name: str, *, held: bool, types: Btf | Non
     alone = _with_less(spec, name).copy()
     for each in alone.programs.values():
         each.autoload = each.name == name
+        # What objects leave to the user; oracle.c does the same.
+        each.type = each.type or ProgType.SCHED_CLS
     for one in alone.maps.values():
         _set_sizes(one)
     watched = Watched(alone.programs[name], held=held)
