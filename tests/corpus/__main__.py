@@ -24,7 +24,7 @@ from typing import Any
 
 from tests.corpus import verdict
 from tests.corpus.oracle import Missing, build
-from tests.corpus.report import Attempt, run
+from tests.corpus.report import Attempt, run, types_of
 from tests.corpus.table import print_table
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -62,8 +62,8 @@ def examine(
     stage = options.stage if native else "open"
     tail = [str(path), stage, *([str(options.types)] if options.types else [])]
     limits = {"cwd": ROOT, "limit": options.limit, "memory": MEMORY}
-    theirs = run([str(oracle), *tail], **limits)
     ours = run([sys.executable, "-m", "tests.corpus.ours", *tail], **limits)
+    theirs = run([str(oracle), *tail], types=types_of(ours), **limits)
     load = stage == "load"
     names = [] if stage == "open" else list(ours.programs)
     both = ours.opened and theirs.opened
@@ -78,9 +78,7 @@ def examine(
         "more": verdict.more(ours, theirs) if both else [],
         "programs": {
             name: verdict.program(
-                ours.attempts.get(name, Attempt()),
-                verdict.their_attempt(ours, theirs, name),
-                load=load,
+                ours.attempts.get(name, Attempt()), theirs.attempts.get(name, Attempt()), load=load
             )
             for name in names
         },

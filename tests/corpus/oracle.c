@@ -13,8 +13,9 @@
  *
  * Programs are made ("prepare") and loaded each on its own, from an object opened anew with all other
  * programs left out: one refused program must not hide what becomes of the next. Nothing is attached or
- * pinned. What objects leave to the user is made up: maps get the smallest sizes, those whose inner
- * map is missing a hash, and programs whose sections tell no type that of a classifier.
+ * pinned. What objects leave to the user is made up: maps get the smallest sizes, and those whose
+ * inner map is missing a hash. Standard input says in lines "program type attach_type" what to make of
+ * programs whose sections libbpf does not know.
  * TYPES is a BTF file to relocate against instead of the running kernel's.
  */
 #include <bpf/bpf.h>
@@ -27,6 +28,7 @@
 #include <time.h>
 
 #define MESSAGE_SIZE 1024
+#define MAX_GIVEN 16384
 
 /* The last warnings since forget(): the end of a verifier's log says more than its beginning. */
 static char message[MESSAGE_SIZE];
@@ -177,6 +179,32 @@ static void set_sizes(struct bpf_object *object)
 	}
 }
 
+/* Lines of standard input. */
+static struct {
+	char name[256];
+	int type, attach_type;
+} given[MAX_GIVEN];
+static int given_count;
+
+static void read_given(void)
+{
+	while (given_count < MAX_GIVEN &&
+	       scanf("%255s %d %d", given[given_count].name, &given[given_count].type,
+		     &given[given_count].attach_type) == 3)
+		given_count++;
+}
+
+static void set_type(struct bpf_program *program)
+{
+	if (bpf_program__type(program) != BPF_PROG_TYPE_UNSPEC)
+		return;
+	for (int at = 0; at < given_count; at++)
+		if (!strcmp(given[at].name, bpf_program__name(program))) {
+			bpf_program__set_type(program, given[at].type);
+			bpf_program__set_expected_attach_type(program, given[at].attach_type);
+		}
+}
+
 /* Makes and loads the only program called `name`; false when the object has none of that name. */
 static bool try_program(const char *path, const char *types, const char *name, bool load)
 {
@@ -198,8 +226,7 @@ static bool try_program(const char *path, const char *types, const char *name, b
 		if (!wanted)
 			continue;
 		chosen = program;
-		if (bpf_program__type(program) == BPF_PROG_TYPE_UNSPEC)
-			bpf_program__set_type(program, BPF_PROG_TYPE_SCHED_CLS);
+		set_type(program);
 	}
 	error = chosen ? -bpf_object__prepare(object) : ENOENT;
 	put_verdict("made", name, error, seconds_since(&start));
@@ -227,6 +254,7 @@ int main(int count, char **arguments)
 	}
 	path = arguments[1];
 	types = count > 3 ? arguments[3] : NULL;
+	read_given();
 	libbpf_set_print(remember);
 	object = open_object(path, types);
 	printf("open\t%d", object ? 0 : errno);

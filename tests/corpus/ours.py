@@ -109,7 +109,7 @@ def try_program(spec: CollectionSpec, name: str, *, held: bool, types: Btf | Non
     alone = _with_less(spec, name).copy()
     for each in alone.programs.values():
         each.autoload = each.name == name
-        # What objects leave to the user; oracle.c does the same.
+        # What objects leave to the user; report.py has the oracle do the same.
         each.type = each.type or ProgType.SCHED_CLS
     for one in alone.maps.values():
         _set_sizes(one)

@@ -12,7 +12,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Attempt", "Report", "read_report", "run"]
+from pyebpf.uapi.bpf import ProgType
+
+__all__ = ["Attempt", "Report", "read_report", "run", "types_of"]
 
 
 @dataclass(slots=True)
@@ -61,7 +63,9 @@ class Report:
     seconds: float = 0.0
 
 
-def run(command: Sequence[str], *, cwd: pathlib.Path, limit: float, memory: int) -> Report:
+def run(
+    command: Sequence[str], *, cwd: pathlib.Path, limit: float, memory: int, types: str = ""
+) -> Report:
     """Run one side in a process of its own and read what it prints.
 
     Args:
@@ -69,12 +73,13 @@ def run(command: Sequence[str], *, cwd: pathlib.Path, limit: float, memory: int)
         cwd: Where to run it.
         limit: Seconds after which it is killed.
         memory: Bytes of address space it may have.
+        types: What it reads, from `types_of`.
     """
     start = time.monotonic()
     with subprocess.Popen(
         command,
         cwd=cwd,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         errors="replace",
@@ -83,7 +88,7 @@ def run(command: Sequence[str], *, cwd: pathlib.Path, limit: float, memory: int)
         resource.prlimit(child.pid, resource.RLIMIT_AS, (memory, memory))
         trouble = ""
         try:
-            output, complaint = child.communicate(timeout=limit)
+            output, complaint = child.communicate(types, timeout=limit)
         except subprocess.TimeoutExpired:
             child.kill()
             output, complaint = child.communicate()
@@ -94,6 +99,14 @@ def run(command: Sequence[str], *, cwd: pathlib.Path, limit: float, memory: int)
     report.trouble = trouble
     report.seconds = time.monotonic() - start
     return report
+
+
+def types_of(ours: Report) -> str:
+    """Say for the other side what we took each program for, in lines: name, type, attach type."""
+    return "".join(
+        f"{name} {int(kind) or ProgType.SCHED_CLS:d} {attach_type}\n"
+        for name, (_, kind, attach_type, *_) in ours.programs.items()
+    )
 
 
 def read_report(output: str) -> Report:

@@ -27,13 +27,11 @@ __all__ = [
     "differences",
     "more",
     "program",
-    "their_attempt",
 ]
 
 AGREE, BOTH_FAIL, WE_FAIL, LIBBPF_FAILS = "agree", "both fail", "we fail", "libbpf fails"
 
 UNSPEC = "0"
-_UNTYPED = ("", UNSPEC)
 # What the kernel keeps of a name, and so all that can be compared.
 NAME_BYTES = 15
 
@@ -58,13 +56,6 @@ def program(ours: Attempt, theirs: Attempt, *, load: bool) -> dict[str, object]:
     if not done and not their_done and ours.errno != theirs.errno:
         result["errno"] = [ours.errno, theirs.errno]
     return result
-
-
-def their_attempt(ours: Report, theirs: Report, name: str) -> Attempt:
-    """Return what became of a program at libbpf, nothing if libbpf guessed at a type we know."""
-    if theirs.programs.get(name, _UNTYPED)[1] == UNSPEC != ours.programs[name][1]:
-        return Attempt()
-    return theirs.attempts.get(name, Attempt())
 
 
 def code_difference(ours: Attempt, theirs: Attempt) -> str | None:
