@@ -144,6 +144,12 @@ static int inner_map(void)
 	return fd;
 }
 
+static bool holds_descriptors(enum bpf_map_type type)
+{
+	return is_map_in_map(type) || type == BPF_MAP_TYPE_PERF_EVENT_ARRAY ||
+	       type == BPF_MAP_TYPE_PROG_ARRAY;
+}
+
 /* Sizes and inner maps that objects leave to those who load them; ours.py does the same. */
 static void set_sizes(struct bpf_object *object)
 {
@@ -152,6 +158,10 @@ static void set_sizes(struct bpf_object *object)
 	bpf_object__for_each_map(map, object) {
 		if (bpf_map__type(map) == BPF_MAP_TYPE_STACK_TRACE && !bpf_map__value_size(map))
 			bpf_map__set_value_size(map, 8);
+		if (holds_descriptors(bpf_map__type(map)) && !bpf_map__key_size(map))
+			bpf_map__set_key_size(map, 4);
+		if (holds_descriptors(bpf_map__type(map)) && !bpf_map__value_size(map))
+			bpf_map__set_value_size(map, 4);
 		if (is_map_in_map(bpf_map__type(map)) && !bpf_map__inner_map(map))
 			bpf_map__set_inner_map_fd(map, inner_map());
 		if (bpf_map__max_entries(map))
