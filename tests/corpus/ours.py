@@ -113,6 +113,9 @@ def try_program(spec: CollectionSpec, name: str, *, held: bool, types: Btf | Non
         each.type = each.type or ProgType.SCHED_CLS
     for one in alone.maps.values():
         _set_sizes(one)
+        # The programs that are left out; oracle.c overlooks that they are missing.
+        if one.type == MapType.PROG_ARRAY:
+            one.entries = tuple(entry for entry in one.entries if entry[1] == name)
     watched = Watched(alone.programs[name], held=held)
     start = time.monotonic()
     error: EbpfError | None = None
