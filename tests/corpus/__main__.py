@@ -130,6 +130,9 @@ def main() -> int:
             results.append(result)
             for each in wrong(result):
                 print(f"{result['object']}: {each}", flush=True)
+            # Nothing is held against what it did not get to say.
+            if result["libbpf"]["trouble"]:
+                print(f"{result['object']}: libbpf: {result['libbpf']['trouble'].strip()}")
     options.output.write_text(json.dumps(results, indent=1))
     print_table(results)
     causes = collections.Counter(bool(wrong(result)) for result in results)

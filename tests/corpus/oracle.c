@@ -26,9 +26,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define MESSAGE_SIZE 1024
 #define MAX_GIVEN 16384
+#define MAX_INNER 64
 
 /* The last warnings since forget(): the end of a verifier's log says more than its beginning. */
 static char message[MESSAGE_SIZE];
@@ -134,14 +136,48 @@ static bool is_map_in_map(enum bpf_map_type type)
 	return type == BPF_MAP_TYPE_ARRAY_OF_MAPS || type == BPF_MAP_TYPE_HASH_OF_MAPS;
 }
 
-/* What every map of maps holds whose object leaves that to those who load it; never closed. */
-static int inner_map(void)
+/* Inner maps of our own making, until the object that uses them is closed. */
+static int inner_maps[MAX_INNER];
+static int inner_count;
+
+static void set_inner(struct bpf_map *map, enum bpf_map_type type, __u32 key, __u32 value, __u32 entries)
 {
-	static int fd = -1;
+	int fd = bpf_map_create(type, "inner", key, value, entries, NULL);
 
 	if (fd < 0)
-		fd = bpf_map_create(BPF_MAP_TYPE_HASH, "inner", 4, 4, 1, NULL);
-	return fd;
+		return;
+	if (inner_count == MAX_INNER || bpf_map__set_inner_map_fd(map, fd))
+		close(fd);
+	else
+		inner_maps[inner_count++] = fd;
+}
+
+static void close_inner(void)
+{
+	while (inner_count)
+		close(inner_maps[--inner_count]);
+}
+
+static __u32 smallest(enum bpf_map_type type)
+{
+	switch (type) {
+	case BPF_MAP_TYPE_RINGBUF:
+		return 4096;
+	case BPF_MAP_TYPE_HASH:
+	case BPF_MAP_TYPE_ARRAY:
+	case BPF_MAP_TYPE_PROG_ARRAY:
+	case BPF_MAP_TYPE_PERCPU_HASH:
+	case BPF_MAP_TYPE_PERCPU_ARRAY:
+	case BPF_MAP_TYPE_LRU_HASH:
+	case BPF_MAP_TYPE_LRU_PERCPU_HASH:
+	case BPF_MAP_TYPE_LPM_TRIE:
+	case BPF_MAP_TYPE_STACK_TRACE:
+	case BPF_MAP_TYPE_ARRAY_OF_MAPS:
+	case BPF_MAP_TYPE_HASH_OF_MAPS:
+		return 1;
+	default:
+		return 0;
+	}
 }
 
 static bool holds_descriptors(enum bpf_map_type type)
@@ -151,42 +187,24 @@ static bool holds_descriptors(enum bpf_map_type type)
 }
 
 /* Sizes and inner maps that objects leave to those who load them; ours.py does the same. */
-static void set_sizes(struct bpf_object *object)
+static void set_sizes(struct bpf_map *map)
 {
-	struct bpf_map *map;
+	enum bpf_map_type type = bpf_map__type(map);
+	struct bpf_map *inner = bpf_map__inner_map(map);
 
-	bpf_object__for_each_map(map, object) {
-		if (bpf_map__type(map) == BPF_MAP_TYPE_STACK_TRACE && !bpf_map__value_size(map))
-			bpf_map__set_value_size(map, 8);
-		if (holds_descriptors(bpf_map__type(map)) && !bpf_map__key_size(map))
-			bpf_map__set_key_size(map, 4);
-		if (holds_descriptors(bpf_map__type(map)) && !bpf_map__value_size(map))
-			bpf_map__set_value_size(map, 4);
-		if (is_map_in_map(bpf_map__type(map)) && !bpf_map__inner_map(map))
-			bpf_map__set_inner_map_fd(map, inner_map());
-		if (bpf_map__max_entries(map))
-			continue;
-		switch (bpf_map__type(map)) {
-		case BPF_MAP_TYPE_RINGBUF:
-			bpf_map__set_max_entries(map, 4096);
-			break;
-		case BPF_MAP_TYPE_HASH:
-		case BPF_MAP_TYPE_ARRAY:
-		case BPF_MAP_TYPE_PROG_ARRAY:
-		case BPF_MAP_TYPE_PERCPU_HASH:
-		case BPF_MAP_TYPE_PERCPU_ARRAY:
-		case BPF_MAP_TYPE_LRU_HASH:
-		case BPF_MAP_TYPE_LRU_PERCPU_HASH:
-		case BPF_MAP_TYPE_LPM_TRIE:
-		case BPF_MAP_TYPE_STACK_TRACE:
-		case BPF_MAP_TYPE_ARRAY_OF_MAPS:
-		case BPF_MAP_TYPE_HASH_OF_MAPS:
-			bpf_map__set_max_entries(map, 1);
-			break;
-		default:
-			break;
-		}
-	}
+	if (type == BPF_MAP_TYPE_STACK_TRACE && !bpf_map__value_size(map))
+		bpf_map__set_value_size(map, 8);
+	if (holds_descriptors(type) && !bpf_map__key_size(map))
+		bpf_map__set_key_size(map, 4);
+	if (holds_descriptors(type) && !bpf_map__value_size(map))
+		bpf_map__set_value_size(map, 4);
+	if (is_map_in_map(type) && !inner)
+		set_inner(map, BPF_MAP_TYPE_HASH, 4, 4, 1);
+	else if (inner && !bpf_map__max_entries(inner) && smallest(bpf_map__type(inner)))
+		set_inner(map, bpf_map__type(inner), bpf_map__key_size(inner),
+			  bpf_map__value_size(inner), smallest(bpf_map__type(inner)));
+	if (!bpf_map__max_entries(map) && smallest(type))
+		bpf_map__set_max_entries(map, smallest(type));
 }
 
 /* Lines of standard input. */
@@ -230,6 +248,7 @@ static bool try_program(const char *path, const char *types, const char *name, b
 	struct bpf_program *program, *chosen = NULL;
 	struct bpf_object *object;
 	struct timespec start;
+	struct bpf_map *map;
 	int error;
 
 	forget();
@@ -237,7 +256,8 @@ static bool try_program(const char *path, const char *types, const char *name, b
 	object = open_object(path, types);
 	if (!object)
 		return false;
-	set_sizes(object);
+	bpf_object__for_each_map(map, object)
+		set_sizes(map);
 	bpf_object__for_each_program(program, object) {
 		bool wanted = !strcmp(bpf_program__name(program), name);
 
@@ -260,6 +280,7 @@ static bool try_program(const char *path, const char *types, const char *name, b
 	}
 	fflush(stdout);
 	bpf_object__close(object);
+	close_inner();
 	return true;
 }
 

@@ -143,8 +143,10 @@ def try_program(spec: CollectionSpec, name: str, *, held: bool, types: Btf | Non
 def _set_sizes(one: MapSpec) -> None:
     if one.type == MapType.STACK_TRACE:
         one.value_size = one.value_size or 8
-    if one.type in _MAPS_OF_MAPS:
-        one.inner = one.inner or _INNER.copy()
+    if one.type in _MAPS_OF_MAPS and one.inner is None:
+        one.inner = _INNER.copy()
+    elif one.inner is not None:
+        _set_sizes(one.inner)
     one.max_entries = one.max_entries or _CAPACITIES.get(one.type, 0)
 
 
