@@ -13,10 +13,11 @@
  *
  * Programs are made ("prepare") and loaded each on its own, from an object opened anew with all other
  * programs left out: one refused program must not hide what becomes of the next. Nothing is attached or
- * pinned. What objects leave to the user is made up: maps get the smallest sizes, and those whose
- * inner map is missing a hash. Standard input says in lines "program type attach_type" what to make of
- * programs whose sections libbpf does not know.
- * TYPES is a BTF file to relocate against instead of the running kernel's.
+ * pinned. TYPES is a BTF file to relocate against instead of the running kernel's.
+ *
+ * What objects leave to the user is made up: maps get the smallest sizes, and a hash as inner map.
+ * Large hashes are made smaller, which saves seconds for each program. Standard input says in lines
+ * "program type attach_type" what to make of programs whose sections libbpf does not know.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -31,6 +32,7 @@
 #define MESSAGE_SIZE 1024
 #define MAX_GIVEN 16384
 #define MAX_INNER 64
+#define MOST_ENTRIES 1024
 
 /* The last warnings since forget(): the end of a verifier's log says more than its beginning. */
 static char message[MESSAGE_SIZE];
@@ -186,6 +188,13 @@ static bool holds_descriptors(enum bpf_map_type type)
 	       type == BPF_MAP_TYPE_PROG_ARRAY;
 }
 
+/* Kinds whose elements the kernel makes in advance, and whose capacity no verdict depends on. */
+static bool is_hash(enum bpf_map_type type)
+{
+	return type == BPF_MAP_TYPE_HASH || type == BPF_MAP_TYPE_PERCPU_HASH ||
+	       type == BPF_MAP_TYPE_LRU_HASH || type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
+}
+
 /* Sizes and inner maps that objects leave to those who load them; ours.py does the same. */
 static void set_sizes(struct bpf_map *map)
 {
@@ -205,6 +214,8 @@ static void set_sizes(struct bpf_map *map)
 			  bpf_map__value_size(inner), smallest(bpf_map__type(inner)));
 	if (!bpf_map__max_entries(map) && smallest(type))
 		bpf_map__set_max_entries(map, smallest(type));
+	if (is_hash(type) && bpf_map__max_entries(map) > MOST_ENTRIES)
+		bpf_map__set_max_entries(map, MOST_ENTRIES);
 }
 
 /* Lines of standard input. */

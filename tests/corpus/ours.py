@@ -46,6 +46,9 @@ _CAPACITIES = {
     MapType.ARRAY_OF_MAPS: 1,
     MapType.HASH_OF_MAPS: 1,
 }
+# What the kernel makes all elements of in advance, and no verdict depends on the capacity of.
+_HASHES = (MapType.HASH, MapType.PERCPU_HASH, MapType.LRU_HASH, MapType.LRU_PERCPU_HASH)
+_MOST_ENTRIES = 1024
 _INNER = MapSpec(name="inner", type=MapType.HASH, key_size=4, value_size=4, max_entries=1)
 _MAPS_OF_MAPS = (MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS)
 
@@ -148,6 +151,8 @@ def _set_sizes(one: MapSpec) -> None:
     elif one.inner is not None:
         _set_sizes(one.inner)
     one.max_entries = one.max_entries or _CAPACITIES.get(one.type, 0)
+    if one.type in _HASHES:
+        one.max_entries = min(one.max_entries, _MOST_ENTRIES)
 
 
 # Copying thousands of programs for each of thousands would take longer than loading them; maps may
