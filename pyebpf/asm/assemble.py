@@ -11,7 +11,7 @@ functions that are to be linked in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pyebpf.asm.build import Label
@@ -44,63 +44,104 @@ class Assembled:
     instructions: tuple[Instruction, ...] = ()
 
 
-def assemble(items: Iterable[Item], byteorder: ByteOrder) -> Assembled:
+def assemble(
+    items: Iterable[Item], byteorder: ByteOrder, *, places: Sequence[object] | None = None
+) -> Assembled:
     """Turn instructions and labels into code.
 
     Args:
         items: In order. A jump's or call's ``symbol`` is the label it goes to.
         byteorder: Of the code; ``sys.byteorder`` for this machine's kernel.
+        places: Where each item was written, for messages; without them they name the slot.
 
     Raises:
         AsmError: An unknown or repeated label, a distance that does not fit, a jump out of the code
             or into the middle of a 64-bit load, a field that does not fit.
     """
-    labels, functions, placed = _place(items)
-    functions_by_name = {name: slot for slot, name in functions}
+    layout = _Layout(items, places)
     symbols: dict[int, str] = {}
-    resolved = []
-    for slot, instruction in placed.items():
-        if instruction.symbol is not None:
-            if carries_jump(instruction.opcode):
-                instruction = _jump(slot, instruction, labels)
-            elif _takes_function(instruction) and instruction.symbol in labels:
-                instruction = _call(slot, instruction, labels[instruction.symbol])
-            elif _is_undecided(instruction) and instruction.symbol in functions_by_name:
-                instruction = replace(instruction, src=insn.PSEUDO_FUNC)
-                instruction = _call(slot, instruction, functions_by_name[instruction.symbol or ""])
-            else:
-                symbols[slot] = instruction.symbol or ""
-        resolved.append(instruction)
-    code = encode_all(resolved, byteorder)
-    _check_targets(placed.keys(), zip(placed, resolved, strict=True), symbols)
+    resolved: dict[int, Instruction] = {}
+    for slot, instruction in layout.instructions.items():
+        resolved[slot] = layout.resolve(slot, instruction)
+        if instruction.symbol is not None and not layout.inside(instruction):
+            symbols[slot] = instruction.symbol
+    code = encode_all(resolved.values(), byteorder)
+    layout.check(resolved, symbols)
     return Assembled(
         code=code,
-        labels=labels,
-        functions=functions,
+        labels=layout.labels,
+        functions=layout.functions(),
         symbols=symbols,
-        instructions=tuple(resolved),
+        instructions=tuple(resolved.values()),
     )
 
 
-# Labels and functions by their slots, and each instruction by its own.
-def _place(
-    items: Iterable[Item],
-) -> tuple[dict[str, int], tuple[tuple[int, str], ...], dict[int, Instruction]]:
-    labels: dict[str, int] = {}
-    functions = []
-    placed: dict[int, Instruction] = {}
-    slot = 0
-    for item in items:
-        if isinstance(item, Label):
-            if item.name in labels:
-                raise AsmError(f'a second label "{item.name}"', where=f"slot {slot}")
-            labels[item.name] = slot
-            if item.function:
-                functions.append((slot, item.name))
-        else:
-            placed[slot] = item
-            slot += item.slots
-    return labels, tuple(functions), placed
+class _Layout:
+    # Where everything stands, in slots.
+
+    def __init__(self, items: Iterable[Item], places: Sequence[object] | None) -> None:
+        self.labels: dict[str, int] = {}
+        self.instructions: dict[int, Instruction] = {}
+        self._functions: set[str] = set()
+        self._places: dict[int, object] = {}
+        slot = 0
+        for index, item in enumerate(items):
+            if places is not None:
+                self._places[slot] = places[index]
+            if isinstance(item, Label):
+                if item.name in self.labels:
+                    raise AsmError(f'a second label "{item.name}"', where=self._where(slot))
+                self.labels[item.name] = slot
+                if item.function:
+                    self._functions.add(item.name)
+            else:
+                self.instructions[slot] = item
+                slot += item.slots
+        self._size = slot
+
+    def inside(self, instruction: Instruction) -> bool:
+        """Whether its symbol is a label, as far as it may be one."""
+        if carries_jump(instruction.opcode):
+            return True
+        may_be = _takes_function(instruction) or _is_undecided(instruction)
+        return may_be and instruction.symbol in self.labels
+
+    def resolve(self, slot: int, instruction: Instruction) -> Instruction:
+        name = instruction.symbol
+        if name is None or not self.inside(instruction):
+            return instruction
+        if name not in self.labels:
+            raise AsmError(f'unknown label "{name}"', where=self._where(slot))
+        distance = self.labels[name] - slot - 1
+        if carries_jump(instruction.opcode):
+            if is_long_jump(instruction.opcode):
+                return replace(instruction, immediate=distance)
+            if not -0x8000 <= distance <= 0x7FFF:
+                message = f'label "{name}" is {distance} slots away, which do not fit 16 bits'
+                raise AsmError(message, where=self._where(slot))
+            return replace(instruction, offset=distance)
+        self._functions.add(name)
+        if instruction.opcode == CALL:
+            return replace(instruction, immediate=distance)
+        # Of the two halves of a load the upper one stays empty.
+        return replace(instruction, src=insn.PSEUDO_FUNC, immediate=distance & 0xFFFF_FFFF)
+
+    def functions(self) -> tuple[tuple[int, str], ...]:
+        return tuple(sorted((self.labels[name], name) for name in self._functions))
+
+    def check(self, resolved: Mapping[int, Instruction], symbols: Mapping[int, str]) -> None:
+        """Refuse jumps that land on no instruction; a label may stand behind the last one."""
+        for slot, instruction in resolved.items():
+            target = target_of(slot, instruction)
+            if target is None or target in resolved or slot in symbols:
+                continue
+            if 0 <= target < self._size:
+                raise AsmError("goes into the middle of a 64-bit load", where=self._where(slot))
+            message = f"goes to slot {target}, outside of the code"
+            raise AsmError(message, where=self._where(slot))
+
+    def _where(self, slot: int) -> str:
+        return str(self._places.get(slot, f"slot {slot}"))
 
 
 def _takes_function(instruction: Instruction) -> bool:
@@ -111,43 +152,6 @@ def _takes_function(instruction: Instruction) -> bool:
 
 def _is_undecided(instruction: Instruction) -> bool:
     return instruction.opcode == LOAD_IMMEDIATE_64 and not instruction.src
-
-
-def _jump(slot: int, instruction: Instruction, labels: Mapping[str, int]) -> Instruction:
-    name = instruction.symbol or ""
-    if name not in labels:
-        raise AsmError(f'unknown label "{name}"', where=f"slot {slot}")
-    distance = labels[name] - slot - 1
-    if is_long_jump(instruction.opcode):
-        return replace(instruction, immediate=distance)
-    if not -0x8000 <= distance <= 0x7FFF:
-        raise AsmError(
-            f'label "{name}" is {distance} slots away, which do not fit 16 bits',
-            where=f"slot {slot}",
-        )
-    return replace(instruction, offset=distance)
-
-
-def _call(slot: int, instruction: Instruction, target: int) -> Instruction:
-    distance = target - slot - 1
-    if instruction.opcode == LOAD_IMMEDIATE_64:
-        distance &= 0xFFFF_FFFF  # of its two halves the upper one stays empty
-    return replace(instruction, immediate=distance)
-
-
-# Every jump must land on an instruction; a label may stand behind the last one, a jump must not.
-def _check_targets(
-    starts: Iterable[int], placed: Iterable[tuple[int, Instruction]], symbols: Mapping[int, str]
-) -> None:
-    known = frozenset(starts)
-    size = max((slot + 1 for slot in known), default=0)
-    for slot, instruction in placed:
-        target = target_of(slot, instruction)
-        if target is None or target in known or slot in symbols:
-            continue
-        if 0 <= target < size:
-            raise AsmError("goes into the middle of a 64-bit load", where=f"slot {slot}")
-        raise AsmError(f"goes to slot {target}, outside of the code", where=f"slot {slot}")
 
 
 def target_of(slot: int, instruction: Instruction) -> int | None:

@@ -42,9 +42,11 @@ from pyebpf.uapi.elf import (
     SHT_REL,
     SHT_RELA,
     SHT_SYMTAB,
+    STT_FILE,
     STT_FUNC,
     STT_NOTYPE,
     STT_OBJECT,
+    STT_SECTION,
     STV_HIDDEN,
     STV_INTERNAL,
 )
@@ -193,6 +195,26 @@ class Elf:
             ElfError: A symbol points outside its section.
         """
         return self._symbols_by_section.get(section.index, [])
+
+    def labels_in(self, section: Section) -> list[Symbol]:
+        """Return all named symbols in a section by their offset, labels of blocks too.
+
+        Raises:
+            ElfError: A symbol points outside its section.
+        """
+        table = self._symbol_table
+        if table is None:
+            return []
+        data = table.data()
+        found = [
+            self.symbol(index)
+            for index, raw in enumerate(
+                self._symbol_format.iter_unpack(data[: len(data) - len(data) % 24])
+            )
+            if raw[0] and raw[3] == section.index and raw[1] & 0xF not in (STT_SECTION, STT_FILE)
+        ]
+        found.sort(key=lambda symbol: symbol.value)
+        return found
 
     def relocations_of(self, section: Section) -> list[Relocation]:
         """Return the relocations whose target is a section, by their offset.
