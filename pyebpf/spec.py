@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import copy
 import enum
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pyebpf.asm.instruction import Instruction, decode_all
 from pyebpf.asm.slots import Slots
@@ -27,7 +28,13 @@ from pyebpf.btf.btf import Btf
 from pyebpf.btf.types import FuncProto, Member, Ptr, Struct
 from pyebpf.btf.values import Codec, codec
 from pyebpf.errors import BtfError, LoadError, UnreferencedSymbolError
+from pyebpf.references import CoreRelocation, Reference, ReferenceKind
+from pyebpf.sections import match
 from pyebpf.uapi.bpf import AttachType, MapType, ProgType
+
+if TYPE_CHECKING:  # what most programs, which come out of files, do without
+    from pyebpf.asm.assemble import Item
+    from pyebpf.asm.cfg import Graph
 
 __all__ = [
     "CollectionSpec",
@@ -57,54 +64,6 @@ class Pinning(enum.IntEnum):
 
     NONE = 0
     BY_NAME = 1
-
-
-class ReferenceKind(enum.Enum):
-    """What a named reference in a program's code stands for."""
-
-    MAP = "map"  # ldimm64 of a map's fd
-    MAP_VALUE = "map value"  # ldimm64 of an address inside a data section's map
-    KCONFIG = "kconfig"  # extern variable of .kconfig
-    KSYM = "ksym"  # extern variable or function address of .ksyms
-    KFUNC = "kfunc"  # call of a kernel function
-    JUMP_TABLE = "jump table"  # ldimm64 of an address inside one of the program's jump tables
-    UNDEFINED = "undefined"  # a symbol nothing defines: a named constant, if it is loaded
-    CONSTANT = "constant"  # a named constant whose value stands in the code already
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A use of a symbol by one instruction.
-
-    Attributes:
-        kind: What the symbol stands for.
-        symbol: The map's name (``MAP``, ``MAP_VALUE``), the table's, otherwise the extern's.
-        offset: Bytes behind the start: of the map's value (``MAP_VALUE``), of the variable, of the
-            table. Of an arena's, behind the start of its globals. Added to a named constant.
-        weak: The symbol may be missing.
-    """
-
-    kind: ReferenceKind
-    symbol: str
-    offset: int = 0
-    weak: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class CoreRelocation:
-    """One ``struct bpf_core_relo``, its place counted in slots of the program's code.
-
-    Attributes:
-        slot: The instruction to patch.
-        type_id: The local root type, in the object's BTF.
-        access: The access string, such as ``"0:1:2"``.
-        kind: ``enum bpf_core_relo_kind`` (0 to 12).
-    """
-
-    slot: int
-    type_id: int
-    access: str
-    kind: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -314,6 +273,107 @@ class ProgramSpec:
         """
         symbols = {slot: reference.symbol for slot, reference in self.references.items()}
         return decode_all(self.code, self.byteorder, symbols=symbols)
+
+    @classmethod
+    def assemble(
+        cls,
+        name: str,
+        source: str | Iterable[Item],
+        *,
+        section: str = "",
+        type: ProgType = ProgType.UNSPEC,  # noqa: A002 - the kernel's word
+        license: str = "",  # noqa: A002 - the field's name
+        constants: Mapping[str, int] | None = None,
+        byteorder: ByteOrder = sys.byteorder,
+    ) -> ProgramSpec:
+        """Make a program of assembler text, or of instructions and labels.
+
+        Names of maps and variables that the collection has are found when it is loaded.
+
+        Args:
+            name: The program, and its entry function.
+            source: What `pyebpf.asm.parse` reads, or what `pyebpf.asm.build` makes.
+            section: What clang's ``SEC("...")`` would say; it gives the type and what to attach to.
+            type: The type, where no section says it.
+            license: ``"GPL"`` and the like may use all helpers.
+            constants: Values of names in the text.
+            byteorder: Of the code; only this machine's can be loaded here.
+
+        Raises:
+            AsmError: Something else is expected, or does not fit: with line and column of text.
+        """
+        # What most programs, which come out of files, do without.
+        from pyebpf.program_text import assembled, references_of
+
+        made = assembled(source, byteorder, constants)
+        found = match(section)
+        return cls(
+            name=name,
+            type=found.type if type == ProgType.UNSPEC else type,
+            code=made.code,
+            attach_type=found.attach_type,
+            attach_type_optional=found.attach_type_optional,
+            attach_to=found.attach_to,
+            section=section.removeprefix("?"),
+            flags=found.flags,
+            license=license,
+            byteorder=byteorder,
+            autoload=found.autoload,
+            references=references_of(made),
+            functions=((0, name), *(each for each in made.functions if each[0])),
+        )
+
+    def disassemble(
+        self,
+        *,
+        names: bool = True,
+        sources: bool = False,
+        addresses: bool = True,
+        raw_bytes: bool = False,
+        lossless: bool = False,
+    ) -> str:
+        """Return the code as assembler text, which `assemble` reads.
+
+        Args:
+            names: Print what instructions refer to; otherwise it is text as LLVM's.
+            sources: Print the lines of source.
+            addresses: Print the slot of each instruction.
+            raw_bytes: Print its bytes too.
+            lossless: Print as bytes what has no text that means exactly the same.
+
+        Raises:
+            AsmError: The code is malformed.
+        """
+        from pyebpf.asm.text import disassemble
+        from pyebpf.program_text import lines_of, names_of
+
+        functions = dict(self.functions)
+        named = names_of(self.instructions, self.references, functions) if names else {}
+        return disassemble(
+            self.code,
+            self.byteorder,
+            labels=functions,
+            names=named,
+            lines=lines_of(self.line_info, self.btf, self.byteorder) if sources else {},
+            addresses=addresses,
+            raw_bytes=raw_bytes,
+            lossless=lossless,
+        )
+
+    def graph(self) -> Graph:
+        """Return the control flow: functions, blocks, what is never reached.
+
+        Raises:
+            AsmError: The code is malformed, or a jump leaves it.
+        """
+        from pyebpf.asm.cfg import graph_of
+
+        tables = self.jump_tables.values()
+        return graph_of(
+            self.instructions,
+            functions=dict(self.functions),
+            indirect=(target for table in tables for target in table),
+        )
 
     def rewrite_constant(self, name: str, value: int) -> None:
         """Set a named constant: a symbol that nothing defines and that the code loads.

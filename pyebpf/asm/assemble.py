@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pyebpf.asm.build import Label
 from pyebpf.asm.instruction import ByteOrder, Instruction, encode_all
 from pyebpf.asm.opcode import CALL, LOAD_IMMEDIATE_64, carries_jump, is_long_jump
+from pyebpf.asm.operand import Label
 from pyebpf.errors import AsmError
 from pyebpf.uapi import insn
 

@@ -161,6 +161,8 @@ def graph_of(
     for instruction in instructions:
         placed[slot] = instruction
         slot += instruction.slots
+    if not placed:
+        return Graph(())
     return _Finder(placed, slot, dict(functions or {}), sorted(set(indirect))).graph()
 
 
@@ -194,7 +196,7 @@ class _Finder:
 
     # Where functions begin, and where blocks do.
     def _starts(self) -> tuple[list[int], set[int]]:
-        entries = {0} & self._placed.keys() | {self._checked(slot, slot) for slot in self._names}
+        entries = {0} | {self._checked(slot, slot) for slot in self._names}
         leaders = {self._checked(slot, slot) for slot in self._indirect}
         for slot, instruction in self._placed.items():
             target = target_of(slot, instruction)

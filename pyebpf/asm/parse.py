@@ -145,7 +145,7 @@ class _Reader:
     # A name with a colon behind it; in a listing its address stands before. Takes it.
     def _label(self, statement: Statement) -> str | None:
         token, following, third = statement.peek(3)
-        if token.kind == "number" and following.kind == "angular" and third.text == ":":
+        if token.kind == "address" and following.kind == "angular" and third.text == ":":
             statement.take()
             token, following = following, third
         if following.text != ":" or token.kind not in ("name", "angular", "number"):

@@ -34,7 +34,7 @@ class Token(NamedTuple):
 
     Attributes:
         kind: ``"name"``, ``"number"``, ``"local"`` (``1b``, ``1f``), ``"operator"``, ``"bytes"``,
-            ``"angular"`` (``<name+0x8>``), ``"separator"`` or ``"end"``.
+            ``"address"`` of a name, ``"angular"`` (``<name+0x8>``), ``"separator"`` or ``"end"``.
         text: As written; of names in quotes, in ``<>`` and in ``%[]`` without those.
         place: Where it begins.
     """
@@ -53,6 +53,7 @@ _TOKEN = re.compile(
     | (?P<comment>\#|//)
     | (?P<block>/\*)
     | (?P<bytes>[0-9a-f]{2}(?:\ [0-9a-f]{2}){7}(?:(?:\ [0-9a-f]{2}){8})?)(?=\t)
+    | (?P<address>[0-9a-f]{16})(?=\ <)
     | (?P<local>[0-9]+[bf](?![0-9A-Za-z_]))
     | (?P<number>(?:0[xX][0-9a-fA-F]+|0[bB][01]+|[0-9]+)(?![0-9A-Za-z_]))
     | (?P<signed>s(?:>>=|/=|%=|>=|<=|>|<))

@@ -52,6 +52,7 @@ from pyebpf.maps.struct_ops import StructOps
 from pyebpf.programs.program import Program
 from pyebpf.readers.perf import PerfReader
 from pyebpf.readers.ring import RingReader
+from pyebpf.resolve import resolve
 from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec
 from pyebpf.uapi.bpf import MapType, ProgType
 
@@ -275,6 +276,7 @@ def load(
             f"a {spec.byteorder}-endian object cannot be loaded on this machine", spec.name
         )
     replacements = dict(map_replacements or {})
+    resolve(spec, maps=replacements)
     with contextlib.ExitStack() as owned, contextlib.ExitStack() as on_failure:
         # Closed as soon as the programs are loaded, and whatever fails before that.
         modules = on_failure.enter_context(Modules(running_kernel_btf))

@@ -7,7 +7,8 @@
 The kernel's own BTF is asked first, then each module's. What is found must have the declared type,
 compared as CO-RE does; a function may be declared several times under flavours of its name
 (``bpf_dynptr_from_skb___old``), of which those that fit are taken. What is missing or does not fit
-is ``None`` if it is weak, else an error.
+is ``None`` if it is weak, else an error. Assembled programs declare nothing; what they name is
+taken as the kernel declares it.
 """
 
 from __future__ import annotations
@@ -81,8 +82,12 @@ def resolve(
         with naming(f'extern "{name}"'):
             if isinstance(declaration, Func) and local is not None:
                 found[name] = _function(declaration, uses[name], local, modules)
+            elif declaration is None and uses[name].called:
+                found[name] = _undeclared(name, BtfKind.FUNC, uses[name], modules)
             elif uses[name].called:
                 raise ExternError(name, "called, but not declared as a function of the kernel")
+            elif declaration is None and local is None and _is_variable(name):
+                found[name] = _undeclared(name, BtfKind.VAR, uses[name], modules)
             elif isinstance(declaration, Var) and local and local.strip(declaration.type):
                 found[name] = _variable(declaration, uses[name], local, modules)
             else:
@@ -162,6 +167,22 @@ def _function(declared: Func, use: Use, local: Btf, modules: Modules) -> Resolve
     if use.weak:
         return None
     raise ExternError(declared.name, other) if other else _missing(name, "function", modules)
+
+
+# Programs that were assembled declare nothing: the name has to do.
+def _undeclared(name: str, kind: BtfKind, use: Use, modules: Modules) -> Resolved | None:
+    for _, type_id, module in _candidates(name, kind, use, modules):
+        return Resolved(type_id=type_id, module=module)
+    if use.weak:
+        return None
+    raise _missing(name, "function", modules)
+
+
+def _is_variable(name: str) -> bool:
+    try:
+        return bool(kernel_btf().ids(name, BtfKind.VAR))
+    except NotSupportedError:
+        return False
 
 
 # The kernel's own types of that name, and if there are none the modules'.

@@ -172,7 +172,8 @@ def test_modules_have_what_the_kernel_has_not(files: pathlib.Path, kind: str) ->
             r"void release\(struct task \*\) \(the object announces task, but does not define it\)",
         ),
         (declared("var", "one", 0), "one", CALLED, "called, but not declared as a function"),
-        (None, "acquire", CALLED, "called, but not declared as a function"),
+        (None, "gone", CALLED, "no function of this name"),
+        (None, "gone", STRONG, "not in /proc/kallsyms"),
     ],
     ids=str,
 )
@@ -183,6 +184,18 @@ def test_what_does_not_fit_is_refused_by_name(
     with pytest.raises(ExternError, match=f'extern "{name}": {message}') as caught:
         find(local, name, use)
     assert caught.value.name == name
+
+
+def test_what_nothing_declares_is_as_the_kernel_declares_it(files: pathlib.Path) -> None:
+    """Assembled programs have names only: of functions, typed variables, others by address."""
+    assert find(None, "acquire", CALLED) == find(
+        declared("func", "acquire", 3, 3), "acquire", CALLED
+    )
+    assert find(None, "runqueues", STRONG) == find(
+        declared("var", "runqueues", 2), "runqueues", STRONG
+    )
+    assert find(None, "one", STRONG) == find(declared("var", "one", 0), "one", STRONG)
+    assert find(None, "gone", MAYBE_CALLED) is None
 
 
 def test_hidden_addresses_are_an_error_not_a_zero(files: pathlib.Path) -> None:
