@@ -21,7 +21,7 @@ ORDER = [
     ["sections", "references"],
     ["program_text"],
     ["spec"],
-    ["abi", "resolve", "editor"],
+    ["abi", "resolve", "editor", "linking"],
     ["elf"],
     ["sys"],
     ["host"],

@@ -34,7 +34,8 @@ class Assembled:
         labels: Slots by name.
         functions: Slot and name of each function, in order.
         symbols: What instructions refer to outside of the code, by slot.
-        instructions: Those of the code, their distances filled in.
+        instructions: Those of the code, their distances filled in; a ``symbol`` that is left is
+            outside.
     """
 
     code: bytes
@@ -45,7 +46,11 @@ class Assembled:
 
 
 def assemble(
-    items: Iterable[Item], byteorder: ByteOrder, *, places: Sequence[object] | None = None
+    items: Iterable[Item],
+    byteorder: ByteOrder,
+    *,
+    places: Sequence[object] | None = None,
+    outside: Mapping[str, int] | None = None,
 ) -> Assembled:
     """Turn instructions and labels into code.
 
@@ -53,12 +58,13 @@ def assemble(
         items: In order. A jump's or call's ``symbol`` is the label it goes to.
         byteorder: Of the code; ``sys.byteorder`` for this machine's kernel.
         places: Where each item was written, for messages; without them they name the slot.
+        outside: Labels of code around this one, by slot from its start; what it may jump to.
 
     Raises:
         AsmError: An unknown or repeated label, a distance that does not fit, a jump out of the code
             or into the middle of a 64-bit load, a field that does not fit.
     """
-    layout = _Layout(items, places)
+    layout = _Layout(items, places, outside or {})
     symbols: dict[int, str] = {}
     resolved: dict[int, Instruction] = {}
     for slot, instruction in layout.instructions.items():
@@ -79,7 +85,13 @@ def assemble(
 class _Layout:
     # Where everything stands, in slots.
 
-    def __init__(self, items: Iterable[Item], places: Sequence[object] | None) -> None:
+    def __init__(
+        self,
+        items: Iterable[Item],
+        places: Sequence[object] | None,
+        outside: Mapping[str, int],
+    ) -> None:
+        self._outside = outside
         self.labels: dict[str, int] = {}
         self.instructions: dict[int, Instruction] = {}
         self._functions: set[str] = set()
@@ -104,41 +116,50 @@ class _Layout:
         if carries_jump(instruction.opcode):
             return True
         may_be = _takes_function(instruction) or _is_undecided(instruction)
-        return may_be and instruction.symbol in self.labels
+        return may_be and self._slot_of(instruction.symbol) is not None
 
     def resolve(self, slot: int, instruction: Instruction) -> Instruction:
         name = instruction.symbol
         if name is None or not self.inside(instruction):
             return instruction
-        if name not in self.labels:
+        target = self._slot_of(name)
+        if target is None:
             raise AsmError(f'unknown label "{name}"', where=self._where(slot))
-        distance = self.labels[name] - slot - 1
+        distance = target - slot - 1
         if carries_jump(instruction.opcode):
             if is_long_jump(instruction.opcode):
-                return replace(instruction, immediate=distance)
+                return replace(instruction, immediate=distance, symbol=None)
             if not -0x8000 <= distance <= 0x7FFF:
                 message = f'label "{name}" is {distance} slots away, which do not fit 16 bits'
                 raise AsmError(message, where=self._where(slot))
-            return replace(instruction, offset=distance)
-        self._functions.add(name)
+            return replace(instruction, offset=distance, symbol=None)
+        if name in self.labels:
+            self._functions.add(name)
         if instruction.opcode == CALL:
-            return replace(instruction, immediate=distance)
+            return replace(instruction, immediate=distance, symbol=None)
         # Of the two halves of a load the upper one stays empty.
-        return replace(instruction, src=insn.PSEUDO_FUNC, immediate=distance & 0xFFFF_FFFF)
+        low = distance & 0xFFFF_FFFF
+        return replace(instruction, src=insn.PSEUDO_FUNC, immediate=low, symbol=None)
 
     def functions(self) -> tuple[tuple[int, str], ...]:
         return tuple(sorted((self.labels[name], name) for name in self._functions))
 
     def check(self, resolved: Mapping[int, Instruction], symbols: Mapping[int, str]) -> None:
         """Refuse jumps that land on no instruction; a label may stand behind the last one."""
+        around = frozenset(self._outside.values())
         for slot, instruction in resolved.items():
             target = target_of(slot, instruction)
-            if target is None or target in resolved or slot in symbols:
+            if target is None or target in resolved or slot in symbols or target in around:
                 continue
             if 0 <= target < self._size:
                 raise AsmError("goes into the middle of a 64-bit load", where=self._where(slot))
             message = f"goes to slot {target}, outside of the code"
             raise AsmError(message, where=self._where(slot))
+
+    def _slot_of(self, name: str | None) -> int | None:
+        if name is None:
+            return None
+        return self.labels.get(name, self._outside.get(name))
 
     def _where(self, slot: int) -> str:
         return str(self._places.get(slot, f"slot {slot}"))

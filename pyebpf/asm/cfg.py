@@ -148,7 +148,8 @@ def graph_of(
     """Find functions and blocks.
 
     Args:
-        instructions: The program, linked: calls have their distances.
+        instructions: The program, linked: calls have their distances, but for those with a
+            ``symbol``, which leave it.
         functions: Names of functions by slot.
         indirect: Slots that indirect jumps may go to: all targets of jump tables.
 
@@ -199,7 +200,7 @@ class _Finder:
         entries = {0} | {self._checked(slot, slot) for slot in self._names}
         leaders = {self._checked(slot, slot) for slot in self._indirect}
         for slot, instruction in self._placed.items():
-            target = target_of(slot, instruction)
+            target = _target(slot, instruction)
             if target is not None:
                 self._checked(slot, target)
                 (leaders if carries_jump(instruction.opcode) else entries).add(target)
@@ -226,7 +227,7 @@ class _Finder:
             target = target_of(slot, last)
             assert target is not None
             edges.append(Edge(target, taken=True))
-        calls = (target_of(slot, each) for slot, each in inside if not carries_jump(each.opcode))
+        calls = (_target(slot, each) for slot, each in inside if not carries_jump(each.opcode))
         called = dict.fromkeys(each for each in calls if each is not None)
         return Block(start, end, tuple(inside), tuple(edges), tuple(called))
 
@@ -236,6 +237,11 @@ class _Finder:
         if 0 <= target < self._size:
             raise AsmError("goes into the middle of a 64-bit load", where=f"slot {slot}")
         raise AsmError(f"goes to slot {target}, outside of the code", where=f"slot {slot}")
+
+
+# Where it goes in the code; what it names is outside.
+def _target(slot: int, instruction: Instruction) -> int | None:
+    return target_of(slot, instruction) if instruction.symbol is None else None
 
 
 def _ends_block(instruction: Instruction) -> bool:

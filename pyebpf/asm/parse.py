@@ -22,7 +22,7 @@ slots behind, and ``r1 = &(void __percpu *)(r2)`` adds the base of this CPU's va
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -55,13 +55,20 @@ class Parsed(NamedTuple):
     places: tuple[Place, ...]
 
 
-def parse(text: str, byteorder: ByteOrder, *, constants: Mapping[str, int] | None = None) -> Parsed:
+def parse(
+    text: str,
+    byteorder: ByteOrder,
+    *,
+    constants: Mapping[str, int] | None = None,
+    labels: Collection[str] = (),
+) -> Parsed:
     """Read assembler text.
 
     Args:
         text: Statements, one a line or parted by ``;``.
         byteorder: Of bytes that are given as such (``.byte``).
         constants: Values of names, written ``NAME`` or ``%[NAME]``.
+        labels: Labels of code around this one, which it may call.
 
     Returns:
         What it says; hand its items to `pyebpf.asm.assemble`.
@@ -72,7 +79,7 @@ def parse(text: str, byteorder: ByteOrder, *, constants: Mapping[str, int] | Non
     reader = _Reader(byteorder, constants or {})
     for statement in statements(text):
         reader.read(statement)
-    return reader.finish()
+    return reader.finish(labels)
 
 
 class _Reader:
@@ -112,8 +119,8 @@ class _Reader:
         if not statement.ended:
             statement.fail("the end of the statement")
 
-    def finish(self) -> Parsed:
-        labels = {item.name for item in self._items if isinstance(item, Label)}
+    def finish(self, outside: Collection[str]) -> Parsed:
+        labels = {item.name for item in self._items if isinstance(item, Label)} | set(outside)
         for name, token in self._local.items():
             if name not in labels:
                 raise AsmError(f'unknown label "{token.text}"', where=str(token.place))

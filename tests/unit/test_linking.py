@@ -1,0 +1,146 @@
+"""Functions of other objects linked in, and what nothing refers to."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyebpf.elf import load_spec
+from pyebpf.errors import BtfError, LoadError
+from pyebpf.linking import link, unreferenced
+from pyebpf.program_text import lines_of
+from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec, ReferenceKind
+from pyebpf.uapi.bpf import MapType
+from tests.support.programs import built
+
+
+def collection(*programs, **rest):
+    return CollectionSpec(programs={each.name: each for each in programs}, **rest)
+
+
+def lines(program):
+    """Lines of source by function, in order."""
+    found = lines_of(program.line_info, program.btf, program.byteorder)
+    ends = [slot for slot, _ in program.functions[1:]] + [len(program.code) // 8]
+    return {
+        name: [str(each) for slot, each in found.items() if start <= slot < end]
+        for (start, name), end in zip(program.functions, ends, strict=True)
+    }
+
+
+def test_a_function_comes_with_all_it_calls():
+    """Each once; calls and addresses go to it."""
+    program = ProgramSpec.assemble("p", "call tens; call tens; r1 = units ll; call other; exit")
+    spec = collection(program)
+    link(spec, load_spec(built("subprogs")))
+    assert [name for _, name in program.functions] == ["p", "tens", "units"]
+    assert [each.symbol for each in program.references.values()] == ["other"]
+    assert program.disassemble().splitlines()[1:6] == [
+        "       0:\tcall tens",
+        "       1:\tcall tens",
+        "       2:\tr1 = units ll",
+        "       4:\tcall other",
+        "       5:\texit",
+    ]
+    assert program.graph().unreachable == ()
+
+
+def test_lines_and_types_come_along():
+    """Of another object, whose types are put behind one's own."""
+    spec = load_spec(built("globals"))
+    library = load_spec(built("subprogs"))
+    program = spec.programs["add_up"]
+    before, types = lines(program), len(spec.btf)
+    # Let it call a function that it does not have.
+    from pyebpf.editor import Editor
+
+    Editor(program).insert(0, "r6 = r1; w1 = 3; call hundreds; r1 = r6")
+    link(spec, library)
+    after = lines(program)
+    assert after[program.name] == before[program.name]
+    assert after["hundreds"] == lines(library.programs["first"])["hundreds"] != []
+    assert len(spec.btf) == types + len(library.btf) - 1
+    assert {each.btf for each in spec.programs.values()} == {spec.btf}
+    # Each function's type is one of that name.
+    records = [program.func_info[at : at + 8] for at in range(0, len(program.func_info), 8)]
+    named = [spec.btf.type(int.from_bytes(each[4:], program.byteorder)).name for each in records]
+    assert named == [name for _, name in program.functions]
+
+
+def test_maps_and_variables_come_along():
+    """Those that linked functions use, with their types."""
+    spec = collection(ProgramSpec.assemble("p", "call count; exit"))
+    library = load_spec(built("constants"))
+    link(spec, library)
+    assert set(spec.maps) == {"first"}
+    spec = collection(ProgramSpec.assemble("p", "call add_up; exit"))
+    library = load_spec(built("globals"))
+    link(spec, library)
+    assert set(spec.maps) == {
+        each.symbol
+        for each in library.programs["add_up"].references.values()
+        if each.kind is ReferenceKind.MAP_VALUE
+    }
+    for name, variable in spec.variables.items():
+        assert variable.map is spec.maps[variable.map.name]
+        assert variable.value == library.variables[name].value
+    assert spec.btf is library.btf
+
+
+def test_maps_of_one_name_must_be_one():
+    """Equal definitions are shared; others are an error, and nothing is changed."""
+    library = load_spec(built("constants"))
+    spec = collection(ProgramSpec.assemble("p", "call count; exit"))
+    spec.maps["first"] = library.maps["first"].copy()
+    link(spec, library)
+    assert spec.maps["first"] == library.maps["first"]
+    spec = collection(ProgramSpec.assemble("p", "call count; exit"))
+    spec.maps["first"] = MapSpec(name="first", type=MapType.HASH, key_size=4, value_size=4)
+    before = spec.copy()
+    with pytest.raises(LoadError, match='both collections have a map "first", and they differ'):
+        link(spec, library)
+    assert spec == before
+
+
+def test_what_is_not_there_stays_open():
+    """Another library may have it; without anything to link nothing changes."""
+    spec = collection(ProgramSpec.assemble("p", "call nowhere; exit"))
+    before = spec.copy()
+    link(spec, load_spec(built("subprogs")))
+    assert spec == before
+
+
+def test_a_library_of_another_byte_order_is_refused():
+    """Its bytes mean something else."""
+    spec = collection(ProgramSpec.assemble("p", "exit", byteorder="little"), byteorder="little")
+    with pytest.raises(LoadError, match="a big-endian object is linked in"):
+        link(spec, load_spec(built("subprogs", "big")))
+    from pyebpf.btf.join import join
+
+    types = [load_spec(built("subprogs", order)).btf for order in ("little", "big")]
+    with pytest.raises(BtfError, match="little-endian types joined with big-endian ones"):
+        join(*types)
+
+
+def test_joined_types_are_those_of_both():
+    """With ids of the second moved."""
+    from pyebpf.btf.join import join
+
+    first, second = (load_spec(built(name)).btf for name in ("subprogs", "core"))
+    joined = join(first, second)
+    assert len(joined.btf) == len(first) + len(second) - 1
+    for type_id in range(1, len(first)):
+        assert joined.btf.type(type_id) == first.type(type_id)
+    for type_id in range(1, len(second)):
+        assert joined.btf.describe(type_id + joined.ids) == second.describe(type_id)
+    for offset in range(1, 50):
+        assert joined.btf.string(offset + joined.strings) == second.string(offset)
+
+
+def test_what_nothing_uses():
+    """Maps and variables; what another map holds is used."""
+    assert unreferenced(load_spec(built("constants"))) == {"second"}
+    assert unreferenced(load_spec(built("count_syscalls"))) == set()
+    spec = load_spec(built("globals"))
+    for each in spec.programs.values():
+        each.references = {}
+    assert unreferenced(spec) == spec.maps.keys() | spec.variables.keys()
