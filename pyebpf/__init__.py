@@ -54,9 +54,11 @@ if TYPE_CHECKING:
     from pyebpf.errors import CoreRelocationError as CoreRelocationError
     from pyebpf.errors import EbpfError as EbpfError
     from pyebpf.errors import ElfError as ElfError
+    from pyebpf.errors import ExecutionError as ExecutionError
     from pyebpf.errors import ExternError as ExternError
     from pyebpf.errors import FormatError as FormatError
     from pyebpf.errors import IncompatibleError as IncompatibleError
+    from pyebpf.errors import InstructionLimitError as InstructionLimitError
     from pyebpf.errors import IterationAborted as IterationAborted
     from pyebpf.errors import KeyExistsError as KeyExistsError
     from pyebpf.errors import KeyNotFoundError as KeyNotFoundError
@@ -64,7 +66,9 @@ if TYPE_CHECKING:
     from pyebpf.errors import LoadError as LoadError
     from pyebpf.errors import MapFullError as MapFullError
     from pyebpf.errors import MapIncompatibleError as MapIncompatibleError
+    from pyebpf.errors import MemoryAccessError as MemoryAccessError
     from pyebpf.errors import NetlinkError as NetlinkError
+    from pyebpf.errors import NotModelledError as NotModelledError
     from pyebpf.errors import NotSupportedError as NotSupportedError
     from pyebpf.errors import PrivilegeError as PrivilegeError
     from pyebpf.errors import ReaderTimeout as ReaderTimeout
@@ -192,6 +196,10 @@ _HOMES = {
     "IncompatibleError": "pyebpf.errors",
     "MapIncompatibleError": "pyebpf.errors",
     "UnreferencedSymbolError": "pyebpf.errors",
+    "ExecutionError": "pyebpf.errors",
+    "MemoryAccessError": "pyebpf.errors",
+    "InstructionLimitError": "pyebpf.errors",
+    "NotModelledError": "pyebpf.errors",
     "IterationAborted": "pyebpf.errors",
     "ReaderTimeout": "pyebpf.errors",
     "ClosedError": "pyebpf.errors",

@@ -19,6 +19,10 @@ Everything the library raises about the kernel, an object file or a reader desce
     │   ├── CoreRelocationError · ExternError · UnreferencedSymbolError
     │   └── IncompatibleError                          what exists is not as expected
     │       └── MapIncompatibleError
+    ├── ExecutionError               .slot             the interpreter ended a program
+    │   ├── MemoryAccessError        .address .size    outside of memory that may be used
+    │   ├── InstructionLimitError                      it ran too long
+    │   └── NotModelledError(NotImplementedError)      the interpreter has no such helper
     ├── IterationAborted
     ├── ReaderTimeout(TimeoutError)
     └── ClosedError(ValueError)                        used after close
@@ -45,9 +49,11 @@ __all__ = [
     "CoreRelocationError",
     "EbpfError",
     "ElfError",
+    "ExecutionError",
     "ExternError",
     "FormatError",
     "IncompatibleError",
+    "InstructionLimitError",
     "IterationAborted",
     "KeyExistsError",
     "KeyNotFoundError",
@@ -55,7 +61,9 @@ __all__ = [
     "LoadError",
     "MapFullError",
     "MapIncompatibleError",
+    "MemoryAccessError",
     "NetlinkError",
+    "NotModelledError",
     "NotSupportedError",
     "PrivilegeError",
     "ReaderTimeout",
@@ -393,6 +401,57 @@ class MapIncompatibleError(IncompatibleError):
 
 class UnreferencedSymbolError(LoadError):
     """A symbol that was to be rewritten is not used by the program."""
+
+
+class ExecutionError(EbpfError):
+    """The interpreter ended a program that did what the verifier never lets a program do.
+
+    Attributes:
+        slot: The instruction's index in its program, in 8-byte units, or -1 if it is about none.
+        program: The name of the program that was running, which a tail call may have changed.
+    """
+
+    slot: int = -1
+    program: str = ""
+
+
+class MemoryAccessError(ExecutionError):
+    """A program, or a helper on its behalf, reached outside of memory that it may use.
+
+    Attributes:
+        address: The first byte that was asked for.
+        size: How many bytes were.
+        write: Whether they were to be written.
+        region: What memory lies there or just before, such as ``"packet"``, or ``""``.
+        register: The register that held the address, such as ``"r2"``, or ``""`` if unknown.
+    """
+
+    register: str = ""
+
+    def __init__(
+        self, message: str, *, address: int, size: int, write: bool, region: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.address = address
+        self.size = size
+        self.write = write
+        self.region = region
+
+
+class InstructionLimitError(ExecutionError):
+    """A program executed more instructions than the interpreter was told to allow."""
+
+
+class NotModelledError(ExecutionError, NotImplementedError):
+    """A program used what the interpreter does not have; the message names it.
+
+    Attributes:
+        what: The helper, kfunc or instruction.
+    """
+
+    def __init__(self, what: str, detail: str = "") -> None:
+        super().__init__(f"{what}: {detail or 'not modelled by the interpreter'}")
+        self.what = what
 
 
 class IterationAborted(EbpfError):

@@ -1,0 +1,71 @@
+"""Runs eBPF programs in pure Python, with the kernel's semantics: no root, no Linux.
+
+    raw code, maps ──Program──▶ Machine.run(program, context) ──▶ Result(r0, instructions)
+                                  │  Machine.steps(…)         ──▶ Step, Step, …
+                                  ├── World     clock, CPU, task, limits: what a test sets
+                                  ├── Memory    regions at addresses, every access within bounds
+                                  ├── helpers   {number: function(run, r1, r2, …)}, extendable
+                                  └── kfuncs    {name: function(run, r1, r2, …)}, extendable
+
+    machine = Machine(World(clock=lambda: 1000))
+    program = Program(code, name="count", type=ProgType.XDP, maps={fd: some_map})
+    context = XdpContext(packet)
+    result = machine.run(program, context)          # a Program is compiled once per Machine
+    result.retval, context.packet                   # what the program made of the packet
+
+    for step in machine.steps(program, XdpContext(packet)):
+        print(step)                                 # the instruction and the registers before it
+
+`Program` takes code as the kernel does, with descriptors in it (``maps={fd: map}``), or as object
+files have it, with names (`Program.from_spec`). A map is a `Map`: subclass it (see
+`pyebpf.testing.interpreter.maps`) or take one of `pyebpf.testing.interpreter.map_kinds`. A value is
+a `Region`, shared by the map and the programs that looked it up.
+
+What differs from a kernel, on purpose:
+
+- There is no verifier. A program that does what the verifier refuses ends with an `ExecutionError`
+  that names the instruction and the register, when it does so and not before: a `MemoryAccessError`
+  for an access outside of its memory, or for a write to what is read-only; a register that was
+  never written, or that a call destroyed, cannot be read.
+- Stack bytes that were never written are 0; a kernel gives what happened to be there.
+- An endless program ends with `InstructionLimitError` (`World.instruction_limit`).
+- Helpers and kernel functions that are not modelled end the program with `NotModelledError`, never
+  with a made-up result.
+
+Which packages do what: `program` `check` `flow` (code) · `compiler` `statements` `operations`
+`atomics` `calls` `binding` (to Python) · `machine` `run` `world` `memory` `contexts` (running)
+· `helpers` `kfuncs` `maps` `map_kinds` (what programs call and share).
+"""
+
+from __future__ import annotations
+
+from pyebpf.testing.interpreter.contexts import (
+    BytesContext,
+    Context,
+    RawTracepointContext,
+    ValuesContext,
+)
+from pyebpf.testing.interpreter.machine import Machine, Result, Step, Steps
+from pyebpf.testing.interpreter.maps import Map
+from pyebpf.testing.interpreter.memory import Memory, Region
+from pyebpf.testing.interpreter.program import Program
+from pyebpf.testing.interpreter.run import Run
+from pyebpf.testing.interpreter.world import Task, World
+
+__all__ = [
+    "BytesContext",
+    "Context",
+    "Machine",
+    "Map",
+    "Memory",
+    "Program",
+    "RawTracepointContext",
+    "Region",
+    "Result",
+    "Run",
+    "Step",
+    "Steps",
+    "Task",
+    "ValuesContext",
+    "World",
+]
