@@ -2,8 +2,8 @@
 
 Nothing of the suite is in this repository. Its cases are text, in sections:
 
-    -- asm       mov %r0, 1             -- mem       00 01 ff       what r1 points to; r2 is its size
-                 exit                   -- result    0x1            of r0
+    -- asm       mov %r0, 1          -- mem       00 01 ff       what r1 points to; r2 is its size
+                 exit                -- result    0x1            of r0
     -- raw       0x…                    what the assembly must become, a number for each slot
 """
 

@@ -43,14 +43,18 @@ from pyebpf.testing.interpreter.contexts import (
     BytesContext,
     Context,
     RawTracepointContext,
+    Redirect,
     ValuesContext,
 )
 from pyebpf.testing.interpreter.machine import Machine, Result, Step, Steps
+from pyebpf.testing.interpreter.map_kinds import make_map
 from pyebpf.testing.interpreter.maps import Map
 from pyebpf.testing.interpreter.memory import Memory, Region
 from pyebpf.testing.interpreter.program import Program
 from pyebpf.testing.interpreter.run import Run
+from pyebpf.testing.interpreter.skb import SkbContext
 from pyebpf.testing.interpreter.world import Task, World
+from pyebpf.testing.interpreter.xdp import XdpContext
 
 __all__ = [
     "BytesContext",
@@ -60,12 +64,16 @@ __all__ = [
     "Memory",
     "Program",
     "RawTracepointContext",
+    "Redirect",
     "Region",
     "Result",
     "Run",
+    "SkbContext",
     "Step",
     "Steps",
     "Task",
     "ValuesContext",
     "World",
+    "XdpContext",
+    "make_map",
 ]

@@ -5,6 +5,7 @@ Program ──flow──▶ blocks ──compiler──▶ Python text ──com
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Generator, Mapping
 from types import TracebackType
@@ -99,21 +100,25 @@ class Binding:
         given = [*arguments, UNSET, UNSET, UNSET, UNSET, UNSET]
         return [given[register - 1] for register in self._calls.parameters[entry]]
 
-    # What one function reads depends on what those it calls read.
+    # Fills in what functions read, then what they must; returns the liveness of the latter.
     def _solve(self) -> dict[int, Liveness]:
-        parameters = self._calls.parameters
+        self._settle(self._calls.parameters, required=False)
+        return self._settle(self._calls.required, required=True)
+
+    # What one function reads depends on what those it calls read.
+    def _settle(self, table: dict[int, tuple[int, ...]], *, required: bool) -> dict[int, Liveness]:
+        reads = functools.partial(self._calls.reads, required=required)
         while True:
             found = {
-                entry: Liveness(self.program, flow, self._calls.reads)
-                for entry, flow in self._flows.items()
+                entry: Liveness(self.program, flow, reads) for entry, flow in self._flows.items()
             }
             now = {
                 entry: tuple(each for each in range(1, 6) if found[entry].at(entry) & 1 << each)
                 for entry in found
             }
-            if now == parameters:
+            if now == table:
                 return found
-            parameters.update(now)
+            table.update(now)
 
     def _namespace(self, *, stepping: bool) -> dict[str, Any]:
         if stepping not in self._namespaces:

@@ -1,7 +1,8 @@
 """Calls in a program's Python text: of its own functions, of helpers, of kernel functions.
 
 Helpers and kfuncs are Python functions of the run and as many arguments as they take, so their
-signatures say which registers a call reads. One that calls back into the program is a generator
+signatures say which registers a call reads; a parameter with a default may be a register that was
+never set. One that calls back into the program is a generator
 function: it yields ``(address, arguments)`` and is sent what the callback returned.
 """
 
@@ -34,8 +35,9 @@ class Calls:
         kfuncs: Kernel functions by name.
 
     Attributes:
-        parameters: The registers that the program's own functions read, by entry; filled in by the
-            compiler.
+        parameters: The registers that the program's own functions read, by entry; filled in from
+            their liveness.
+        required: Those of them that must be set.
         used: What the text refers to, by Python name.
     """
 
@@ -46,18 +48,21 @@ class Calls:
         self.helpers = helpers
         self.kfuncs = kfuncs
         self.parameters: dict[int, tuple[int, ...]] = {}
+        self.required: dict[int, tuple[int, ...]] = {}
         self.used: dict[str, Function] = {}
 
-    def reads(self, slot: int) -> int:
-        """Return the registers that the call at *slot* reads, bit n for rn."""
+    def reads(self, slot: int, *, required: bool) -> int:
+        """Return the registers that the call at *slot* reads, or must read; bit n for rn."""
         each = self.program.instructions[slot]
         if each.src == insn.PSEUDO_CALL:
-            registers: Sequence[int] = self.parameters.get(slot + 1 + each.immediate, ())
+            table = self.required if required else self.parameters
+            registers: Sequence[int] = table.get(slot + 1 + each.immediate, ())
         elif each.src == 0 and each.immediate == TAIL_CALL:
             registers = (1, 2, 3)
         else:
             function = self._function(slot)
-            registers = range(1, 1 + arity(function)) if function is not None else ()
+            count = 0 if function is None else arity(function)[0 if required else 1]
+            registers = range(1, 1 + count)
         return sum(1 << register for register in registers)
 
     def lines(self, slot: int, *, stepping: bool) -> list[str]:
@@ -80,14 +85,21 @@ class Calls:
         return [self._foreign(slot, function, stepping=stepping)]
 
     def _own(self, entry: int, *, stepping: bool) -> str:
-        given = "".join(f", r{each}" for each in self.parameters[entry])
+        given = "".join(
+            f", r{each}" if each in self.required[entry] else f', locals().get("r{each}", UNSET)'
+            for each in self.parameters[entry]
+        )
         way = "yield from " if stepping else ""
         return f"run.executed = n; r0 = {way}function_{entry}(run{given}); n = run.executed"
 
     def _foreign(self, slot: int, function: Function, *, stepping: bool) -> str:
         name = self._name(slot)
         self.used[name] = function
-        given = "".join(f", r{each}" for each in range(1, 1 + arity(function)))
+        required, most = arity(function)
+        given = "".join(
+            f", r{each}" if each <= required else f', locals().get("r{each}", 0)'
+            for each in range(1, 1 + most)
+        )
         value = f"{name}(run{given})"
         if not inspect.isgeneratorfunction(function):
             return f"r0 = {value} & {MASK}"
@@ -108,6 +120,8 @@ class Calls:
 
 
 @functools.cache
-def arity(function: Function) -> int:
-    """Return how many arguments a helper takes, besides the run."""
-    return len(inspect.signature(function).parameters) - 1
+def arity(function: Function) -> tuple[int, int]:
+    """Return how many arguments a helper must have and may have, besides the run."""
+    parameters = inspect.signature(function).parameters.values()
+    required = sum(1 for each in parameters if each.default is inspect.Parameter.empty)
+    return required - 1, len(parameters) - 1

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pyebpf.testing.interpreter.calls import Calls
-from pyebpf.testing.interpreter.flow import ARGUMENTS, Block, Liveness
+from pyebpf.testing.interpreter.flow import Block, Liveness
 from pyebpf.testing.interpreter.program import Program
 from pyebpf.testing.interpreter.statements import Statements
 from pyebpf.uapi import insn
@@ -110,18 +110,19 @@ class _Writer:
         self.statements = Statements(program, calls, address, liveness.lost(), stepping=stepping)
         self.numbers: dict[int, int] = {entry: 0}
         self.body: Body = []
-        self.live_in = liveness.at(entry)
+        self.calls = calls
 
     def write(self) -> Source:
-        parameters = tuple(each for each in range(1, 6) if self.live_in & ARGUMENTS & 1 << each)
+        parameters = self.calls.parameters[self.entry]
         source = Source(parameters=parameters)
         bodies = self._bodies()
         given = "".join(f", r{each}=UNSET" for each in parameters)
         source.add(0, f"def {function_name(self.entry)}(run{given}):", self.entry)
-        # What a caller from outside leaves out is as unset as any other register.
         source.add(1, "stack, r10 = run.enter(); limit = run.limit", self.entry)
-        if self.entry == 0 or self.entry in self.program.callbacks:
-            for each in parameters:
+        # What a caller leaves out is as unset as any other register.
+        from_outside = self.entry == 0 or self.entry in self.program.callbacks
+        for each in parameters:
+            if from_outside or each not in self.calls.required[self.entry]:
                 source.add(1, f"if r{each} is UNSET: del r{each}")
         if any(self._is_may_goto(each) for block in self.flow.values() for each in block.slots):
             source.add(1, "iterations = run.may_goto_limit")

@@ -6,19 +6,63 @@ A context places its memory when a run begins and tells afterwards what the prog
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pyebpf.errors import ExecutionError
+from pyebpf.testing.interpreter.maps import Map
 from pyebpf.testing.interpreter.memory import ByteOrder, Memory, Region
 
-__all__ = ["BytesContext", "Context", "RawTracepointContext", "ValuesContext"]
+__all__ = [
+    "BytesContext",
+    "Context",
+    "RawTracepointContext",
+    "Redirect",
+    "ValuesContext",
+]
+
+
+class Redirect(NamedTuple):
+    """Where a packet is to go.
+
+    Attributes:
+        map: The map that names it, or ``None`` for an interface.
+        key: The key in the map, or the interface's index.
+        flags: As the program gave them.
+    """
+
+    map: Map | None
+    key: int
+    flags: int
 
 
 class Context:
-    """Nothing: what all contexts have in common."""
+    """What all contexts have in common.
+
+    Attributes:
+        traced_arguments: Arguments of the traced function, for ``get_func_arg``.
+        traced_return: What it returned, or ``None`` before that.
+        traced_address: Where it is.
+        cookie: Of the attachment.
+        overridden_return: What ``override_return`` asked for, or ``None``.
+        system_call_return: What the system call will return, for programs of control groups.
+        redirect: What ``redirect`` or ``redirect_map`` asked for last, or ``None``.
+    """
+
+    traced_arguments: Sequence[int] = ()
+    traced_return: int | None = None
+    traced_address: int = 0
+    cookie: int = 0
+    overridden_return: int | None = None
+    system_call_return: int = 0
+    redirect: Redirect | None = None
 
     def enter(self, memory: Memory, byteorder: ByteOrder) -> tuple[int, ...]:
         """Place the context and return the program's arguments, r1 first."""
         raise NotImplementedError
+
+    def packet_bytes(self) -> bytes | None:
+        """Return the packet, if there is one."""
+        return None
 
     def load_packet(self, skb: int, offset: int, size: int) -> int | None:
         """Load from a packet as the instructions of classic BPF do; ``None`` outside of it.

@@ -102,5 +102,9 @@ class Map:
         """Answer ``bpf_ringbuf_query``."""
         return 0
 
+    def stack_id(self, addresses: bytes, flags: int) -> int:
+        """Keep a stack trace and return its number, or a negative errno."""
+        return -errno.EINVAL
+
     def __repr__(self) -> str:
         return f'<Map "{self.name}" {self.type}>'

@@ -26,6 +26,8 @@ class Task:
         uid: Of its user.
         gid: Of its group.
         comm: Its name, at most 15 bytes.
+        cgroup_id: Of its control group.
+        address: Where programs find its ``task_struct``, if a test put one somewhere.
     """
 
     pid: int = field(default_factory=os.getpid)
@@ -33,6 +35,8 @@ class Task:
     uid: int = field(default_factory=os.getuid)
     gid: int = field(default_factory=os.getgid)
     comm: bytes = b"python"
+    cgroup_id: int = 1
+    address: int = 0
 
 
 @dataclass(slots=True)

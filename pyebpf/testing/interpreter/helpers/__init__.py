@@ -1,10 +1,34 @@
-"""Helpers by number, each a Python function; one module for each kind."""
+"""Helpers by number, each a Python function; one module for each kind.
+
+Not modelled, and so ending a program with an error: timers, local storage of tasks, sockets and
+inodes, sockets and their options, tunnels, and what works on other types of context than packets.
+"""
 
 from __future__ import annotations
 
 from pyebpf.testing.interpreter.calls import Function
-from pyebpf.testing.interpreter.helpers import maps
+from pyebpf.testing.interpreter.helpers import (
+    control,
+    maps,
+    packets,
+    reading,
+    reshaping,
+    rings,
+    system,
+    text,
+    xdp,
+)
 
 __all__ = ["HELPERS"]
 
-HELPERS: dict[int, Function] = {**maps.HELPERS}
+HELPERS: dict[int, Function] = {
+    **maps.HELPERS,
+    **system.HELPERS,
+    **reading.HELPERS,
+    **control.HELPERS,
+    **text.HELPERS,
+    **rings.HELPERS,
+    **packets.HELPERS,
+    **reshaping.HELPERS,
+    **xdp.HELPERS,
+}

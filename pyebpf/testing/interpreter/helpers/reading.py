@@ -1,0 +1,75 @@
+"""Helpers that read memory which may not be there: the kernel's and user space's.
+
+What a test placed with ``machine.memory.map(address, data)`` can be read, and everything that the
+program itself may reach. Elsewhere the answer is ``-EFAULT`` and the destination becomes zeros, as
+in the kernel.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from pyebpf.errors import MemoryAccessError
+from pyebpf.testing.interpreter.calls import Function
+from pyebpf.testing.interpreter.run import Run
+from pyebpf.uapi.helpers import FuncId
+
+__all__ = ["HELPERS"]
+
+
+def probe_read(run: Run, place: int, size: int, source: int) -> int:
+    """Copy *size* bytes from *source*."""
+    size &= 0xFFFF_FFFF
+    target = run.memory.view(place, size, write=True) if size else memoryview(bytearray())
+    try:
+        target[:] = run.memory.read(source, size)
+    except MemoryAccessError:
+        target[:] = bytes(size)
+        return -errno.EFAULT
+    return 0
+
+
+def copy_from_user(run: Run, place: int, size: int, source: int) -> int:
+    """Copy from user space; as `probe_read`."""
+    return probe_read(run, place, size, source)
+
+
+def probe_read_str(run: Run, place: int, size: int, source: int) -> int:
+    """Copy a string, cut to *size* bytes with its NUL, and return its length with the NUL."""
+    size &= 0xFFFF_FFFF
+    if not size:
+        return 0
+    target = run.memory.view(place, size, write=True)
+    try:
+        text = run.memory.text(source, size)
+        # Without a NUL before the end of memory, the next byte would have been read, too.
+        if len(text) < size:
+            run.memory.view(source + len(text), 1)
+    except MemoryAccessError:
+        target[:] = bytes(size)
+        return -errno.EFAULT
+    text = text[: size - 1] + b"\0"
+    target[: len(text)] = text
+    return len(text)
+
+
+def probe_write_user(run: Run, place: int, source: int, size: int) -> int:
+    """Write to user space."""
+    data = run.memory.read(source, size & 0xFFFF_FFFF)
+    try:
+        run.memory.write(place, data)
+    except MemoryAccessError:
+        return -errno.EPERM
+    return 0
+
+
+HELPERS: dict[int, Function] = {
+    FuncId.probe_read: probe_read,
+    FuncId.probe_read_user: probe_read,
+    FuncId.probe_read_kernel: probe_read,
+    FuncId.probe_read_str: probe_read_str,
+    FuncId.probe_read_user_str: probe_read_str,
+    FuncId.probe_read_kernel_str: probe_read_str,
+    FuncId.probe_write_user: probe_write_user,
+    FuncId.copy_from_user: copy_from_user,
+}

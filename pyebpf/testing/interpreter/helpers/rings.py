@@ -1,0 +1,204 @@
+"""Helpers that send data to user space: perf buffers and BPF ring buffers, and dynptrs.
+
+A dynptr is 16 bytes of the program's stack (struct bpf_dynptr), which programs cannot read
+themselves. Here they hold an address, a size of 24 bits with flags above, and an offset:
+
+    address u64 | size and flags u32 | offset u32
+"""
+
+from __future__ import annotations
+
+import errno
+
+from pyebpf.errors import ExecutionError
+from pyebpf.testing.interpreter.calls import Function
+from pyebpf.testing.interpreter.maps import Map
+from pyebpf.testing.interpreter.memory import Region
+from pyebpf.testing.interpreter.run import Run
+from pyebpf.uapi.helper_flags import PerfEventFlag, RingbufFlag
+from pyebpf.uapi.helpers import FuncId
+
+__all__ = ["HELPERS"]
+
+LARGEST_DYNPTR = (1 << 24) - 1  # DYNPTR_MAX_SIZE
+READ_ONLY = 1 << 31
+WAKEUPS = RingbufFlag.NO_WAKEUP | RingbufFlag.FORCE_WAKEUP
+LARGEST_RECORD = 0x3FFF_FFFF  # RINGBUF_MAX_RECORD_SZ
+
+
+def perf_event_output(
+    run: Run, context: int, pointer: int, flags: int, data: int, size: int
+) -> int:
+    """Write an event, with as much of the packet as the flags ask for."""
+    wanted = (flags & PerfEventFlag.CTXLEN_MASK) >> 32
+    packet = run.context.packet_bytes()
+    known = PerfEventFlag.INDEX_MASK | (PerfEventFlag.CTXLEN_MASK if packet is not None else 0)
+    if flags & ~known:
+        return -errno.EINVAL
+    if packet is not None and wanted > len(packet):
+        return -errno.EFAULT
+    event = run.memory.read(data, size) + (packet or b"")[:wanted]
+    cpu = int(flags & PerfEventFlag.INDEX_MASK)
+    if cpu == PerfEventFlag.CURRENT_CPU:
+        cpu = run.world.cpu
+    return run.map_at(pointer).perf_output(event, cpu)
+
+
+def ringbuf_output(run: Run, pointer: int, data: int, size: int, flags: int) -> int:
+    """Write a whole record."""
+    if flags & ~WAKEUPS:
+        return -errno.EINVAL
+    return run.map_at(pointer).ring_output(run.memory.read(data, size), flags)
+
+
+def ringbuf_reserve(run: Run, pointer: int, size: int, flags: int) -> int:
+    """Reserve a record and return its address, or 0."""
+    record = None if flags else _reserve(run, pointer, size)
+    return 0 if record is None else record.base
+
+
+def ringbuf_submit(run: Run, record: int, flags: int) -> int:
+    """Hand a reserved record over."""
+    return _commit(run, record, flags, discard=False)
+
+
+def ringbuf_discard(run: Run, record: int, flags: int) -> int:
+    """Give a reserved record up."""
+    return _commit(run, record, flags, discard=True)
+
+
+def ringbuf_query(run: Run, pointer: int, what: int) -> int:
+    """Tell sizes and positions."""
+    return run.map_at(pointer).ring_query(what)
+
+
+def ringbuf_reserve_dynptr(run: Run, pointer: int, size: int, flags: int, dynptr: int) -> int:
+    """Reserve a record behind a dynptr, which is null if there is no room."""
+    size &= 0xFFFF_FFFF
+    _set_dynptr(run, dynptr, 0, 0)
+    if flags:
+        return -errno.EINVAL
+    if size > LARGEST_DYNPTR:
+        return -errno.E2BIG
+    record = _reserve(run, pointer, size)
+    if record is None:
+        return -errno.EINVAL
+    _set_dynptr(run, dynptr, record.base, size)
+    return 0
+
+
+def ringbuf_submit_dynptr(run: Run, dynptr: int, flags: int) -> int:
+    """Hand the record over, if there is one."""
+    return _commit_dynptr(run, dynptr, flags, discard=False)
+
+
+def ringbuf_discard_dynptr(run: Run, dynptr: int, flags: int) -> int:
+    """Give the record up, if there is one."""
+    return _commit_dynptr(run, dynptr, flags, discard=True)
+
+
+def dynptr_from_mem(run: Run, data: int, size: int, flags: int, dynptr: int) -> int:
+    """Make a dynptr to memory of the program."""
+    size &= 0xFFFF_FFFF
+    _set_dynptr(run, dynptr, 0, 0)
+    if size > LARGEST_DYNPTR:
+        return -errno.E2BIG
+    if flags:
+        return -errno.EINVAL
+    run.memory.view(data, size, write=True)
+    _set_dynptr(run, dynptr, data, size)
+    return 0
+
+
+def dynptr_read(run: Run, place: int, length: int, dynptr: int, offset: int, flags: int) -> int:
+    """Copy out of a dynptr."""
+    length, offset = length & 0xFFFF_FFFF, offset & 0xFFFF_FFFF
+    data, size, _ = _dynptr(run, dynptr)
+    if not data or flags:
+        return -errno.EINVAL
+    if length > size or offset > size - length:
+        return -errno.E2BIG
+    run.memory.write(place, run.memory.read(data + offset, length))
+    return 0
+
+
+def dynptr_write(run: Run, dynptr: int, offset: int, source: int, length: int, flags: int) -> int:
+    """Copy into a dynptr."""
+    length, offset = length & 0xFFFF_FFFF, offset & 0xFFFF_FFFF
+    data, size, read_only = _dynptr(run, dynptr)
+    if not data or read_only or flags:
+        return -errno.EINVAL
+    if length > size or offset > size - length:
+        return -errno.E2BIG
+    run.memory.write(data + offset, run.memory.read(source, length))
+    return 0
+
+
+def dynptr_data(run: Run, dynptr: int, offset: int, length: int) -> int:
+    """Return the address of a part of a dynptr, or 0."""
+    length, offset = length & 0xFFFF_FFFF, offset & 0xFFFF_FFFF
+    data, size, read_only = _dynptr(run, dynptr)
+    if not data or read_only or length > size or offset > size - length:
+        return 0
+    return data + offset
+
+
+def _set_dynptr(run: Run, dynptr: int, address: int, size: int) -> None:
+    run.store(dynptr, 8, address)
+    run.store(dynptr + 8, 4, size)
+    run.store(dynptr + 12, 4, 0)
+
+
+def _dynptr(run: Run, dynptr: int) -> tuple[int, int, bool]:
+    size, offset = run.load(dynptr + 8, 4), run.load(dynptr + 12, 4)
+    address = run.load(dynptr, 8)
+    return address and address + offset, size & LARGEST_DYNPTR, bool(size & READ_ONLY)
+
+
+def _reserved(run: Run) -> dict[int, tuple[Map, Region]]:
+    found: dict[int, tuple[Map, Region]] = run.scratch.setdefault("ring records", {})
+    return found
+
+
+def _reserve(run: Run, pointer: int, size: int) -> Region | None:
+    ring = run.map_at(pointer)
+    record = ring.ring_reserve(size) if size <= LARGEST_RECORD else None
+    if record is not None:
+        run.memory.place(record)
+        _reserved(run)[record.base] = (ring, record)
+    return record
+
+
+def _commit(run: Run, address: int, flags: int, *, discard: bool) -> int:
+    found = _reserved(run).pop(address, None)
+    if found is None:
+        raise ExecutionError(f"{address:#x} is not the address of a reserved record")
+    ring, record = found
+    ring.ring_commit(record, flags, discard=discard)
+    run.memory.remove(record)
+    return 0
+
+
+def _commit_dynptr(run: Run, dynptr: int, flags: int, *, discard: bool) -> int:
+    address, _, _ = _dynptr(run, dynptr)
+    if address:
+        _commit(run, address, flags, discard=discard)
+    _set_dynptr(run, dynptr, 0, 0)
+    return 0
+
+
+HELPERS: dict[int, Function] = {
+    FuncId.perf_event_output: perf_event_output,
+    FuncId.ringbuf_output: ringbuf_output,
+    FuncId.ringbuf_reserve: ringbuf_reserve,
+    FuncId.ringbuf_submit: ringbuf_submit,
+    FuncId.ringbuf_discard: ringbuf_discard,
+    FuncId.ringbuf_query: ringbuf_query,
+    FuncId.ringbuf_reserve_dynptr: ringbuf_reserve_dynptr,
+    FuncId.ringbuf_submit_dynptr: ringbuf_submit_dynptr,
+    FuncId.ringbuf_discard_dynptr: ringbuf_discard_dynptr,
+    FuncId.dynptr_from_mem: dynptr_from_mem,
+    FuncId.dynptr_read: dynptr_read,
+    FuncId.dynptr_write: dynptr_write,
+    FuncId.dynptr_data: dynptr_data,
+}
