@@ -139,8 +139,8 @@ class Machine:
     def _running(self, program: Program, context: Context) -> Iterator[tuple[Run, tuple[int, ...]]]:
         with self.memory.temporary():
             binding = self.bind(program)
-            run = Run(self.world, self.memory, context, binding, self.bind)
             binding.place(self.memory)
+            run = Run(self.world, self.memory, context, binding, self.bind)
             arguments = context.enter(self.memory, program.byteorder)
             try:
                 yield run, arguments

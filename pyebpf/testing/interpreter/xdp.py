@@ -57,8 +57,8 @@ class XdpContext(Context):
         frame_size: int = FRAME_SIZE,
     ) -> None:
         self.frame = bytearray(max(frame_size, HEADROOM + len(packet) + TAILROOM))
-        self.data = HEADROOM + len(metadata)
-        self.data_meta = HEADROOM
+        self.data = HEADROOM
+        self.data_meta = HEADROOM - len(metadata)
         self.data_end = self.data + len(packet)
         self.frame[self.data_meta : self.data_end] = bytes(metadata) + bytes(packet)
         self._numbers = {

@@ -30,6 +30,7 @@ class FormatInvalid(Exception):
 
 def strtol(run: Run, text: int, length: int, flags: int, place: int) -> int:
     """Read a signed number and return how many bytes it took."""
+    run.store(place, 8, 0)
     answer = _number(run.memory.read(text, length), flags)
     if isinstance(answer, int):
         return answer
@@ -42,6 +43,7 @@ def strtol(run: Run, text: int, length: int, flags: int, place: int) -> int:
 
 def strtoul(run: Run, text: int, length: int, flags: int, place: int) -> int:
     """Read an unsigned number and return how many bytes it took."""
+    run.store(place, 8, 0)
     answer = _number(run.memory.read(text, length), flags)
     if isinstance(answer, int):
         return answer
