@@ -27,7 +27,7 @@ LOOPBACK = 1  # its index in every network namespace
 NETWORK_HEADERS = {0x0800: 20, 0x86DD: 40}  # bytes of an IPv4 and of an IPv6 header
 SMALLEST_ETHERTYPE = 0x0600  # ETH_P_802_3_MIN: below it is a length
 ETH_P_802_2 = 4
-HOST, BROADCAST, MULTICAST, OTHER_HOST = range(4)
+HOST, MULTICAST, OTHER_HOST = 0, 2, 3  # PACKET_*
 MOST_TRACEPOINT_ARGUMENTS = 12  # MAX_BPF_FUNC_ARGS
 LONGEST_SYSCALL_CONTEXT = 0xFFFF
 # Frames of programs with fragments may be larger; the first one holds no more than this.
@@ -218,12 +218,10 @@ def _protocol(data: bytes) -> int:
 
 
 def _packet_type(data: bytes) -> int:
-    destination = data[:6]
-    if destination == b"\xff" * 6:
-        return BROADCAST
-    if destination[0] & 1:
+    # The loopback interface's address is zeros, and so is what it takes for the broadcast address.
+    if data[0] & 1:
         return MULTICAST
-    return OTHER_HOST if any(destination) else HOST  # the loopback interface's address is zeros
+    return OTHER_HOST if any(data[:6]) else HOST
 
 
 _Runner = Callable[[Machine, Program, bytes, bytes, int], Outcome]
