@@ -9,23 +9,37 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import errno
 import random
 import struct
 import sys
 import time
 from dataclasses import dataclass
 
+from pyebpf.asm.instruction import Instruction, encode_all
 from pyebpf.errors import SyscallError
 from pyebpf.maps.map import Map
+from pyebpf.readers.ring import RingReader
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
 from pyebpf.testing.interpreter import Machine, Program
-from pyebpf.testing.interpreter.map_kinds import ArrayMap, HashMap
+from pyebpf.testing.interpreter.map_kinds import (
+    ArrayMap,
+    HashMap,
+    ProgramArray,
+    QueueMap,
+    RingBuffer,
+)
 from pyebpf.testing.interpreter.prog_test_run import Outcome, prog_test_run
-from pyebpf.uapi.attrs import BtfLoad, ProgLoad, ProgTestRun
-from pyebpf.uapi.bpf import MapType, ProgType
+from pyebpf.uapi import insn
+from pyebpf.uapi.attrs import BtfLoad, MapElem, ProgLoad, ProgTestRun
+from pyebpf.uapi.bpf import MapFlag, MapType, ProgFlag, ProgType
 from tests.support.btf_builder import FUNC, FUNC_PROTO, BtfBuilder
+from tests.support.code import small
+from tests.support.random_helpers import TEXT_ROOM, TEXTS
 from tests.support.random_programs import (
+    CONTEXT_SIZE,
+    CONTEXT_TYPES,
     HASH_KEYS,
     INPUT_SIZE,
     OUTPUT_SIZE,
@@ -33,7 +47,14 @@ from tests.support.random_programs import (
     Generator,
 )
 
-TYPES = (ProgType.XDP, ProgType.SCHED_CLS, ProgType.SOCKET_FILTER)
+TYPES = (
+    ProgType.XDP, ProgType.XDP, ProgType.SCHED_CLS, ProgType.SCHED_CLS, ProgType.SOCKET_FILTER,
+    ProgType.RAW_TRACEPOINT, ProgType.SYSCALL,
+)  # fmt: skip
+QUEUE_ROOM, RING_ROOM, PROGRAM_ROOM = 4, 4096, 4
+TEXTS_DATA = b"".join(text.ljust(TEXT_ROOM, b"\0") for text in TEXTS)
+# What tail calls at index 1 lead to.
+TARGET = encode_all([small(0, 42), Instruction(insn.JMP | insn.EXIT)], "little")
 LENGTHS = (4, 8, 12, 20, 40)
 INDEXES = [at.to_bytes(4, "little") for at in range(2)]
 LOG_SIZE = 1 << 16
@@ -50,13 +71,15 @@ class State:
     output: bytes
     hash: tuple[tuple[bytes, bytes], ...]
     per_cpu: frozenset[bytes]
+    queue: tuple[bytes, ...]
+    records: tuple[bytes, ...]
 
 
 @dataclass(frozen=True)
 class Refused:
     """The test run itself was refused: how the packet is not taken."""
 
-    errno: int
+    number: int
 
 
 @dataclass(frozen=True)
@@ -78,32 +101,53 @@ class Differential:
 
     def __init__(self) -> None:
         with contextlib.ExitStack() as stack:
+
             def make(**what) -> Map:
                 return stack.enter_context(Map.create(**what))
 
-            self.input = make(
-                type=MapType.ARRAY, key_size=4, value_size=INPUT_SIZE, max_entries=2
-            )
+            self.input = make(type=MapType.ARRAY, key_size=4, value_size=INPUT_SIZE, max_entries=2)
             self.output = make(
                 type=MapType.ARRAY, key_size=4, value_size=OUTPUT_SIZE, max_entries=1
             )
-            self.hash = make(
-                type=MapType.HASH, key_size=8, value_size=16, max_entries=HASH_KEYS
+            self.hash = make(type=MapType.HASH, key_size=8, value_size=16, max_entries=HASH_KEYS)
+            self.per_cpu = make(type=MapType.PERCPU_ARRAY, key_size=4, value_size=64, max_entries=1)
+            self.queue = make(type=MapType.QUEUE, value_size=8, max_entries=QUEUE_ROOM)
+            self.ring = make(type=MapType.RINGBUF, max_entries=RING_ROOM)
+            self.records = stack.enter_context(RingReader(self.ring))
+            self.texts = make(
+                type=MapType.ARRAY,
+                key_size=4,
+                value_size=len(TEXTS_DATA),
+                max_entries=1,
+                flags=MapFlag.RDONLY_PROG,
             )
-            self.per_cpu = make(
-                type=MapType.PERCPU_ARRAY, key_size=4, value_size=64, max_entries=1
-            )
+            self.texts[INDEXES[0]] = TEXTS_DATA
+            self.texts.freeze()
+            self.programs = {}
+            for kind in set(TYPES):
+                self.programs[kind] = make(
+                    type=MapType.PROG_ARRAY, key_size=4, value_size=4, max_entries=PROGRAM_ROOM
+                )
+                with bpf.prog_load(_request(kind, TARGET)) as target:
+                    self.programs[kind][INDEXES[1]] = target.fileno()
             self.btf, self.function_type = _function_type()
             stack.enter_context(self.btf)
             self.stack = stack.pop_all()
         self.maps = Descriptors(
-            self.input.fileno(), self.output.fileno(), self.hash.fileno(), self.per_cpu.fileno()
+            self.input.fileno(),
+            self.output.fileno(),
+            self.hash.fileno(),
+            self.per_cpu.fileno(),
+            self.queue.fileno(),
+            self.ring.fileno(),
+            self.texts.fileno(),
+            {kind: programs.fileno() for kind, programs in self.programs.items()},
         )
 
     def close(self) -> None:
         self.stack.close()
 
-    def __enter__(self) -> Differential:
+    def __enter__(self) -> Differential:  # noqa: PYI034
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -116,7 +160,9 @@ class Differential:
         generator = Generator(rng, kind, self.maps)
         code = generator.program(rng.choice(LENGTHS))
         context = b""
-        if kind is not ProgType.XDP:
+        if kind in CONTEXT_TYPES:
+            context = rng.randbytes(CONTEXT_SIZE)
+        elif kind is not ProgType.XDP:
             data = bytearray(192)
             data[8:12], data[32:36] = rng.randbytes(4), rng.randbytes(4)
             data[48:68] = rng.randbytes(20)
@@ -126,7 +172,7 @@ class Differential:
             kind,
             code,
             tuple(generator.starts),
-            _packet(rng),
+            b"" if kind in CONTEXT_TYPES else _packet(rng),
             context,
             (rng.randbytes(INPUT_SIZE), rng.randbytes(INPUT_SIZE)),
             tuple(
@@ -149,6 +195,8 @@ class Differential:
                 del self.hash[key]
             for key, value in trial.elements:
                 self.hash[key] = value
+            self.drain()
+            self.records.drain()
             cpus = len(self.per_cpu[INDEXES[0]])
             self.per_cpu[INDEXES[0]] = [trial.numbers[0][:64]] * cpus
             try:
@@ -163,12 +211,27 @@ class Differential:
                 self.output[INDEXES[0]],
                 tuple(sorted(self.hash.items())),
                 frozenset(self.per_cpu[INDEXES[0]]) - {trial.numbers[0][:64]},
+                self.drain(),
+                tuple(self.records.drain()),
             )
+
+    def drain(self) -> tuple[bytes, ...]:
+        """Take everything out of the queue."""
+        found = []
+        value = bytearray(8)
+        while True:
+            try:
+                attr = MapElem(map_fd=self.queue.fileno(), value=value)
+                bpf.map_lookup_and_delete_elem(attr)
+            except SyscallError as error:
+                if error.errno == errno.ENOENT:
+                    return tuple(found)
+                raise
+            found.append(bytes(value))
 
     def load(self, trial: Trial, log: bytearray | None = None) -> FD:
         """Load a trial's program; with functions described, since callbacks have to be."""
-        attr = ProgLoad(prog_type=int(trial.type), insn_cnt=len(trial.code) // 8)
-        attr.insns, attr.license = trial.code, b"GPL\0"
+        attr = _request(trial.type, trial.code)
         attr.prog_btf_fd, attr.func_info_rec_size = self.btf.fileno(), 8
         info = b"".join(struct.pack("<II", start, self.function_type) for start in trial.starts)
         attr.func_info, attr.func_info_cnt = info, len(trial.starts)
@@ -187,6 +250,13 @@ class Differential:
         for key, value in trial.elements:
             table.update(key, value, 0, 0)
         per_cpu.update(INDEXES[0], trial.numbers[0][:64], 0, 0)
+        queue = QueueMap("queue", value_size=8, max_entries=QUEUE_ROOM)
+        ring = RingBuffer("ring", max_entries=RING_ROOM)
+        texts = ArrayMap(
+            "texts", value_size=len(TEXTS_DATA), max_entries=1, contents=TEXTS_DATA, writable=False
+        )
+        programs = ProgramArray("programs", max_entries=PROGRAM_ROOM)
+        programs.programs[1] = Program(TARGET, type=trial.type, byteorder="little")
         program = Program(
             trial.code,
             type=trial.type,
@@ -196,6 +266,10 @@ class Differential:
                 self.maps.output: output,
                 self.maps.hash: table,
                 self.maps.per_cpu: per_cpu,
+                self.maps.queue: queue,
+                self.maps.ring: ring,
+                self.maps.texts: texts,
+                self.maps.programs[trial.type]: programs,
             },
         )
         try:
@@ -210,7 +284,16 @@ class Differential:
             _bytes(output, INDEXES[0]),
             tuple(sorted((key, _bytes(table, key)) for key in table.elements)),
             frozenset([_bytes(per_cpu, INDEXES[0])]) - {trial.numbers[0][:64]},
+            tuple(queue.values),
+            tuple(ring.records),
         )
+
+
+def _request(kind: ProgType, code: bytes) -> ProgLoad:
+    attr = ProgLoad(prog_type=int(kind), insn_cnt=len(code) // 8)
+    attr.insns, attr.license = code, b"GPL\0"
+    attr.prog_flags = int(ProgFlag.SLEEPABLE) if kind is ProgType.SYSCALL else 0
+    return attr
 
 
 # One static function for all: what is said about it is not compared with its code.
@@ -225,16 +308,21 @@ def _function_type() -> tuple[FD, int]:
 
 def run(program: FD, trial: Trial) -> Outcome:
     """Run it in the kernel."""
-    data_out = bytearray(4096)
-    context_out = bytearray(len(trial.context))
-    attr = ProgTestRun(prog_fd=program.fileno(), repeat=1)
+    attr = ProgTestRun(prog_fd=program.fileno())
+    context = bytearray(trial.context)
+    if trial.type in CONTEXT_TYPES:  # which give nothing back but into the same place
+        attr.ctx_in, attr.ctx_size_in = context, len(context)
+        bpf.prog_test_run(attr)
+        back = bytes(context) if trial.type is ProgType.SYSCALL else b""
+        return Outcome(attr.retval, b"", back, 0)
+    data_out = bytearray(8192)
     attr.data_in, attr.data_size_in = trial.packet, len(trial.packet)
     attr.data_out, attr.data_size_out = data_out, len(data_out)
-    if trial.context:
+    if context:
         attr.ctx_in, attr.ctx_size_in = trial.context, len(trial.context)
-        attr.ctx_out, attr.ctx_size_out = context_out, len(context_out)
+        attr.ctx_out, attr.ctx_size_out = context, len(context)
     bpf.prog_test_run(attr)
-    return Outcome(attr.retval, bytes(data_out[: attr.data_size_out]), bytes(context_out), 0)
+    return Outcome(attr.retval, bytes(data_out[: attr.data_size_out]), bytes(context), 0)
 
 
 def differences(real: State | Refused, ours: State | Refused) -> list[str]:
@@ -247,7 +335,8 @@ def differences(real: State | Refused, ours: State | Refused) -> list[str]:
         if isinstance(left, bytes):
             words = range(0, max(len(left), len(right)), 8)
             found += [
-                f"{name}[{at}]: kernel {left[at : at + 8].hex()}, interpreter {right[at : at + 8].hex()}"
+                f"{name}[{at}]: kernel {left[at : at + 8].hex()}, "
+                f"interpreter {right[at : at + 8].hex()}"
                 for at in words
                 if left[at : at + 8] != right[at : at + 8]
             ]

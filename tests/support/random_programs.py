@@ -19,17 +19,38 @@ from pyebpf.asm.instruction import Instruction, encode_all
 from pyebpf.uapi import insn
 from pyebpf.uapi.bpf import ProgType
 from pyebpf.uapi.helpers import FuncId
+from tests.support import random_helpers
+from tests.support.code import (
+    SIZES,
+    Code,
+    add,
+    call,
+    load,
+    map_pointer,
+    mov,
+    number,
+    skip_if,
+    slots,
+    small,
+    store,
+)
 
 NUMBERS = (0, 1, 2, 3, 4, 5, 7, 8, 9)
 ARGUMENTS = (1, 2, 3, 4, 5)
 KEPT = (7, 8, 9)
-SIZES = {1: insn.B, 2: insn.H, 4: insn.W, 8: insn.DW}
 FRAME = 128  # bytes of the stack that programs use; behind them is room for keys and buffers
 KEY, BUFFER = -FRAME - 8, -FRAME - 72
 INPUT_SIZE, OUTPUT_SIZE = 256, FRAME + 72
 HASH_KEYS = 4
+CONTEXT_SIZE = 96
+LETTERS = (
+    b"123", b"-17xyz", b" 0x1fG", b"077", b"99999999999999999999", b"-", b"0x",
+    b"18446744073709551615", b"\t42\n", b"-9223372036854775808", b"-9223372036854775809", b"08",
+    b"0", b"0X1F", b" -0x8000000000000000", b"+1",
+)  # fmt: skip
 
 PACKET_TYPES = (ProgType.XDP, ProgType.SCHED_CLS)
+CONTEXT_TYPES = (ProgType.RAW_TRACEPOINT, ProgType.SYSCALL)
 SKB_TYPES = (ProgType.SCHED_CLS, ProgType.SOCKET_FILTER)
 # struct xdp_md and struct __sk_buff: data, data_end.
 PACKET_FIELDS = {ProgType.XDP: (0, 4), ProgType.SCHED_CLS: (76, 80)}
@@ -37,8 +58,6 @@ SKB_FIELDS = {
     ProgType.SCHED_CLS: (0, 4, 8, 16, 20, 24, 32, 36, 40, 44, 48, 52, 64),
     ProgType.SOCKET_FILTER: (0, 4, 8, 16, 20, 24, 32, 36, 40, 48, 52, 64),
 }
-
-Code = list[Instruction]
 
 
 @dataclass(frozen=True)
@@ -49,48 +68,10 @@ class Descriptors:
     output: int
     hash: int
     per_cpu: int
-
-
-def slots(code: Code) -> int:
-    """Return how long *code* is."""
-    return sum(each.slots for each in code)
-
-
-def mov(dst: int, src: int) -> Instruction:
-    return Instruction(insn.ALU64 | insn.MOV | insn.X, dst, src)
-
-
-def number(dst: int, value: int) -> Instruction:
-    return Instruction(insn.LD | insn.IMM | insn.DW, dst, 0, 0, value)
-
-
-def small(dst: int, value: int) -> Instruction:
-    return Instruction(insn.ALU64 | insn.MOV, dst, 0, 0, value)
-
-
-def add(dst: int, value: int) -> Instruction:
-    return Instruction(insn.ALU64 | insn.ADD, dst, 0, 0, value)
-
-
-def load(size: int, dst: int, src: int, offset: int) -> Instruction:
-    return Instruction(insn.LDX | insn.MEM | SIZES[size], dst, src, offset)
-
-
-def store(size: int, dst: int, src: int, offset: int) -> Instruction:
-    return Instruction(insn.STX | insn.MEM | SIZES[size], dst, src, offset)
-
-
-def call(helper: FuncId) -> Instruction:
-    return Instruction(insn.JMP | insn.CALL, 0, 0, 0, int(helper))
-
-
-def map_pointer(dst: int, fd: int) -> Instruction:
-    return Instruction(insn.LD | insn.IMM | insn.DW, dst, insn.PSEUDO_MAP_FD, 0, fd)
-
-
-def skip_if(operation: int, dst: int, value: int, code: Code) -> Code:
-    """Jump over *code* on a condition."""
-    return [Instruction(insn.JMP | operation, dst, 0, slots(code), value), *code]
+    queue: int
+    ring: int
+    texts: int
+    programs: dict[ProgType, int]
 
 
 class Generator:
@@ -180,12 +161,20 @@ class Generator:
         if self.in_function:
             return found
         if self.depth < 3:
-            found += [self.function_call, self.array_element, self.hash_element, self.per_cpu_element]
+            found += [
+                self.function_call,
+                self.array_element,
+                self.hash_element,
+                self.per_cpu_element,
+            ]
             found += [self.text, self.callback]
+            found += random_helpers.choices(self)
         if self.type in PACKET_TYPES and self.depth < 3:
             found += [self.csum_diff]
         if self.type in PACKET_TYPES and self.depth < 3:
             found += 3 * [self.packet_access]
+        if self.type in CONTEXT_TYPES:
+            found += 2 * [self.context_access]
         if self.type in SKB_TYPES:
             found += [self.skb_field]
             if self.depth < 3:
@@ -408,7 +397,10 @@ class Generator:
         return self.element(self.maps.per_cpu, 4, [small(1, 0)], self.use_value(64))
 
     def hash_element(self) -> Code:
-        key = [mov(1, self.any_number()), Instruction(insn.ALU64 | insn.AND, 1, 0, 0, 2 * HASH_KEYS - 1)]
+        key = [
+            mov(1, self.any_number()),
+            Instruction(insn.ALU64 | insn.AND, 1, 0, 0, 2 * HASH_KEYS - 1),
+        ]
         kind = self.rng.randrange(3)
         if kind == 0:
             return self.element(self.maps.hash, 8, key, self.use_value(16))
@@ -429,9 +421,7 @@ class Generator:
 
     def text(self) -> Code:
         """A number out of a string on the stack."""
-        letters = self.rng.choice(
-            (b"123", b"-17xyz", b" 0x1fG", b"077", b"99999999999999999999", b"-", b"0x", b"18446744073709551615", b"\t42\n", b"-9223372036854775808", b"-9223372036854775809", b"08", b"0")
-        ).ljust(24, b"\0")
+        letters = self.rng.choice(LETTERS).ljust(24, b"\0")
         words = [int.from_bytes(letters[at : at + 8], "little") for at in range(0, 24, 8)]
         code: Code = []
         for at, word in enumerate(words):
@@ -473,6 +463,16 @@ class Generator:
 
     def skb_field(self) -> Code:
         return [load(4, self.any_number(), 6, self.rng.choice(SKB_FIELDS[self.type]))]
+
+    def context_access(self) -> Code:
+        """Contexts of bytes: arguments of a tracepoint, what a syscall program was given."""
+        if self.type is ProgType.RAW_TRACEPOINT:
+            return [load(8, self.any_number(), 6, 8 * self.rng.randrange(12))]
+        size = self.rng.choice((1, 2, 4, 8))
+        offset = size * self.rng.randrange(CONTEXT_SIZE // size)
+        if self.rng.random() < 0.5:
+            return [load(size, self.any_number(), 6, offset)]
+        return [store(size, 6, self.any_number(), offset)]
 
     def load_bytes(self) -> Code:
         code = [mov(2, self.any_number()), mov(1, 6)]

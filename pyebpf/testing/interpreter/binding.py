@@ -102,7 +102,10 @@ class Binding:
 
     # Fills in what functions read, then what they must; returns the liveness of the latter.
     def _solve(self) -> dict[int, Liveness]:
-        self._settle(self._calls.parameters, required=False)
+        found = self._settle(self._calls.parameters, required=False)
+        if not self._calls.may_leave_out():
+            self._calls.required = self._calls.parameters
+            return found
         return self._settle(self._calls.required, required=True)
 
     # What one function reads depends on what those it calls read.
@@ -116,7 +119,8 @@ class Binding:
                 entry: tuple(each for each in range(1, 6) if found[entry].at(entry) & 1 << each)
                 for entry in found
             }
-            if now == table:
+            if now == table or not self._calls.own:
+                table.update(now)
                 return found
             table.update(now)
 

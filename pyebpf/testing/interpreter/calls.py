@@ -13,6 +13,7 @@ import inspect
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 
+from pyebpf.asm.opcode import CALL
 from pyebpf.testing.interpreter.program import Program
 from pyebpf.uapi import insn
 
@@ -39,6 +40,7 @@ class Calls:
             their liveness.
         required: Those of them that must be set.
         used: What the text refers to, by Python name.
+        own: Whether the program calls functions of its own.
     """
 
     def __init__(
@@ -50,6 +52,10 @@ class Calls:
         self.parameters: dict[int, tuple[int, ...]] = {}
         self.required: dict[int, tuple[int, ...]] = {}
         self.used: dict[str, Function] = {}
+        self.own = any(
+            each.opcode == CALL and each.src == insn.PSEUDO_CALL
+            for each in program.instructions.values()
+        )
 
     def reads(self, slot: int, *, required: bool) -> int:
         """Return the registers that the call at *slot* reads, or must read; bit n for rn."""
@@ -64,6 +70,15 @@ class Calls:
             count = 0 if function is None else arity(function)[0 if required else 1]
             registers = range(1, 1 + count)
         return sum(1 << register for register in registers)
+
+    def may_leave_out(self) -> bool:
+        """Whether the program calls a helper with registers that need not be set."""
+        for slot, each in self.program.instructions.items():
+            if each.opcode == CALL and each.src != insn.PSEUDO_CALL:
+                function = self._function(slot)
+                if function is not None and arity(function)[0] != arity(function)[1]:
+                    return True
+        return False
 
     def lines(self, slot: int, *, stepping: bool) -> list[str]:
         """Return the statements for the call at *slot*, each a line."""

@@ -123,6 +123,8 @@ class Liveness:
         self._blocks = function
         self._call_reads = call_reads
         self._at_start = dict.fromkeys(function, 0)
+        # Of each block: what it needs whatever follows, and what it lets through.
+        self._effects = {start: self._effect(block) for start, block in function.items()}
         self._solve()
 
     def at(self, slot: int) -> int:
@@ -147,12 +149,17 @@ class Liveness:
         while changed:
             changed = False
             for start, block in order:
-                live = self._after(block)
-                for slot in reversed(block.slots):
-                    live = self._before(slot, live)
+                needs, passes = self._effects[start]
+                live = needs | (self._after(block) & passes)
                 if live != self._at_start[start]:
                     self._at_start[start] = live
                     changed = True
+
+    def _effect(self, block: Block) -> tuple[int, int]:
+        needs, everything = 0, (1 << 11) - 1
+        for slot in reversed(block.slots):
+            needs, everything = self._before(slot, needs), self._before(slot, everything)
+        return needs, everything
 
     def _after(self, block: Block) -> int:
         live = 0

@@ -29,6 +29,8 @@ __all__ = [
     "make_map",
 ]
 
+# A number: the complement of a flag knows no bits that have no name.
+LOCK = int(UpdateFlag.LOCK)
 PER_CPU = {MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCPU_HASH}
 LRU = {MapType.LRU_HASH, MapType.LRU_PERCPU_HASH}
 
@@ -201,7 +203,7 @@ class ArrayMap(Map):
 
     def update(self, key: bytes, value: bytes, flags: int, cpu: int) -> int:
         """Set the value at an index, in place."""
-        if flags & ~UpdateFlag.LOCK > UpdateFlag.EXIST:
+        if flags & ~LOCK > UpdateFlag.EXIST:
             return -errno.EINVAL
         place = self.lookup(key, cpu)
         if place is None:
@@ -449,7 +451,7 @@ def make_map(spec: MapSpec, byteorder: ByteOrder = "little") -> Map:
 
 
 def _wrong_flags(flags: int, *, there: bool) -> int:
-    flags &= ~UpdateFlag.LOCK
+    flags &= ~LOCK
     if flags > UpdateFlag.EXIST:
         return -errno.EINVAL
     if there and flags == UpdateFlag.NOEXIST:

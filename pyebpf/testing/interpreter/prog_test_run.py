@@ -1,6 +1,6 @@
-"""``BPF_PROG_TEST_RUN``: packets and contexts made up as the kernel makes them up (net/bpf/test_run.c).
+"""``BPF_PROG_TEST_RUN``: packets and contexts made up as in net/bpf/test_run.c.
 
-    data, ctx ──prog_test_run()──▶ Outcome(retval, data, ctx)
+data, ctx ──prog_test_run()──▶ Outcome(retval, data, ctx)
 """
 
 from __future__ import annotations
@@ -13,20 +13,27 @@ from pyebpf.errors import ENOTSUPP, SyscallError
 from pyebpf.testing.interpreter.contexts import BytesContext
 from pyebpf.testing.interpreter.machine import Machine
 from pyebpf.testing.interpreter.program import Program
-from pyebpf.testing.interpreter.skb import CB, ETHERNET, FIELDS, SkbContext
+from pyebpf.testing.interpreter.skb import CB, ETHERNET, FIELDS, SkbContext, protocol_of
 from pyebpf.testing.interpreter.skb import SIZE as SKB_SIZE
-from pyebpf.testing.interpreter.xdp import DATA, DATA_END, DATA_META, INGRESS_IFINDEX
-from pyebpf.testing.interpreter.xdp import EGRESS_IFINDEX, FRAME_SIZE, HEADROOM, RX_QUEUE_INDEX
+from pyebpf.testing.interpreter.xdp import (
+    DATA,
+    DATA_END,
+    DATA_META,
+    EGRESS_IFINDEX,
+    FRAME_SIZE,
+    HEADROOM,
+    INGRESS_IFINDEX,
+    RX_QUEUE_INDEX,
+    TAILROOM,
+    XdpContext,
+)
 from pyebpf.testing.interpreter.xdp import SIZE as XDP_SIZE
-from pyebpf.testing.interpreter.xdp import TAILROOM, XdpContext
 from pyebpf.uapi.bpf import ProgType
 
 __all__ = ["Outcome", "prog_test_run"]
 
 LOOPBACK = 1  # its index in every network namespace
 NETWORK_HEADERS = {0x0800: 20, 0x86DD: 40}  # bytes of an IPv4 and of an IPv6 header
-SMALLEST_ETHERTYPE = 0x0600  # ETH_P_802_3_MIN: below it is a length
-ETH_P_802_2 = 4
 HOST, MULTICAST, OTHER_HOST = 0, 2, 3  # PACKET_*
 MOST_TRACEPOINT_ARGUMENTS = 12  # MAX_BPF_FUNC_ARGS
 LONGEST_SYSCALL_CONTEXT = 0xFFFF
@@ -88,9 +95,7 @@ def _refused(number: int) -> SyscallError:
     return SyscallError("BPF_PROG_TEST_RUN", number)
 
 
-def _run_xdp(
-    machine: Machine, program: Program, data: bytes, ctx: bytes, repeat: int
-) -> Outcome:
+def _run_xdp(machine: Machine, program: Program, data: bytes, ctx: bytes, repeat: int) -> Outcome:
     order = program.byteorder
     fields = {offset: _field(ctx, offset, program) for offset in range(0, XDP_SIZE, 4)}
     metadata = 0
@@ -124,14 +129,12 @@ def _run_xdp(
 
 
 # Programs of tc see the link-layer header. Others begin behind it, and it comes back as zeros.
-def _run_skb(
-    machine: Machine, program: Program, data: bytes, ctx: bytes, repeat: int
-) -> Outcome:
+def _run_skb(machine: Machine, program: Program, data: bytes, ctx: bytes, repeat: int) -> Outcome:
     if len(data) < ETHERNET:
         raise _refused(errno.EINVAL)
     assert program.type is not None
     # As Linux 6.18 does; kernels before took packets whose network header is cut off.
-    if len(data) - ETHERNET < NETWORK_HEADERS.get(_protocol(data), 0):
+    if len(data) - ETHERNET < NETWORK_HEADERS.get(protocol_of(data[12:]), 0):
         raise _refused(errno.EINVAL)
     order = program.byteorder
     from_link = program.type in (ProgType.SCHED_CLS, ProgType.SCHED_ACT)
@@ -141,7 +144,7 @@ def _run_skb(
     wire_len = fields.pop("wire_len") or len(visible)
     if wire_len < len(visible):
         raise _refused(errno.EINVAL)
-    fields["protocol"] = int.from_bytes(_protocol(data).to_bytes(2, "big"), order)
+    fields["protocol"] = int.from_bytes(protocol_of(data[12:]).to_bytes(2, "big"), order)
     fields["pkt_type"] = _packet_type(data)
     fields["ifindex"] = fields["ifindex"] or LOOPBACK
     context = SkbContext(
@@ -167,7 +170,7 @@ def _run_skb(
 
 
 def _skb_fields(ctx: bytes, program: Program) -> tuple[dict[str, int], bytes]:
-    fields = {name: 0 for name in GIVEN}
+    fields = dict.fromkeys(GIVEN, 0)
     if not ctx:
         return fields, b""
     rest = bytearray(ctx)
@@ -209,12 +212,6 @@ def _exactly(ctx: bytes, size: int) -> bytes:
     if any(ctx[size:]):
         raise _refused(errno.E2BIG)
     return ctx[:size].ljust(size, b"\0")
-
-
-# eth_type_trans()
-def _protocol(data: bytes) -> int:
-    found = int.from_bytes(data[12:14], "big")
-    return found if found >= SMALLEST_ETHERTYPE else ETH_P_802_2
 
 
 def _packet_type(data: bytes) -> int:

@@ -12,9 +12,11 @@ from pyebpf.testing.interpreter.fields import FieldsRegion
 from pyebpf.testing.interpreter.memory import ByteOrder, Memory, Region
 from pyebpf.uapi.bpf import ProgType
 
-__all__ = ["ETHERNET", "SkbContext"]
+__all__ = ["ETHERNET", "SkbContext", "protocol_of"]
 
 ETHERNET = 14  # ETH_HLEN
+SMALLEST_ETHERTYPE = 0x0600  # ETH_P_802_3_MIN: below it is a length
+ETH_P_802_3, ETH_P_802_2 = 1, 4
 SIZE = 192  # of struct __sk_buff
 
 # Fields that are numbers: offset and size (struct __sk_buff in linux/bpf.h).
@@ -66,6 +68,18 @@ ONLY_CB = (CB,)
 FROM_NETWORK, FROM_LINK = (1 << 32) - 0x100000, (1 << 32) - 0x200000
 
 
+def protocol_of(data: bytes | bytearray) -> int:
+    """Return the protocol that begins with a type field, as ``eth_type_trans`` tells it.
+
+    Args:
+        data: The type field and what follows it.
+    """
+    found = int.from_bytes(data[:2], "big")
+    if found >= SMALLEST_ETHERTYPE:
+        return found
+    return ETH_P_802_3 if data[2:4] == b"\xff\xff" else ETH_P_802_2
+
+
 class SkbContext(Context):
     """A packet in a socket buffer.
 
@@ -81,6 +95,7 @@ class SkbContext(Context):
     Attributes:
         packet: The packet as it is now.
         network: Offset of the network header in it.
+        encapsulated: Whether a helper put a header around it.
     """
 
     def __init__(
@@ -99,6 +114,7 @@ class SkbContext(Context):
         self.type = type
         self.link_header = link_header
         self.network = 0 if link_header else min(ETHERNET, len(self.packet))
+        self.encapsulated = False
         self._given = fields
         self._cb = cb
         self.address = 0

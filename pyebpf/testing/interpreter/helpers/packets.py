@@ -23,8 +23,10 @@ LARGEST_INT = (1 << 31) - 1
 MASK_32 = 0xFFFF_FFFF
 TC_ACT_SHOT, TC_ACT_REDIRECT = 2, 7
 XDP_ABORTED, XDP_REDIRECT = 0, 4
-STORE_FLAGS = SkbStoreBytesFlag.RECOMPUTE_CSUM | SkbStoreBytesFlag.INVALIDATE_HASH
-L4_FLAGS = (
+# Numbers: the complement of a flag knows no bits that have no name.
+STORE_FLAGS = int(SkbStoreBytesFlag.RECOMPUTE_CSUM | SkbStoreBytesFlag.INVALIDATE_HASH)
+FIELD_SIZE = int(CsumReplaceFlag.HDR_FIELD_MASK)
+L4_FLAGS = int(
     CsumReplaceFlag.MARK_MANGLED_0
     | CsumReplaceFlag.MARK_ENFORCE
     | CsumReplaceFlag.PSEUDO_HDR
@@ -95,11 +97,11 @@ def skb_pull_data(run: Run, context: int, length: int) -> int:
 def l3_csum_replace(run: Run, context: int, offset: int, old: int, new: int, flags: int) -> int:
     """Change the checksum at *offset* for a field that changes from *old* to *new*."""
     skb, offset = buffer_of(run, context), offset & MASK_32
-    if flags & ~CsumReplaceFlag.HDR_FIELD_MASK:
+    if flags & ~FIELD_SIZE:
         return -errno.EINVAL
     if offset > 0xFFFF or offset & 1 or offset + 2 > len(skb.packet):
         return -errno.EFAULT
-    return _replace_checksum(run, skb, offset, old, new, flags & CsumReplaceFlag.HDR_FIELD_MASK)
+    return _replace_checksum(run, skb, offset, old, new, flags & FIELD_SIZE)
 
 
 def l4_csum_replace(run: Run, context: int, offset: int, old: int, new: int, flags: int) -> int:
@@ -113,7 +115,7 @@ def l4_csum_replace(run: Run, context: int, offset: int, old: int, new: int, fla
     present = any(skb.packet[offset : offset + 2])
     if zero_means_none and not flags & CsumReplaceFlag.MARK_ENFORCE and not present:
         return 0
-    size = flags & CsumReplaceFlag.HDR_FIELD_MASK
+    size = flags & FIELD_SIZE
     status = _replace_checksum(run, skb, offset, old, new, size)
     if status == 0 and zero_means_none and not any(skb.packet[offset : offset + 2]):
         packet = bytearray(skb.packet)
@@ -164,7 +166,7 @@ def set_hash(run: Run, context: int, value: int) -> int:
 def redirect(run: Run, interface: int, flags: int) -> int:
     """Send the packet out of an interface; return what the program is to return."""
     is_xdp = isinstance(run.context, XdpContext)
-    if flags & ~(0 if is_xdp else RedirectFlag.INGRESS):
+    if flags & ~(0 if is_xdp else int(RedirectFlag.INGRESS)):
         return XDP_ABORTED if is_xdp else TC_ACT_SHOT
     run.context.redirect = Redirect(None, interface & MASK_32, flags)
     return XDP_REDIRECT if is_xdp else TC_ACT_REDIRECT
@@ -173,7 +175,7 @@ def redirect(run: Run, interface: int, flags: int) -> int:
 def redirect_map(run: Run, pointer: int, key: int, flags: int) -> int:
     """Send the packet where a map says; without an entry the flags' low bits are returned."""
     found = run.map_at(pointer)
-    broadcast = RedirectFlag.BROADCAST | RedirectFlag.EXCLUDE_INGRESS
+    broadcast = int(RedirectFlag.BROADCAST | RedirectFlag.EXCLUDE_INGRESS)
     if flags & ~(0x3 | broadcast):
         return XDP_ABORTED
     known = found.lookup((key & MASK_32).to_bytes(4, run.byteorder), run.world.cpu)

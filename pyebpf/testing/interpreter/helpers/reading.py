@@ -16,17 +16,33 @@ from pyebpf.uapi.helpers import FuncId
 
 __all__ = ["HELPERS"]
 
+USER_SPACE_END = (1 << 47) - 4096  # TASK_SIZE_MAX with four levels of page tables
+
 
 def probe_read(run: Run, place: int, size: int, source: int) -> int:
-    """Copy *size* bytes from *source*."""
+    """Copy *size* bytes from *source*; ``-EFAULT`` if it is not there."""
+    return _read(run, place, size, source, -errno.EFAULT)
+
+
+def probe_read_kernel(run: Run, place: int, size: int, source: int) -> int:
+    """Copy from the kernel; ``-ERANGE`` if *source* is an address of user space."""
+    return _read(run, place, size, source, _kernel_error(source))
+
+
+def _read(run: Run, place: int, size: int, source: int, failure: int) -> int:
     size &= 0xFFFF_FFFF
     target = run.memory.view(place, size, write=True) if size else memoryview(bytearray())
     try:
         target[:] = run.memory.read(source, size)
     except MemoryAccessError:
         target[:] = bytes(size)
-        return -errno.EFAULT
+        return failure
     return 0
+
+
+# copy_from_kernel_nofault_allowed() of x86: user space, and the page behind it.
+def _kernel_error(address: int) -> int:
+    return -errno.ERANGE if address < USER_SPACE_END + 4096 else -errno.EFAULT
 
 
 def copy_from_user(run: Run, place: int, size: int, source: int) -> int:
@@ -36,6 +52,15 @@ def copy_from_user(run: Run, place: int, size: int, source: int) -> int:
 
 def probe_read_str(run: Run, place: int, size: int, source: int) -> int:
     """Copy a string, cut to *size* bytes with its NUL, and return its length with the NUL."""
+    return _read_string(run, place, size, source, -errno.EFAULT)
+
+
+def probe_read_kernel_str(run: Run, place: int, size: int, source: int) -> int:
+    """Copy a string of the kernel."""
+    return _read_string(run, place, size, source, _kernel_error(source))
+
+
+def _read_string(run: Run, place: int, size: int, source: int, failure: int) -> int:
     size &= 0xFFFF_FFFF
     if not size:
         return 0
@@ -47,7 +72,7 @@ def probe_read_str(run: Run, place: int, size: int, source: int) -> int:
             run.memory.view(source + len(text), 1)
     except MemoryAccessError:
         target[:] = bytes(size)
-        return -errno.EFAULT
+        return failure
     text = text[: size - 1] + b"\0"
     target[: len(text)] = text
     return len(text)
@@ -66,10 +91,10 @@ def probe_write_user(run: Run, place: int, source: int, size: int) -> int:
 HELPERS: dict[int, Function] = {
     FuncId.probe_read: probe_read,
     FuncId.probe_read_user: probe_read,
-    FuncId.probe_read_kernel: probe_read,
+    FuncId.probe_read_kernel: probe_read_kernel,
     FuncId.probe_read_str: probe_read_str,
     FuncId.probe_read_user_str: probe_read_str,
-    FuncId.probe_read_kernel_str: probe_read_str,
+    FuncId.probe_read_kernel_str: probe_read_kernel_str,
     FuncId.probe_write_user: probe_write_user,
     FuncId.copy_from_user: copy_from_user,
 }

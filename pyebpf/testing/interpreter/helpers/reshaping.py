@@ -11,7 +11,7 @@ from pyebpf.errors import ENOTSUPP
 from pyebpf.testing.interpreter.calls import Function
 from pyebpf.testing.interpreter.helpers.packets import buffer_of
 from pyebpf.testing.interpreter.run import Run
-from pyebpf.testing.interpreter.skb import ETHERNET, SkbContext
+from pyebpf.testing.interpreter.skb import ETHERNET, SkbContext, protocol_of
 from pyebpf.uapi.helper_flags import AdjRoomFlag, AdjRoomMode
 from pyebpf.uapi.helpers import FuncId
 
@@ -24,15 +24,16 @@ IPV4_HEADER, IPV6_HEADER = 20, 40
 VLAN_HEADER = 4
 ADDRESSES = 12  # of the two Ethernet addresses
 PACKET_TYPES = 8  # highest is PACKET_KERNEL
-ENCAPSULATION = (
+# Numbers: the complement of a flag knows no bits that have no name.
+ENCAPSULATION = int(
     AdjRoomFlag.ENCAP_L3_IPV4
     | AdjRoomFlag.ENCAP_L3_IPV6
     | AdjRoomFlag.ENCAP_L4_GRE
     | AdjRoomFlag.ENCAP_L4_UDP
     | AdjRoomFlag.ENCAP_L2_ETH
 )
-DECAPSULATION = AdjRoomFlag.DECAP_L3_IPV4 | AdjRoomFlag.DECAP_L3_IPV6
-KNOWN = ENCAPSULATION | DECAPSULATION | AdjRoomFlag.FIXED_GSO | AdjRoomFlag.NO_CSUM_RESET
+DECAPSULATION = int(AdjRoomFlag.DECAP_L3_IPV4 | AdjRoomFlag.DECAP_L3_IPV6)
+KNOWN = ENCAPSULATION | DECAPSULATION | int(AdjRoomFlag.FIXED_GSO | AdjRoomFlag.NO_CSUM_RESET)
 INNER_L2_MASK = 0xFF << 56
 
 
@@ -88,7 +89,7 @@ def _shrink(run: Run, skb: SkbContext, at: int, size: int, smallest: int, flags:
     length = len(skb.packet) - skb.network
     if size >= length or length - size < smallest:
         return -ENOTSUPP
-    if flags & ENCAPSULATION:
+    if flags & (ENCAPSULATION | INNER_L2_MASK):
         return -errno.EINVAL
     if flags & DECAPSULATION:
         protocol = IPV4 if flags & AdjRoomFlag.DECAP_L3_IPV4 else IPV6
@@ -99,13 +100,19 @@ def _shrink(run: Run, skb: SkbContext, at: int, size: int, smallest: int, flags:
 
 
 def _grow(run: Run, skb: SkbContext, at: int, size: int, flags: int) -> int:
-    if flags & ENCAPSULATION:
-        over_4, over_6 = AdjRoomFlag.ENCAP_L3_IPV4, AdjRoomFlag.ENCAP_L3_IPV6
-        both = flags & over_4 and flags & over_6
+    over_4, over_6 = flags & AdjRoomFlag.ENCAP_L3_IPV4, flags & AdjRoomFlag.ENCAP_L3_IPV6
+    if over_4 or over_6:
+        inner = flags >> 56  # bytes of an inner link-layer header
         gre_and_udp = flags & AdjRoomFlag.ENCAP_L4_GRE and flags & AdjRoomFlag.ENCAP_L4_UDP
-        if both or gre_and_udp or not flags & (over_4 | over_6):
+        no_ethernet = flags & AdjRoomFlag.ENCAP_L2_ETH and inner < ETHERNET
+        if (over_4 and over_6) or gre_and_udp or no_ethernet:
             return -errno.EINVAL
-        _set_protocol(run, skb, IPV4 if flags & over_4 else IPV6)
+        if skb.encapsulated:
+            return -errno.EALREADY
+        if inner > size:
+            return -errno.EINVAL
+        skb.encapsulated = True
+        _set_protocol(run, skb, IPV4 if over_4 else IPV6)
     skb.replace(skb.packet[:at] + bytes(size) + skb.packet[at:])
     return 0
 
@@ -140,25 +147,35 @@ def skb_vlan_pop(run: Run, context: int) -> int:
     skb = buffer_of(run, context)
     if skb.get("vlan_present"):
         _set_tag(run, skb, 0, 0)
-    elif _protocol(run, skb) not in (VLAN_Q, VLAN_AD) or not _unwrap(run, skb):
+    elif not _is_tagged(run, skb):
         return 0
-    if _protocol(run, skb) in (VLAN_Q, VLAN_AD):
-        protocol = _protocol(run, skb)
-        tag = int.from_bytes(skb.packet[ETHERNET : ETHERNET + 2], "big")
-        if _unwrap(run, skb):
-            _set_tag(run, skb, protocol, tag)
-    return 0
+    else:
+        status = _unwrap(run, skb)
+        if status:
+            return status
+    if not _is_tagged(run, skb):
+        return 0
+    protocol = _protocol(run, skb)
+    tag = int.from_bytes(skb.packet[ETHERNET : ETHERNET + 2], "big")
+    status = _unwrap(run, skb)
+    if status == 0:
+        _set_tag(run, skb, protocol, tag)
+    return status
 
 
 # Takes the tag out of the packet itself.
-def _unwrap(run: Run, skb: SkbContext) -> bool:
+def _unwrap(run: Run, skb: SkbContext) -> int:
     if len(skb.packet) < ETHERNET + VLAN_HEADER:
-        return False
-    inner = int.from_bytes(skb.packet[ETHERNET + 2 : ETHERNET + 4], "big")
+        return -errno.ENOMEM
+    inner = protocol_of(skb.packet[ETHERNET + 2 :])
     skb.network = max(ETHERNET, skb.network - VLAN_HEADER)
     skb.replace(skb.packet[:ADDRESSES] + skb.packet[ADDRESSES + VLAN_HEADER :])
     _set_protocol(run, skb, inner)
-    return True
+    return 0
+
+
+def _is_tagged(run: Run, skb: SkbContext) -> bool:
+    return _protocol(run, skb) in (VLAN_Q, VLAN_AD)
 
 
 def _set_tag(run: Run, skb: SkbContext, protocol: int, tag: int) -> None:

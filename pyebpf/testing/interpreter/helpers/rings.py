@@ -22,7 +22,10 @@ __all__ = ["HELPERS"]
 
 LARGEST_DYNPTR = (1 << 24) - 1  # DYNPTR_MAX_SIZE
 READ_ONLY = 1 << 31
-WAKEUPS = RingbufFlag.NO_WAKEUP | RingbufFlag.FORCE_WAKEUP
+# Numbers: the complement of a flag knows no bits that have no name.
+WAKEUPS = int(RingbufFlag.NO_WAKEUP | RingbufFlag.FORCE_WAKEUP)
+INDEX_MASK = int(PerfEventFlag.INDEX_MASK)
+CONTEXT_LENGTH = int(PerfEventFlag.CTXLEN_MASK)
 LARGEST_RECORD = 0x3FFF_FFFF  # RINGBUF_MAX_RECORD_SZ
 
 
@@ -30,15 +33,15 @@ def perf_event_output(
     run: Run, context: int, pointer: int, flags: int, data: int, size: int
 ) -> int:
     """Write an event, with as much of the packet as the flags ask for."""
-    wanted = (flags & PerfEventFlag.CTXLEN_MASK) >> 32
+    wanted = (flags & CONTEXT_LENGTH) >> 32
     packet = run.context.packet_bytes()
-    known = PerfEventFlag.INDEX_MASK | (PerfEventFlag.CTXLEN_MASK if packet is not None else 0)
+    known = INDEX_MASK | (CONTEXT_LENGTH if packet is not None else 0)
     if flags & ~known:
         return -errno.EINVAL
     if packet is not None and wanted > len(packet):
         return -errno.EFAULT
     event = run.memory.read(data, size) + (packet or b"")[:wanted]
-    cpu = int(flags & PerfEventFlag.INDEX_MASK)
+    cpu = flags & INDEX_MASK
     if cpu == PerfEventFlag.CURRENT_CPU:
         cpu = run.world.cpu
     return run.map_at(pointer).perf_output(event, cpu)
@@ -126,10 +129,12 @@ def dynptr_write(run: Run, dynptr: int, offset: int, source: int, length: int, f
     """Copy into a dynptr."""
     length, offset = length & 0xFFFF_FFFF, offset & 0xFFFF_FFFF
     data, size, read_only = _dynptr(run, dynptr)
-    if not data or read_only or flags:
+    if not data or read_only:
         return -errno.EINVAL
     if length > size or offset > size - length:
         return -errno.E2BIG
+    if flags:
+        return -errno.EINVAL
     run.memory.write(data + offset, run.memory.read(source, length))
     return 0
 

@@ -13,7 +13,8 @@ from pyebpf.uapi.helpers import FuncId
 __all__ = ["HELPERS"]
 
 NSEC_PER_JIFFY = 4_000_000  # 250 a second
-KNOWN_STACK_FLAGS = (
+# A number: the complement of a flag knows no bits that have no name.
+KNOWN_STACK_FLAGS = int(
     StackFlag.SKIP_FIELD_MASK
     | StackFlag.USER_STACK
     | StackFlag.FAST_STACK_CMP
@@ -92,7 +93,7 @@ def get_stackid(run: Run, context: int, pointer: int, flags: int) -> int:
 def get_stack(run: Run, context: int, place: int, size: int, flags: int) -> int:
     """Copy the stack that `World.stacks` names and return how many bytes."""
     size &= 0xFFFF_FFFF
-    if flags & ~(StackFlag.SKIP_FIELD_MASK | StackFlag.USER_STACK) or size % 8:
+    if flags & ~int(StackFlag.SKIP_FIELD_MASK | StackFlag.USER_STACK) or size % 8:
         return -errno.EINVAL
     addresses = _stack(run, flags)[: size // 8]
     data = b"".join(each.to_bytes(8, run.byteorder) for each in addresses)

@@ -6,7 +6,6 @@ The rules of the format strings are those of bpf_bprintf_prepare in kernel/bpf/h
 from __future__ import annotations
 
 import errno
-import ipaddress
 import re
 from collections.abc import Iterator
 
@@ -70,13 +69,13 @@ def snprintf(run: Run, place: int, size: int, form: int, arguments: int, length:
         return -errno.EINVAL
     values = _values(run, arguments, length)
     try:
-        text = _formatted(run, run.memory.text(form, 1 << 20), values)
+        text, length = _formatted(run, run.memory.text(form, 1 << 20), values, size)
     except FormatInvalid:
         return -errno.EINVAL
     if target is not None:
         cut = text[: size - 1] + b"\0"
         target[: len(cut)] = cut
-    return len(text) + 1
+    return length + 1
 
 
 def trace_printk(run: Run, form: int, size: int, a: int = 0, b: int = 0, c: int = 0) -> int:
@@ -100,9 +99,10 @@ def _print(run: Run, form: int, size: int, values: list[int]) -> int:
     if not data.endswith(b"\0"):
         return -errno.EINVAL
     try:
-        text = _formatted(run, data.partition(b"\0")[0], values)[:MOST_PRINTED]
+        text, _ = _formatted(run, data.partition(b"\0")[0], values, MOST_PRINTED + 1)
     except FormatInvalid:
         return -errno.EINVAL
+    text = text[:MOST_PRINTED]
     run.world.printed.append(text.decode("latin-1").removesuffix("\n"))
     return len(text)
 
@@ -145,20 +145,27 @@ _CONVERSION = re.compile(
     rb"%(?:(?P<percent>%)|(?P<flags>[-+ 0#]*)(?P<width>\d*)"
     rb"(?:(?P<pointer>p(?:[kuxKBsS]s?|[iI][46])?)|(?P<length>l{0,2})(?P<kind>[diuxXcs])))"
 )
+ADDRESSES = (b"pi4", b"pI4", b"pi6", b"pI6")
 _STRINGS = (b"s", b"pks", b"pus")
 
 
-def _formatted(run: Run, form: bytes, values: list[int]) -> bytes:
+# The text, and the length that is reported: addresses that no longer fit do not count in it
+# (bstr_printf in lib/vsprintf.c).
+def _formatted(run: Run, form: bytes, values: list[int], room: int) -> tuple[bytes, int]:
     if any(each > 127 or (each < 32 and each not in WHITE) for each in form):
         raise FormatInvalid
-    out, given, at = [], iter(values), 0
+    out, given, at = bytearray(), iter(values), 0
     while (start := form.find(b"%", at)) >= 0:
         match = _CONVERSION.match(form, start)
         if match is None:
             raise FormatInvalid
-        out += [form[at:start], _conversion(run, match, given)]
+        out += form[at:start]
+        piece = _conversion(run, match, given)
+        if match["pointer"] not in ADDRESSES or len(out) < room:
+            out += piece
         at = match.end()
-    return b"".join([*out, form[at:]])
+    out += form[at:]
+    return bytes(out), len(out)
 
 
 def _conversion(run: Run, match: re.Match[bytes], given: Iterator[int]) -> bytes:
@@ -173,7 +180,9 @@ def _conversion(run: Run, match: re.Match[bytes], given: Iterator[int]) -> bytes
     if pointer is not None:
         return _pointer(run, pointer, value)
     if kind == b"c":
-        return bytes([value & 0xFF])
+        width = int(match["width"] or b"0")
+        letter = bytes([value & 0xFF])
+        return letter.ljust(width) if b"-" in match["flags"] else letter.rjust(width)
     bits = 64 if match["length"] else 32
     value &= (1 << bits) - 1
     if kind in b"di" and value >> bits - 1:
@@ -191,11 +200,11 @@ def _pointer(run: Run, pointer: bytes, value: int) -> bytes:
             data = run.memory.read(value, size)
         except MemoryAccessError:
             data = bytes(size)
+        if pointer == b"pI6":
+            return data.hex(":", 2).encode()
         if pointer == b"pi6":
             return data.hex().encode()
-        if pointer == b"pi4":
-            return b".".join(b"%03d" % each for each in data)
-        return str(ipaddress.ip_address(data)).encode()
+        return b".".join((b"%03d" if pointer == b"pi4" else b"%d") % each for each in data)
     return b"%016x" % value  # a test's addresses are no secret, so they are not hashed
 
 
