@@ -153,12 +153,10 @@ class Differential:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def trial(self, seed: int) -> Trial:
-        """Make the program of a seed."""
+    def trial(self, seed: int, length: int | None = None) -> Trial:
+        """Make the program of a seed, or its first *length* fragments only."""
         rng = random.Random(seed)
         kind = rng.choice(TYPES)
-        generator = Generator(rng, kind, self.maps)
-        code = generator.program(rng.choice(LENGTHS))
         context = b""
         if kind in CONTEXT_TYPES:
             context = rng.randbytes(CONTEXT_SIZE)
@@ -167,19 +165,26 @@ class Differential:
             data[8:12], data[32:36] = rng.randbytes(4), rng.randbytes(4)
             data[48:68] = rng.randbytes(20)
             context = bytes(data)
-        return Trial(
-            seed,
-            kind,
-            code,
-            tuple(generator.starts),
-            b"" if kind in CONTEXT_TYPES else _packet(rng),
-            context,
-            (rng.randbytes(INPUT_SIZE), rng.randbytes(INPUT_SIZE)),
-            tuple(
-                (key.to_bytes(8, "little"), rng.randbytes(16))
-                for key in range(rng.randrange(HASH_KEYS))
-            ),
+        packet = b"" if kind in CONTEXT_TYPES else _packet(rng)
+        numbers = rng.randbytes(INPUT_SIZE), rng.randbytes(INPUT_SIZE)
+        elements = tuple(
+            (key.to_bytes(8, "little"), rng.randbytes(16))
+            for key in range(rng.randrange(HASH_KEYS))
         )
+        whole = rng.choice(LENGTHS)
+        generator = Generator(rng, kind, self.maps)
+        code = generator.program(whole if length is None else length)
+        starts = tuple(generator.starts)
+        return Trial(seed, kind, code, starts, packet, context, numbers, elements)
+
+    def shortest(self, seed: int) -> Trial | None:
+        """Return the shortest beginning of a program that differs."""
+        for length in range(max(LENGTHS)):
+            trial = self.trial(seed, length)
+            real = self.in_kernel(trial)
+            if not isinstance(real, SyscallError) and differences(real, self.interpreted(trial)):
+                return trial
+        return None
 
     def in_kernel(self, trial: Trial) -> State | Refused | SyscallError:
         """Run a trial in the kernel; an error if the verifier refuses it."""

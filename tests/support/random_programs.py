@@ -91,6 +91,7 @@ class Generator:
         self.callable: list[int] = []  # which of them are no callbacks
         self.in_function = False
         self.depth = 0
+        self.grown = 0
 
     def program(self, length: int) -> bytes:
         """Return the code of a program of about *length* fragments; `starts` are its functions."""

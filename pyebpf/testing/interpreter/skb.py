@@ -95,6 +95,7 @@ class SkbContext(Context):
     Attributes:
         packet: The packet as it is now.
         network: Offset of the network header in it.
+        transport: Offset of the transport header, or ``None`` if nothing told it yet.
         encapsulated: Whether a helper put a header around it.
     """
 
@@ -114,6 +115,7 @@ class SkbContext(Context):
         self.type = type
         self.link_header = link_header
         self.network = 0 if link_header else min(ETHERNET, len(self.packet))
+        self.transport: int | None = None
         self.encapsulated = False
         self._given = fields
         self._cb = cb

@@ -40,8 +40,11 @@ INNER_L2_MASK = 0xFF << 56
 def skb_change_tail(run: Run, context: int, length: int, flags: int) -> int:
     """Cut the packet, or let it grow by zeros."""
     skb, length = buffer_of(run, context), length & MASK_32
-    if flags or length > LARGEST or length < skb.network:
+    smallest = skb.network if skb.transport is None else skb.transport
+    if flags or length > LARGEST or length < smallest:
         return -errno.EINVAL
+    if skb.encapsulated:
+        return -ENOTSUPP
     skb.replace(bytes(skb.packet[:length]).ljust(length, b"\0"))
     return 0
 
@@ -52,6 +55,7 @@ def skb_change_head(run: Run, context: int, room: int, flags: int) -> int:
     if flags or len(skb.packet) + room > LARGEST:
         return -errno.EINVAL
     skb.network += room
+    _shift(skb, room)
     skb.replace(bytes(room) + skb.packet)
     return 0
 
@@ -94,7 +98,7 @@ def _shrink(run: Run, skb: SkbContext, at: int, size: int, smallest: int, flags:
     if flags & DECAPSULATION:
         protocol = IPV4 if flags & AdjRoomFlag.DECAP_L3_IPV4 else IPV6
         _set_protocol(run, skb, protocol)
-    # What is taken away is `size` bytes before the place that is kept: the headers move up.
+    _shift(skb, -size)
     skb.replace(skb.packet[:at] + skb.packet[at + size :])
     return 0
 
@@ -112,9 +116,25 @@ def _grow(run: Run, skb: SkbContext, at: int, size: int, flags: int) -> int:
         if inner > size:
             return -errno.EINVAL
         skb.encapsulated = True
+        if flags & (AdjRoomFlag.ENCAP_L4_GRE | AdjRoomFlag.ENCAP_L4_UDP):
+            skb.transport = skb.network + (IPV4_HEADER if over_4 else IPV6_HEADER)
+        else:
+            _shift(skb, size)
         _set_protocol(run, skb, IPV4 if over_4 else IPV6)
-    skb.replace(skb.packet[:at] + bytes(size) + skb.packet[at:])
+    else:
+        _shift(skb, size)
+    # A packet may be shorter than the header that is stepped over. The kernel then moves what
+    # happens to lie behind it; here zeros do.
+    length = len(skb.packet) + size
+    packet = bytes(skb.packet[:at]).ljust(at, b"\0") + bytes(size) + skb.packet[at:]
+    skb.replace(packet[:length])
     return 0
+
+
+# The transport header stays where it is when the start of the packet moves.
+def _shift(skb: SkbContext, size: int) -> None:
+    if skb.transport is not None:
+        skb.transport += size
 
 
 def skb_change_type(run: Run, context: int, kind: int) -> int:
@@ -135,7 +155,7 @@ def skb_vlan_push(run: Run, context: int, protocol: int, tag: int) -> int:
     if skb.get("vlan_present"):
         older = _number_of(run, skb, "vlan_proto"), skb.get("vlan_tci")
         data = b"".join(each.to_bytes(2, "big") for each in older)
-        skb.network += VLAN_HEADER
+        _shift(skb, VLAN_HEADER)
         skb.replace(skb.packet[:ADDRESSES] + data + skb.packet[ADDRESSES:])
         _set_protocol(run, skb, older[0])
     _set_tag(run, skb, protocol, tag & 0xFFFF)
@@ -169,6 +189,7 @@ def _unwrap(run: Run, skb: SkbContext) -> int:
         return -errno.ENOMEM
     inner = protocol_of(skb.packet[ETHERNET + 2 :])
     skb.network = max(ETHERNET, skb.network - VLAN_HEADER)
+    _shift(skb, -VLAN_HEADER)
     skb.replace(skb.packet[:ADDRESSES] + skb.packet[ADDRESSES + VLAN_HEADER :])
     _set_protocol(run, skb, inner)
     return 0
