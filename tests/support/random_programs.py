@@ -55,7 +55,7 @@ SKB_TYPES = (ProgType.SCHED_CLS, ProgType.SOCKET_FILTER)
 # struct xdp_md and struct __sk_buff: data, data_end.
 PACKET_FIELDS = {ProgType.XDP: (0, 4), ProgType.SCHED_CLS: (76, 80)}
 SKB_FIELDS = {
-    ProgType.SCHED_CLS: (0, 4, 8, 16, 20, 24, 32, 36, 40, 44, 48, 52, 64),
+    ProgType.SCHED_CLS: (0, 4, 8, 12, 72, 16, 20, 24, 32, 36, 40, 44, 48, 52, 64),
     ProgType.SOCKET_FILTER: (0, 4, 8, 16, 20, 24, 32, 36, 40, 48, 52, 64),
 }
 

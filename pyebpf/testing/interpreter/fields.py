@@ -7,11 +7,13 @@ are pointers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pyebpf.testing.interpreter.memory import ByteOrder, Region
 
 __all__ = ["FieldsRegion"]
+
+NOTHING: Mapping[int, int] = {}
 
 
 class FieldsRegion(Region):
@@ -21,20 +23,28 @@ class FieldsRegion(Region):
         data: The struct's bytes.
         name: The struct's name.
         writable_fields: Ranges that programs may write, as ``(first byte, end)``.
+        short: Offsets of 32-bit fields that the kernel keeps as 16 bits, and the first value that
+            it ignores instead of cutting it.
 
     Attributes:
         pointers: The address that a 4-byte load at an offset gives.
     """
 
-    __slots__ = ("pointers", "writable_fields")
+    __slots__ = ("pointers", "short", "writable_fields")
 
     plain = False
 
     def __init__(
-        self, data: bytearray, name: str, *, writable_fields: Sequence[tuple[int, int]] = ()
+        self,
+        data: bytearray,
+        name: str,
+        *,
+        writable_fields: Sequence[tuple[int, int]] = (),
+        short: Mapping[int, int] = NOTHING,
     ) -> None:
         super().__init__(data, name)
         self.writable_fields = writable_fields
+        self.short = short
         self.pointers: dict[int, int] = {}
 
     def load(self, offset: int, size: int, byteorder: ByteOrder) -> int:
@@ -42,6 +52,14 @@ class FieldsRegion(Region):
         if size == 4 and offset in self.pointers:
             return self.pointers[offset]
         return super().load(offset, size, byteorder)
+
+    def store(self, offset: int, size: int, value: int, byteorder: ByteOrder) -> None:
+        """Write a field, or part of one."""
+        limit = self.short.get(offset, 0)
+        if limit and value >= limit:
+            self.view(offset, size, write=True)
+            return
+        super().store(offset, size, value & 0xFFFF if limit else value, byteorder)
 
     def view(self, offset: int, size: int, *, write: bool) -> memoryview:
         """Return the bytes, as long as they may be used."""

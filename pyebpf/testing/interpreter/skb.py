@@ -63,6 +63,8 @@ WRITABLE = {
     ProgType.LWT_XMIT: (MARK, PRIORITY, CB),
 }
 ONLY_CB = (CB,)
+# 16 bits of struct sk_buff; NO_QUEUE_MAPPING cannot be set.
+SHORT = {QUEUE_MAPPING[0]: 0xFFFF, TC_INDEX[0]: 1 << 32, TC_CLASSID[0]: 1 << 32}
 
 # Negative offsets of classic BPF's loads (linux/filter.h), as unsigned numbers.
 FROM_NETWORK, FROM_LINK = (1 << 32) - 0x100000, (1 << 32) - 0x200000
@@ -126,7 +128,9 @@ class SkbContext(Context):
         self._memory = memory
         self._byteorder: ByteOrder = byteorder
         writable = WRITABLE.get(self.type, ONLY_CB)
-        self._region = FieldsRegion(bytearray(SIZE), "__sk_buff", writable_fields=writable)
+        self._region = FieldsRegion(
+            bytearray(SIZE), "__sk_buff", writable_fields=writable, short=SHORT
+        )
         self._region.data[CB[0] : CB[0] + len(self._cb)] = self._cb  # type: ignore[index]
         for name, value in self._given.items():
             self.set(name, value)
