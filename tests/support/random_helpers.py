@@ -221,7 +221,7 @@ def replace_checksum(g: Generator) -> Code:
 
 
 # Beyond the room in front of a test run's packet (some 65 bytes), the kernel moves the buffer and
-# takes the transport header for known, wherever that is; then lengths are accepted or not by chance.
+# takes the transport header for known, wherever that is; then lengths are accepted by chance.
 def may_grow(g: Generator) -> bool:
     """Whether the packet may still grow at its head: twice, and never in a loop."""
     g.grown += 1
