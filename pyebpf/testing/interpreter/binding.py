@@ -53,6 +53,7 @@ class Binding:
         self.program = program
         self.regions: list[Region] = [program.text]
         self.maps: dict[int, Map] = {}  # by the address of their handle
+        self.arena: Map | None = None
         self._calls = Calls(program, helpers, kfuncs)
         self._flows = {entry: blocks(program, entry) for entry in program.entries}
         self._liveness = self._solve()
@@ -162,16 +163,29 @@ class Binding:
             return operand & MASK
         if isinstance(operand, Map):
             self.maps[operand.handle.base] = operand
+            self._is_arena(operand)
             operand = operand.handle
         if isinstance(operand, Region):
             self.regions.append(operand)
             return operand.base
         source, offset = operand
+        user_base = self._is_arena(source)
+        if user_base is not None:
+            return user_base + offset & MASK
         value = source.lookup(bytes(source.key_size), 0)
         if not isinstance(value, Region):
             raise AsmError(f"map {source.name} has no value", where=f"instruction {slot}")
         self.regions.append(value)
         return value.base + offset
+
+    # Pointers into an arena are those of user space.
+    def _is_arena(self, source: Map) -> int | None:
+        found = source.arena_memory()
+        if found is None:
+            return None
+        self.arena = source
+        self.regions.append(found[0])
+        return found[1]
 
 
 class Place(NamedTuple):

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from pyebpf.errors import NotModelledError
 from pyebpf.spec import MapSpec
+from pyebpf.testing.interpreter.arena import ArenaMap
 from pyebpf.testing.interpreter.maps import Map
 from pyebpf.testing.interpreter.memory import ByteOrder, Region
 from pyebpf.uapi.bpf import MapFlag, MapType, UpdateFlag
@@ -19,6 +20,7 @@ from pyebpf.uapi.helper_flags import RingbufQuery
 
 __all__ = [
     "ArrayMap",
+    "BloomFilter",
     "HashMap",
     "LpmTrie",
     "MapOfMaps",
@@ -26,6 +28,7 @@ __all__ = [
     "ProgramArray",
     "QueueMap",
     "RingBuffer",
+    "StackTraceMap",
     "make_map",
 ]
 
@@ -361,6 +364,49 @@ class RingBuffer(Map):
         return size + self.HEADER + 7 & ~7
 
 
+class StackTraceMap(Map):
+    """Stack traces by number.
+
+    Attributes:
+        traces: Addresses, as the value of a number holds them.
+    """
+
+    def __init__(self, name: str, *, value_size: int, max_entries: int) -> None:
+        super().__init__(
+            name, MapType.STACK_TRACE, key_size=4, value_size=value_size, max_entries=max_entries
+        )
+        self.traces: list[bytes] = []
+
+    def stack_id(self, addresses: bytes, flags: int) -> int:
+        """Return the number of a trace; the kernel's come from a hash, these count up."""
+        if addresses not in self.traces:
+            if len(self.traces) >= self.max_entries:
+                return -errno.EEXIST
+            self.traces.append(addresses)
+        return self.traces.index(addresses)
+
+
+class BloomFilter(Map):
+    """A Bloom filter that is never mistaken."""
+
+    def __init__(self, name: str, *, value_size: int, max_entries: int) -> None:
+        super().__init__(
+            name, MapType.BLOOM_FILTER, key_size=0, value_size=value_size, max_entries=max_entries
+        )
+        self.values: set[bytes] = set()
+
+    def push(self, value: bytes, flags: int) -> int:
+        """Add a value."""
+        if flags != UpdateFlag.ANY:
+            return -errno.EINVAL
+        self.values.add(value)
+        return 0
+
+    def peek(self, value: bytes) -> bytes | int:
+        """Tell whether a value was added."""
+        return value if value in self.values else -errno.ENOENT
+
+
 class QueueMap(Map):
     """Queues and stacks.
 
@@ -407,7 +453,16 @@ class QueueMap(Map):
 
 
 # Targets of redirects have numbers for values; all that programs ask is whether there is one.
-_HASHES = {MapType.HASH, *PER_CPU - {MapType.PERCPU_ARRAY}, MapType.LRU_HASH, MapType.DEVMAP_HASH}
+_HASHES = {
+    MapType.HASH,
+    MapType.PERCPU_HASH,
+    MapType.LRU_HASH,
+    MapType.LRU_PERCPU_HASH,
+    MapType.DEVMAP,
+    MapType.DEVMAP_HASH,
+    MapType.CPUMAP,
+    MapType.XSKMAP,
+}
 _ARRAYS = {MapType.ARRAY, MapType.PERCPU_ARRAY}
 
 
@@ -439,6 +494,13 @@ def make_map(spec: MapSpec, byteorder: ByteOrder = "little") -> Map:
         return MapOfMaps(spec.name, spec.type, key_size=spec.key_size, max_entries=spec.max_entries)
     if spec.type in (MapType.QUEUE, MapType.STACK):
         return QueueMap(spec.name, spec.type, **sizes)
+    if spec.type is MapType.STACK_TRACE:
+        return StackTraceMap(spec.name, **sizes)
+    if spec.type is MapType.BLOOM_FILTER:
+        return BloomFilter(spec.name, **sizes)
+    if spec.type is MapType.ARENA:
+        contents = bytes(spec.contents or b"")
+        return ArenaMap(spec.name, max_entries=spec.max_entries, contents=contents)
     simple = {
         MapType.PROG_ARRAY: ProgramArray,
         MapType.PERF_EVENT_ARRAY: PerfEventArray,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 
+from pyebpf.errors import ExecutionError
 from pyebpf.testing.interpreter.memory import Region
 from pyebpf.uapi.bpf import MapType
 
@@ -101,6 +102,22 @@ class Map:
     def ring_query(self, what: int) -> int:
         """Answer ``bpf_ringbuf_query``."""
         return 0
+
+    # --- arenas --------------------------------------------------------------------------------
+
+    def arena_memory(self) -> tuple[Region, int] | None:
+        """Return the memory of an arena and where user space sees it; ``None`` of others."""
+        return None
+
+    def to_kernel(self, address: int) -> int:
+        """Cast a pointer of user space into the arena."""
+        raise ExecutionError(f"map {self.name} is no arena")
+
+    def to_user(self, address: int) -> int:
+        """Cast a pointer of the kernel into the arena."""
+        raise ExecutionError(f"map {self.name} is no arena")
+
+    # --- stack traces ---------------------------------------------------------------------------
 
     def stack_id(self, addresses: bytes, flags: int) -> int:
         """Keep a stack trace and return its number, or a negative errno."""

@@ -12,6 +12,7 @@ from functools import cached_property
 
 from pyebpf.asm.instruction import Instruction, decode_all
 from pyebpf.asm.opcode import CALL, LOAD_IMMEDIATE_64
+from pyebpf.btf.types import DeclTag, Func
 from pyebpf.errors import AsmError
 from pyebpf.spec import ProgramSpec, ReferenceKind
 from pyebpf.testing.interpreter.check import check
@@ -19,6 +20,7 @@ from pyebpf.testing.interpreter.maps import Map
 from pyebpf.testing.interpreter.memory import ByteOrder, Region
 from pyebpf.uapi import insn
 from pyebpf.uapi.bpf import ProgType
+from pyebpf.uapi.btf import BtfKind
 
 __all__ = ["Operand", "Program"]
 
@@ -26,6 +28,7 @@ __all__ = ["Operand", "Program"]
 # many bytes into the only value of a map.
 Operand = int | Map | Region | tuple[Map, int]
 
+EXCEPTION_TAG = "exception_callback:"
 # BPF_COMPLEXITY_LIMIT_INSNS: the longest program that a privileged user may load.
 MOST_INSTRUCTIONS = 1_000_000
 
@@ -45,6 +48,7 @@ class Program:
         operands: What single 64-bit loads give, by slot: a map, a value, or memory. They win over
             what the code says.
         kfunc_slots: Names of kernel functions by the slot of single calls.
+        exception_callback: The slot of the function that gets what the program throws.
 
     Raises:
         AsmError: Malformed instructions, or such that the kernel does not know.
@@ -63,6 +67,7 @@ class Program:
         symbols: Mapping[int, int | Region] | None = None,
         operands: Mapping[int, Operand] | None = None,
         kfunc_slots: Mapping[int, str] | None = None,
+        exception_callback: int | None = None,
     ) -> None:
         self.name = name
         self.type = type
@@ -73,6 +78,7 @@ class Program:
         self.symbols = symbols or {}
         self.operands = operands or {}
         self.kfunc_slots = kfunc_slots or {}
+        self.exception_callback = exception_callback
         self.code = bytes(code)
         if not self.code or len(self.code) // 8 > MOST_INSTRUCTIONS:
             raise AsmError(f"{len(self.code) // 8} instructions; 1 to {MOST_INSTRUCTIONS} may be")
@@ -98,7 +104,7 @@ class Program:
         """
         operands: dict[int, Operand] = {}
         kfuncs: dict[int, str] = {}
-        known = symbols or {}
+        known = {} if symbols is None else symbols
         for slot, reference in spec.references.items():
             if reference.kind is ReferenceKind.KFUNC:
                 kfuncs[slot] = reference.symbol
@@ -119,6 +125,7 @@ class Program:
             byteorder=spec.byteorder,
             operands=operands,
             kfunc_slots=kfuncs,
+            exception_callback=_exception_callback(spec),
         )
 
     @property
@@ -133,6 +140,8 @@ class Program:
         for slot, each in self.instructions.items():
             if each.opcode == CALL and each.src == insn.PSEUDO_CALL:
                 found.add(slot + 1 + each.immediate)
+        if self.exception_callback is not None:
+            found.add(self.exception_callback)
         return tuple(sorted(found | self.callbacks))
 
     @cached_property
@@ -186,6 +195,21 @@ class Program:
 
     def __repr__(self) -> str:
         return f'<Program "{self.name}" {self.length} instructions>'
+
+
+# The function that the program's tag names; see `pyebpf.elf.exceptions`.
+def _exception_callback(spec: ProgramSpec) -> int | None:
+    if spec.btf is None:
+        return None
+    slots = {name: slot for slot, name in spec.functions}
+    for type_id in spec.btf.of_kind(BtfKind.DECL_TAG):
+        tag = spec.btf.type(type_id)
+        assert isinstance(tag, DeclTag)
+        target = spec.btf.type(tag.type)
+        named = tag.name.removeprefix(EXCEPTION_TAG)
+        if named != tag.name and isinstance(target, Func) and target.name == spec.name:
+            return slots.get(named)
+    return None
 
 
 def _low(immediate: int) -> int:

@@ -43,6 +43,7 @@ class Run:
         memory: What the program can reach.
         context: What it was started with.
         binding: The program that is running now, made ready.
+        started: The one that the run began with.
         executed: Instructions so far, brought up to date at calls and at the end.
         depth: Nested calls.
         scratch: For helpers that remember something until the run ends, by a name of theirs.
@@ -65,6 +66,7 @@ class Run:
         self.may_goto_limit = world.may_goto_limit
         self.depth = 0
         self.scratch: dict[str, Any] = {}
+        self.started = binding
         self._bind = bind
         self._bindings = [binding]
         self._tail_calls = 0
@@ -134,18 +136,16 @@ class Run:
 
     def cast_to_kernel(self, address: int) -> int:
         """Turn an arena pointer of user space into the kernel's."""
-        arena = self.world.arena
-        if arena is None:
-            raise NotModelledError("address space cast", "the machine has no arena")
-        low = address & 0xFFFF_FFFF
-        return self.memory.place(arena) + low if low else 0
+        return self._arena().to_kernel(address)
 
     def cast_to_user(self, address: int) -> int:
         """Turn an arena pointer of the kernel into user space's."""
-        if self.world.arena is None:
-            raise NotModelledError("address space cast", "the machine has no arena")
-        low = address & 0xFFFF_FFFF
-        return self.world.arena_user_base & ~0xFFFF_FFFF | low if low else 0
+        return self._arena().to_user(address)
+
+    def _arena(self) -> Map:
+        if self.binding.arena is None:
+            raise ExecutionError("a cast between address spaces, and no arena")
+        return self.binding.arena
 
     def load_packet(self, skb: int, offset: int, size: int) -> int | None:
         """Load as ``BPF_LD | BPF_ABS`` does: big-endian; ``None`` if it is not in the packet."""

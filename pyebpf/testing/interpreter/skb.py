@@ -96,6 +96,7 @@ class SkbContext(Context):
 
     Attributes:
         packet: The packet as it is now.
+        start: Its address while a program runs.
         network: Offset of the network header in it.
         transport: Offset of the transport header, or ``None`` if nothing told it yet.
         encapsulated: Whether a helper put a header around it.
@@ -122,6 +123,7 @@ class SkbContext(Context):
         self._given = fields
         self._cb = cb
         self.address = 0
+        self.start = 0
 
     def enter(self, memory: Memory, byteorder: ByteOrder) -> tuple[int, ...]:
         """Place ``__sk_buff`` and the packet."""
@@ -175,7 +177,7 @@ class SkbContext(Context):
             self._memory.remove(self._placed)
         self.packet = bytearray(packet)
         self._placed = Region(self.packet, "packet")
-        start = self._memory.place(self._placed)
+        self.start = start = self._memory.place(self._placed)
         self.set("len", len(self.packet))
         self._region.pointers = {
             DATA: start,

@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pyebpf.testing.interpreter.memory import Region
-
 __all__ = ["Task", "World"]
 
 
@@ -54,8 +52,6 @@ class World:
         may_goto_limit: How many turns ``may_goto`` allows in one function, at most. The kernel
             gave 8 Mi until Linux 6.14 and gives a quarter of a second since.
         printed: What ``trace_printk`` printed, without newlines; oldest first.
-        arena: The memory of the arena, if programs cast addresses.
-        arena_user_base: Where user space sees it.
         stacks: What ``get_stackid`` and ``get_stack`` report, by ``"kernel"`` and ``"user"``:
             addresses, innermost first.
     """
@@ -69,6 +65,4 @@ class World:
     instruction_limit: int = 1 << 25
     may_goto_limit: int = 8 << 20
     printed: list[str] = field(default_factory=list)
-    arena: Region | None = None
-    arena_user_base: int = 0x1_0000_0000
     stacks: dict[str, list[int]] = field(default_factory=dict)

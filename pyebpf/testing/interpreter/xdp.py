@@ -44,6 +44,7 @@ class XdpContext(Context):
         data_meta: Offset in it of the metadata.
         data: Offset of the packet.
         data_end: Offset of its end.
+        start: The packet's address while a program runs.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class XdpContext(Context):
             EGRESS_IFINDEX: egress_ifindex,
         }
         self.address = 0
+        self.start = 0
 
     @property
     def packet(self) -> bytes:
@@ -119,8 +121,9 @@ class XdpContext(Context):
         view = memoryview(self.frame)[self.data_meta : self.data_end]
         self._packet = Region(view, "packet")
         start = self._memory.place(self._packet)
+        self.start = start + self.data - self.data_meta
         self._region.pointers = {
             DATA_META: start,
-            DATA: start + self.data - self.data_meta,
+            DATA: self.start,
             DATA_END: start + self.data_end - self.data_meta,
         }

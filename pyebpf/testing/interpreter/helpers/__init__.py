@@ -6,6 +6,7 @@ inodes, sockets and their options, tunnels, and what works on other types of con
 
 from __future__ import annotations
 
+from pyebpf.testing.interpreter import dynptrs
 from pyebpf.testing.interpreter.calls import Function
 from pyebpf.testing.interpreter.helpers import (
     control,
@@ -28,6 +29,7 @@ HELPERS: dict[int, Function] = {
     **control.HELPERS,
     **text.HELPERS,
     **rings.HELPERS,
+    **dynptrs.HELPERS,
     **packets.HELPERS,
     **reshaping.HELPERS,
     **xdp.HELPERS,

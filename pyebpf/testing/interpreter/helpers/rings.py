@@ -1,16 +1,11 @@
-"""Helpers that send data to user space: perf buffers and BPF ring buffers, and dynptrs.
-
-A dynptr is 16 bytes of the program's stack (struct bpf_dynptr), which programs cannot read
-themselves. Here they hold an address, a size of 24 bits with flags above, and an offset:
-
-    address u64 | size and flags u32 | offset u32
-"""
+"""Helpers that send data to user space: perf buffers and BPF ring buffers."""
 
 from __future__ import annotations
 
 import errno
 
 from pyebpf.errors import ExecutionError
+from pyebpf.testing.interpreter import dynptrs
 from pyebpf.testing.interpreter.calls import Function
 from pyebpf.testing.interpreter.maps import Map
 from pyebpf.testing.interpreter.memory import Region
@@ -20,8 +15,6 @@ from pyebpf.uapi.helpers import FuncId
 
 __all__ = ["HELPERS"]
 
-LARGEST_DYNPTR = (1 << 24) - 1  # DYNPTR_MAX_SIZE
-READ_ONLY = 1 << 31
 # Numbers: the complement of a flag knows no bits that have no name.
 WAKEUPS = int(RingbufFlag.NO_WAKEUP | RingbufFlag.FORCE_WAKEUP)
 INDEX_MASK = int(PerfEventFlag.INDEX_MASK)
@@ -78,15 +71,15 @@ def ringbuf_query(run: Run, pointer: int, what: int) -> int:
 def ringbuf_reserve_dynptr(run: Run, pointer: int, size: int, flags: int, dynptr: int) -> int:
     """Reserve a record behind a dynptr, which is null if there is no room."""
     size &= 0xFFFF_FFFF
-    _set_dynptr(run, dynptr, 0, 0)
+    dynptrs.make(run, dynptr, 0, 0)
     if flags:
         return -errno.EINVAL
-    if size > LARGEST_DYNPTR:
+    if size > dynptrs.LARGEST:
         return -errno.E2BIG
     record = _reserve(run, pointer, size)
     if record is None:
         return -errno.EINVAL
-    _set_dynptr(run, dynptr, record.base, size)
+    dynptrs.make(run, dynptr, record.base, size)
     return 0
 
 
@@ -98,66 +91,6 @@ def ringbuf_submit_dynptr(run: Run, dynptr: int, flags: int) -> int:
 def ringbuf_discard_dynptr(run: Run, dynptr: int, flags: int) -> int:
     """Give the record up, if there is one."""
     return _commit_dynptr(run, dynptr, flags, discard=True)
-
-
-def dynptr_from_mem(run: Run, data: int, size: int, flags: int, dynptr: int) -> int:
-    """Make a dynptr to memory of the program."""
-    size &= 0xFFFF_FFFF
-    _set_dynptr(run, dynptr, 0, 0)
-    if size > LARGEST_DYNPTR:
-        return -errno.E2BIG
-    if flags:
-        return -errno.EINVAL
-    run.memory.view(data, size, write=True)
-    _set_dynptr(run, dynptr, data, size)
-    return 0
-
-
-def dynptr_read(run: Run, place: int, length: int, dynptr: int, offset: int, flags: int) -> int:
-    """Copy out of a dynptr."""
-    length, offset = length & 0xFFFF_FFFF, offset & 0xFFFF_FFFF
-    data, size, _ = _dynptr(run, dynptr)
-    if not data or flags:
-        return -errno.EINVAL
-    if length > size or offset > size - length:
-        return -errno.E2BIG
-    run.memory.write(place, run.memory.read(data + offset, length))
-    return 0
-
-
-def dynptr_write(run: Run, dynptr: int, offset: int, source: int, length: int, flags: int) -> int:
-    """Copy into a dynptr."""
-    length, offset = length & 0xFFFF_FFFF, offset & 0xFFFF_FFFF
-    data, size, read_only = _dynptr(run, dynptr)
-    if not data or read_only:
-        return -errno.EINVAL
-    if length > size or offset > size - length:
-        return -errno.E2BIG
-    if flags:
-        return -errno.EINVAL
-    run.memory.write(data + offset, run.memory.read(source, length))
-    return 0
-
-
-def dynptr_data(run: Run, dynptr: int, offset: int, length: int) -> int:
-    """Return the address of a part of a dynptr, or 0."""
-    length, offset = length & 0xFFFF_FFFF, offset & 0xFFFF_FFFF
-    data, size, read_only = _dynptr(run, dynptr)
-    if not data or read_only or length > size or offset > size - length:
-        return 0
-    return data + offset
-
-
-def _set_dynptr(run: Run, dynptr: int, address: int, size: int) -> None:
-    run.store(dynptr, 8, address)
-    run.store(dynptr + 8, 4, size)
-    run.store(dynptr + 12, 4, 0)
-
-
-def _dynptr(run: Run, dynptr: int) -> tuple[int, int, bool]:
-    size, offset = run.load(dynptr + 8, 4), run.load(dynptr + 12, 4)
-    address = run.load(dynptr, 8)
-    return address and address + offset, size & LARGEST_DYNPTR, bool(size & READ_ONLY)
 
 
 def _reserved(run: Run) -> dict[int, tuple[Map, Region]]:
@@ -185,10 +118,10 @@ def _commit(run: Run, address: int, flags: int, *, discard: bool) -> int:
 
 
 def _commit_dynptr(run: Run, dynptr: int, flags: int, *, discard: bool) -> int:
-    address, _, _ = _dynptr(run, dynptr)
+    address, _, _ = dynptrs.look(run, dynptr)
     if address:
         _commit(run, address, flags, discard=discard)
-    _set_dynptr(run, dynptr, 0, 0)
+    dynptrs.make(run, dynptr, 0, 0)
     return 0
 
 
@@ -202,8 +135,4 @@ HELPERS: dict[int, Function] = {
     FuncId.ringbuf_reserve_dynptr: ringbuf_reserve_dynptr,
     FuncId.ringbuf_submit_dynptr: ringbuf_submit_dynptr,
     FuncId.ringbuf_discard_dynptr: ringbuf_discard_dynptr,
-    FuncId.dynptr_from_mem: dynptr_from_mem,
-    FuncId.dynptr_read: dynptr_read,
-    FuncId.dynptr_write: dynptr_write,
-    FuncId.dynptr_data: dynptr_data,
 }
