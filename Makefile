@@ -6,6 +6,7 @@
 #   make lint                 format, style and types
 #   make bpf                  compile bpf_src/ into tests/data/
 #   make corpus DIR=objects   the loader beside libbpf over other people's objects (root): tests/corpus
+#   make differential         random programs, the kernel beside the interpreter (root); COUNT=100000
 #   make bench-load           how long loading takes, beside libbpf (root): tests/bench/load.py
 #   make test-kernel KERNEL="5.10 6.1" VMTEST=command    the kernel tests under other kernels
 
@@ -55,6 +56,13 @@ corpus:
 	@[ -n "$(DIR)" ] || { echo "corpus: set DIR to a directory of eBPF objects"; exit 1; }
 	@$(RUN) -m tests.corpus $(DIR) $(ARGS)
 
+# Each program has a seed; the ones that differ are printed.
+COUNT = 100000
+SEED = 0
+differential:
+	@.ci/setup python test
+	@$(RUN) -m tests.support.differential $(COUNT) $(SEED)
+
 bench-load:
 	@.ci/setup python
 	@$(RUN) -m tests.bench.load $(ARGS)
@@ -69,4 +77,4 @@ test-kernel:
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
-.PHONY: help demo test fuzz lint bpf corpus bench-load test-kernel clean
+.PHONY: help demo test fuzz lint bpf corpus differential bench-load test-kernel clean
