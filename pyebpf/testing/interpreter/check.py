@@ -14,7 +14,7 @@ from pyebpf.errors import AsmError
 from pyebpf.testing.interpreter import atomics, operations
 from pyebpf.uapi import insn
 
-__all__ = ["SIZES", "check", "jump_target", "written"]
+__all__ = ["SIZES", "check", "jump_target", "problem_of", "written"]
 
 SIZES = {insn.B: 1, insn.H: 2, insn.W: 4, insn.DW: 8}
 FRAME_POINTER = 10
@@ -31,7 +31,7 @@ def check(instructions: Mapping[int, Instruction], length: int) -> None:
         AsmError: The first that is wrong.
     """
     for slot, each in instructions.items():
-        problem = _problem(each)
+        problem = problem_of(each)
         if problem is None:
             target = jump_target(slot, each)
             if target is not None and target not in instructions:
@@ -54,7 +54,8 @@ def jump_target(slot: int, each: Instruction) -> int | None:
     return slot + 1 + each.offset
 
 
-def _problem(each: Instruction) -> str | None:
+def problem_of(each: Instruction) -> str | None:
+    """Return what is wrong with an instruction by itself, or ``None``."""
     kind = each.opcode & 0x07
     if each.dst > FRAME_POINTER or (each.src > FRAME_POINTER and kind != insn.LD):
         return f"no such register: r{max(each.dst, each.src)}"

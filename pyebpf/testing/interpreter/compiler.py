@@ -109,6 +109,7 @@ class _Writer:
         self.stepping = stepping
         self.statements = Statements(program, calls, address, liveness.lost(), stepping=stepping)
         self.numbers: dict[int, int] = {entry: 0}
+        self.waiting = [entry]
         self.body: Body = []
         self.calls = calls
 
@@ -137,8 +138,7 @@ class _Writer:
     # The blocks that have numbers; writing one may number others.
     def _bodies(self) -> list[Body]:
         found: list[Body] = []
-        while len(found) < len(self.numbers):
-            start = list(self.numbers)[len(found)]
+        for start in self.waiting:
             self.body = []
             self._block(start, 0)
             found.append(self.body)
@@ -185,8 +185,10 @@ class _Writer:
         return alone and depth < DEEPEST
 
     def _leave(self, start: int, depth: int) -> None:
-        number = self.numbers.setdefault(start, len(self.numbers))
-        self._add(depth, f"b = {number}; continue")
+        if start not in self.numbers:
+            self.numbers[start] = len(self.numbers)
+            self.waiting.append(start)
+        self._add(depth, f"b = {self.numbers[start]}; continue")
 
     def _conditional(self, block: Block, depth: int) -> None:
         slot = block.slots[-1]

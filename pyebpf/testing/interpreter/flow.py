@@ -142,18 +142,20 @@ class Liveness:
                 live = self._before(slot, live)
         return found
 
-    # Backwards until nothing changes; in reverse order few rounds do.
+    # Backwards until nothing changes: a block is looked at again when one that it leads to changed.
     def _solve(self) -> None:
-        order = list(self._blocks.items())[::-1]
-        changed = True
-        while changed:
-            changed = False
-            for start, block in order:
-                needs, passes = self._effects[start]
-                live = needs | (self._after(block) & passes)
-                if live != self._at_start[start]:
-                    self._at_start[start] = live
-                    changed = True
+        before: dict[int, list[int]] = {start: [] for start in self._blocks}
+        for start, block in self._blocks.items():
+            for successor in block.successors:
+                before[successor].append(start)
+        waiting = list(self._blocks)
+        while waiting:
+            start = waiting.pop()
+            needs, passes = self._effects[start]
+            live = needs | (self._after(self._blocks[start]) & passes)
+            if live != self._at_start[start]:
+                self._at_start[start] = live
+                waiting += before[start]
 
     def _effect(self, block: Block) -> tuple[int, int]:
         needs, everything = 0, (1 << 11) - 1

@@ -271,23 +271,35 @@ class ProgramArray(Map):
         return self.programs.get(index) if index < self.max_entries else None
 
 
+EVENT_HEADER = 12  # of a PERF_RECORD_SAMPLE with raw data
+
+
 class PerfEventArray(Map):
-    """A perf buffer for each CPU, never full.
+    """A perf buffer for each CPU; what is not taken out fills them.
+
+    Args:
+        name: For messages.
+        max_entries: How many CPUs.
+        room: Bytes of events that are kept, of all CPUs together.
 
     Attributes:
         events: What programs wrote: the CPU and the data, oldest first.
     """
 
-    def __init__(self, name: str, *, max_entries: int) -> None:
+    def __init__(self, name: str, *, max_entries: int, room: int = 16 << 20) -> None:
         super().__init__(
             name, MapType.PERF_EVENT_ARRAY, key_size=4, value_size=4, max_entries=max_entries
         )
+        self.room = room
         self.events: list[tuple[int, bytes]] = []
 
     def perf_output(self, data: bytes, cpu: int) -> int:
         """Keep an event."""
         if cpu >= self.max_entries:
             return -errno.E2BIG
+        if len(data) + EVENT_HEADER > self.room:
+            return -errno.ENOSPC
+        self.room -= len(data) + EVENT_HEADER
         self.events.append((cpu, data))
         return 0
 

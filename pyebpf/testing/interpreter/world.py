@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -51,7 +52,7 @@ class World:
         instruction_limit: Where a run is ended; callbacks and tail calls count with it.
         may_goto_limit: How many turns ``may_goto`` allows in one function, at most. The kernel
             gave 8 Mi until Linux 6.14 and gives a quarter of a second since.
-        printed: What ``trace_printk`` printed, without newlines; oldest first.
+        printed: What ``trace_printk`` printed, without newlines; oldest first, the last 10 000.
         stacks: What ``get_stackid`` and ``get_stack`` report, by ``"kernel"`` and ``"user"``:
             addresses, innermost first.
     """
@@ -64,5 +65,5 @@ class World:
     task: Task = field(default_factory=Task)
     instruction_limit: int = 1 << 25
     may_goto_limit: int = 8 << 20
-    printed: list[str] = field(default_factory=list)
+    printed: deque[str] = field(default_factory=lambda: deque(maxlen=10_000))
     stacks: dict[str, list[int]] = field(default_factory=dict)

@@ -62,8 +62,9 @@ def get_current_comm(run: Run, place: int, size: int) -> int:
     size &= 0xFFFF_FFFF
     if not size:
         return -errno.EINVAL
+    target = run.memory.view(place, size, write=True)
     name = run.world.task.comm[: min(15, size - 1)]
-    run.memory.write(place, name.ljust(size, b"\0"))
+    target[:] = name.ljust(size, b"\0")
     return 0
 
 
@@ -95,9 +96,10 @@ def get_stack(run: Run, context: int, place: int, size: int, flags: int) -> int:
     size &= 0xFFFF_FFFF
     if flags & ~int(StackFlag.SKIP_FIELD_MASK | StackFlag.USER_STACK) or size % 8:
         return -errno.EINVAL
+    target = run.memory.view(place, size, write=True)
     addresses = _stack(run, flags)[: size // 8]
     data = b"".join(each.to_bytes(8, run.byteorder) for each in addresses)
-    run.memory.write(place, data.ljust(size, b"\0"))
+    target[:] = data.ljust(size, b"\0")
     return len(data) if data else -errno.EFAULT
 
 

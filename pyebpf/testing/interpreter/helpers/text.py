@@ -20,6 +20,7 @@ DIGITS = b"0123456789abcdef"
 WHITE = b" \t\n\v\f\r"
 LONGEST_NUMBER = 63  # the kernel copies so much into a buffer of 64 bytes
 MOST_ARGUMENTS = 12  # MAX_BPRINTF_VARARGS
+WIDEST = 1 << 16  # columns that a conversion is filled up to
 MOST_PRINTED = 1023  # of trace_printk: MAX_BPRINTF_BUF less the NUL
 
 
@@ -180,7 +181,7 @@ def _conversion(run: Run, match: re.Match[bytes], given: Iterator[int]) -> bytes
     if pointer is not None:
         return _pointer(run, pointer, value)
     if kind == b"c":
-        width = int(match["width"] or b"0")
+        width = min(int(match["width"] or b"0"), WIDEST)
         letter = bytes([value & 0xFF])
         return letter.ljust(width) if b"-" in match["flags"] else letter.rjust(width)
     bits = 64 if match["length"] else 32
@@ -189,7 +190,8 @@ def _conversion(run: Run, match: re.Match[bytes], given: Iterator[int]) -> bytes
         value -= 1 << bits
     style = {b"x": "x", b"X": "X"}.get(kind, "d")
     flags = match["flags"].decode().replace("-", "")
-    text = f"%{flags}{match['width'].decode()}{style}" % value
+    width = min(int(match["width"] or b"0"), WIDEST) or ""
+    text = f"%{flags}{width}{style}" % value
     return (text.strip().ljust(len(text)) if b"-" in match["flags"] else text).encode()
 
 
