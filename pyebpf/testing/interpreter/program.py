@@ -12,6 +12,7 @@ from functools import cached_property
 
 from pyebpf.asm.instruction import Instruction, decode_all
 from pyebpf.asm.opcode import CALL, LOAD_IMMEDIATE_64
+from pyebpf.asm.slots import Slots
 from pyebpf.btf.types import DeclTag, Func
 from pyebpf.errors import AsmError
 from pyebpf.spec import ProgramSpec, ReferenceKind
@@ -89,14 +90,18 @@ class Program:
 
     @classmethod
     def from_spec(
-        cls, spec: ProgramSpec, maps: Mapping[str, Map], symbols: Mapping[str, int] | None = None
+        cls,
+        spec: ProgramSpec,
+        maps: Mapping[str, Map],
+        symbols: Mapping[str, Operand] | None = None,
     ) -> Program:
         """Make a program from an object file's, without a kernel and without relocation.
 
         Args:
             spec: The program.
             maps: Maps by the names that the spec's references use, data sections included.
-            symbols: Values of externs and of other symbols by name; others are 0 if weak.
+            symbols: What externs and other symbols are, by name: numbers or memory. Weak ones are
+                0 if they are missing.
 
         Raises:
             AsmError: Malformed instructions.
@@ -104,10 +109,13 @@ class Program:
         """
         operands: dict[int, Operand] = {}
         kfuncs: dict[int, str] = {}
+        code = bytearray(spec.code)
+        slots = Slots(code, spec.byteorder)
         known = {} if symbols is None else symbols
         for slot, reference in spec.references.items():
             if reference.kind is ReferenceKind.KFUNC:
                 kfuncs[slot] = reference.symbol
+                slots.set_source(slot, insn.PSEUDO_KFUNC_CALL)  # in files it looks like one's own
             elif reference.kind is ReferenceKind.MAP:
                 operands[slot] = maps[reference.symbol]
             elif reference.kind is ReferenceKind.MAP_VALUE:
@@ -119,7 +127,7 @@ class Program:
                     else known.get(reference.symbol, 0)
                 )
         return cls(
-            spec.code,
+            code,
             name=spec.name,
             type=spec.type,
             byteorder=spec.byteorder,

@@ -31,13 +31,14 @@ class Mem(BytesContext):
         return (*super().enter(memory, byteorder), len(self.data))
 
 
-@pytest.mark.skipif(not CASES, reason="BPF_CONFORMANCE names no copy of the bpf_conformance suite")
-def test_the_suite_is_there() -> None:
-    """A folder without cases is no success."""
-    assert len(CASES) > 300
+MISSING = pytest.mark.skip(reason="BPF_CONFORMANCE names no copy of the bpf_conformance suite")
 
 
-@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    CASES or [pytest.param(pathlib.Path("suite"), marks=MISSING)],
+    ids=lambda path: path.stem,
+)
 def test_conformance(path: pathlib.Path) -> None:
     """Each case ends with the value it names."""
     case = conformance.read(path)
