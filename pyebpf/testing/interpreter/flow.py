@@ -20,6 +20,7 @@ from pyebpf.uapi import insn
 
 __all__ = ["ARGUMENTS", "Block", "Liveness", "blocks"]
 
+ALL = (1 << 11) - 1
 ARGUMENTS = 0b11_1110  # r1 to r5: arguments, and lost by a call
 EXIT = insn.JMP | insn.EXIT
 ALWAYS = (insn.JMP | insn.JA, insn.JMP32 | insn.JA)
@@ -123,6 +124,10 @@ class Liveness:
         self._blocks = function
         self._call_reads = call_reads
         self._at_start = dict.fromkeys(function, 0)
+        # Of each instruction: what it sets or destroys, and what it reads.
+        self._touched = {
+            slot: self._touch(slot) for block in function.values() for slot in block.slots
+        }
         # Of each block: what it needs whatever follows, and what it lets through.
         self._effects = {start: self._effect(block) for start, block in function.items()}
         self._solve()
@@ -139,7 +144,8 @@ class Liveness:
             for slot in reversed(block.slots):
                 if self._destroys(self._instructions[slot]) and live & ARGUMENTS:
                     found[slot] = live & ARGUMENTS
-                live = self._before(slot, live)
+                changed, read = self._touched[slot]
+                live = live & ~changed | read
         return found
 
     # Backwards until nothing changes: a block is looked at again when one that it leads to changed.
@@ -158,10 +164,12 @@ class Liveness:
                 waiting += before[start]
 
     def _effect(self, block: Block) -> tuple[int, int]:
-        needs, everything = 0, (1 << 11) - 1
+        needs, passes = 0, ALL
         for slot in reversed(block.slots):
-            needs, everything = self._before(slot, needs), self._before(slot, everything)
-        return needs, everything
+            changed, read = self._touched[slot]
+            needs = needs & ~changed | read
+            passes &= ~changed
+        return needs, passes
 
     def _after(self, block: Block) -> int:
         live = 0
@@ -169,13 +177,12 @@ class Liveness:
             live |= self._at_start[successor]
         return live
 
-    def _before(self, slot: int, live: int) -> int:
+    def _touch(self, slot: int) -> tuple[int, int]:
         each = self._instructions[slot]
-        if self._destroys(each):
-            live &= ~ARGUMENTS
+        changed = ARGUMENTS if self._destroys(each) else 0
         for register in written(each):
-            live &= ~(1 << register)
-        return live | self._reads(slot, each)
+            changed |= 1 << register
+        return changed, self._reads(slot, each)
 
     @staticmethod
     def _destroys(each: Instruction) -> bool:
