@@ -95,6 +95,8 @@ def _shrink(run: Run, skb: SkbContext, at: int, size: int, smallest: int, flags:
         return -ENOTSUPP
     if flags & (ENCAPSULATION | INNER_L2_MASK):
         return -errno.EINVAL
+    if at + size > len(skb.packet):
+        return -errno.ENOMEM
     if flags & DECAPSULATION:
         protocol = IPV4 if flags & AdjRoomFlag.DECAP_L3_IPV4 else IPV6
         _set_protocol(run, skb, protocol)
