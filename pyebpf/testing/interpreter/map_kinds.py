@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pyebpf.errors import NotModelledError
 from pyebpf.spec import MapSpec
@@ -513,7 +513,7 @@ def make_map(spec: MapSpec, byteorder: ByteOrder = "little") -> Map:
     if spec.type is MapType.ARENA:
         contents = bytes(spec.contents or b"")
         return ArenaMap(spec.name, max_entries=spec.max_entries, contents=contents)
-    simple = {
+    simple: dict[int, Callable[..., Map]] = {
         MapType.PROG_ARRAY: ProgramArray,
         MapType.PERF_EVENT_ARRAY: PerfEventArray,
         MapType.RINGBUF: RingBuffer,

@@ -190,8 +190,8 @@ def _conversion(run: Run, match: re.Match[bytes], given: Iterator[int]) -> bytes
         value -= 1 << bits
     style = {b"x": "x", b"X": "X"}.get(kind, "d")
     flags = match["flags"].decode().replace("-", "")
-    width = min(int(match["width"] or b"0"), WIDEST) or ""
-    text = f"%{flags}{width}{style}" % value
+    width = min(int(match["width"] or b"0"), WIDEST)
+    text = f"%{flags}{width or ''}{style}" % value
     return (text.strip().ljust(len(text)) if b"-" in match["flags"] else text).encode()
 
 
