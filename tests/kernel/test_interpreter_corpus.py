@@ -45,12 +45,18 @@ DIFFERENT = {
     "externs_ksyms.variable": KERNEL_MEMORY,
     "externs_ksyms.module_function": KERNEL_MEMORY,
 }
+# Objects whose programs are about things that only a kernel has.
+ELSEWHERE = {
+    "map_kinds": "devices, processors, tasks, cgroups, stacks",
+    "user_ring": "user ring buffers, which the interpreter does not model",
+}
 
 
 def candidates() -> list[str]:
     return [
         f"{name}.{program.name}"
         for name in names()
+        if name not in ELSEWHERE
         for program in load_spec(built(name)).programs.values()
         if program.type in RUNNABLE
     ]
