@@ -1,0 +1,247 @@
+"""The rings of a `PerfReader`: `pyebpf.readers.source.Source` over perf events, one per CPU.
+
+*Losses.* When a ring is full the kernel counts the record in two places: in the ring, to be told in
+a ``PERF_RECORD_LOST`` in front of the next record that fits, and since Linux 6.0 in the event
+(``PERF_FORMAT_LOST``). Both count the same losses (tried), but the first stays silent until
+something fits again. So the event's count is the truth where there is one, and LOST records where
+there is not; they are never added up.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import ExitStack
+from typing import Any, final
+
+from pyebpf.errors import FormatError
+from pyebpf.maps.map import Map
+from pyebpf.readers.block import Alike, Block, Cursor, Room, alike
+from pyebpf.readers.perf_events import Opener, own_file, store
+from pyebpf.readers.perf_format import LONGEST, Parsed, parse
+from pyebpf.readers.source import CHUNK, LENT
+from pyebpf.readers.stats import CpuStats, ReaderStats
+from pyebpf.sys import perf_event
+from pyebpf.sys.fd import FD
+from pyebpf.sys.poller import Poller
+from pyebpf.sys.rings import PerfRing, read_lost
+
+__all__ = ["PerfSource"]
+
+# A copy must hold a whole record, or reading would stop.
+_COPY = max(CHUNK, LONGEST)
+
+
+@final
+class PerfSource:
+    """The rings of a perf event array.
+
+    Args:
+        events: The array.
+        candidates: CPUs; those that are offline are left out, unless they *must* be there.
+        must: See *candidates*.
+        pages: Of each ring.
+        watermark: Bytes that wake the reader.
+    """
+
+    def __init__(
+        self,
+        events: Map[Any, Any],
+        candidates: list[int],
+        pages: int,
+        watermark: int,
+        *,
+        must: bool,
+    ) -> None:
+        self.stalled = False  # a perf ring shows finished records only
+        self._channels: list[_Channel] = []
+        self._lender: _Channel | None = None
+        opener = Opener(pages, watermark)
+        with ExitStack() as stack:
+            array = own_file(events)
+            stack.callback(array.close)
+            self.poller = Poller()
+            stack.callback(self.poller.close)
+            for cpu in candidates:
+                event = opener.open(cpu, must=must)
+                if event is None:
+                    continue
+                stack.callback(event.close)
+                ring = PerfRing(event.fileno(), pages)
+                stack.callback(ring.close)
+                self.poller.add(event.fileno(), forgetful=True)
+                self._channels.append(_Channel(cpu, event, ring, opener.counts_lost, events.name))
+            # Last: from here on records come.
+            for channel in self._channels:
+                store(array, channel.cpu, channel.event)
+            self._stack = stack.pop_all()
+
+    @property
+    def seen(self) -> int:
+        """See `Source`."""
+        return sum([channel.seen for channel in self._channels])
+
+    def look(self) -> None:
+        """See `Source`."""
+        for channel in self._channels:
+            channel.look()
+
+    def fill(self, queue: deque[Block | Cursor], room: Room | None = None) -> list[FormatError]:
+        """See `Source`."""
+        faults = [channel.fill(queue, room) for channel in self._channels]
+        return [fault for fault in faults if fault is not None]
+
+    def lend(self, compare: Alike) -> Block | FormatError | None:
+        """See `Source`."""
+        for channel in self._channels:
+            found = channel.lend(compare)
+            if found is not None:
+                self._lender = channel
+                return found
+        return None
+
+    def give_back(self, block: Block) -> None:
+        """See `Source`."""
+        if self._lender is not None:
+            self._lender.give_back(block)
+
+    def lost(self) -> int:
+        """See `Source`."""
+        return sum(channel.told for channel in self._channels)
+
+    def waiting(self) -> bool:
+        """See `Source`."""
+        return any(channel.ring.available() for channel in self._channels)
+
+    def stats(self, wakeups: int) -> ReaderStats:
+        """See `Source`."""
+        per_cpu = tuple(channel.stats() for channel in self._channels)
+        return ReaderStats(
+            received=sum(cpu.received for cpu in per_cpu),
+            lost=sum(cpu.lost for cpu in per_cpu),
+            unknown=sum(cpu.unknown for cpu in per_cpu),
+            bytes=sum(cpu.bytes for cpu in per_cpu),
+            wakeups=wakeups,
+            per_cpu=per_cpu,
+        )
+
+    def pause(self, *, paused: bool) -> None:
+        """Stop taking records, or go on; what comes meanwhile counts as lost."""
+        for channel in self._channels:
+            perf_event.pause(channel.event.fileno(), paused=paused)
+
+    def close(self) -> None:
+        """See `Source`."""
+        self._stack.close()
+
+
+# One CPU's event and ring.
+@final
+class _Channel:
+    def __init__(self, cpu: int, event: FD, ring: PerfRing, counts_lost: bool, name: str) -> None:
+        self.cpu = cpu
+        self.event = event
+        self.ring = ring
+        self._counts_lost = counts_lost
+        self._name = name
+        self._received = self._unknown = self._bytes = 0
+        self.seen = 0  # bytes that wait, as far as we know
+        self._lent: Parsed | None = None
+        self.told = 0  # by LOST records
+        self._lost = 0  # by the event
+
+    def look(self) -> None:
+        self.seen = self.ring.available()
+
+    def fill(self, queue: deque[Block | Cursor], room: Room | None) -> FormatError | None:
+        while self.seen:
+            size = self.seen
+            if size > self.ring.size:
+                return self._overrun()
+            size = min(size, _COPY)
+            if room is None:
+                data = self.ring.copy(size)
+                block, fault = self._parsed(data, alike)
+            else:
+                size = min(size, room.left & ~7)
+                data = self.ring.copy(size, room.take(size))
+                before = self.seen
+                block, fault = self._parsed(data, room.alike)
+                # Records that are none leave no trace, as blocks lie one behind the other.
+                room.untake(size if not block.number else size - len(block.data))
+                if self.seen == before:
+                    return fault  # the next one does not fit
+            if block.number:
+                queue.append(block)
+            if fault is not None or block.number:
+                return fault
+        return None
+
+    def lend(self, compare: Alike) -> Block | FormatError | None:
+        while self.seen:
+            if self.seen > self.ring.size:
+                return self._overrun()
+            data = self.ring.lend(min(self.seen, LENT))
+            parsed = parse(data, complete=len(data) == self.seen, alike=compare)
+            if not parsed.size and parsed.fault is None:
+                # Around the end of the data: that one is copied.
+                data = memoryview(self.ring.copy(min(self.seen, LONGEST)))
+                parsed = parse(data, complete=len(data) == self.seen, alike=compare)
+            block = Block(data[: parsed.size], parsed.shape)
+            if block.number:
+                self._lent = parsed
+                return block
+            fault = self._took(parsed)
+            if fault is not None:
+                return fault
+        return None
+
+    def give_back(self, block: Block) -> None:
+        if self._lent is not None:
+            lent, self._lent = self._lent, None
+            self._took(lent._replace(fault=None))  # the next look finds it again
+
+    def _parsed(self, data: bytes | memoryview, compare: Alike) -> tuple[Block, FormatError | None]:
+        parsed = parse(data, complete=len(data) == self.seen, alike=compare)
+        return Block(data[: parsed.size], parsed.shape), self._took(parsed)
+
+    def _took(self, parsed: Parsed) -> FormatError | None:
+        self._pass(parsed.size)
+        self._received += Block(b"", parsed.shape).number
+        self.told += parsed.lost
+        self._unknown += parsed.unknown
+        if parsed.fault is None:
+            return None
+        skip = self.seen if parsed.fault.skip is None else parsed.fault.skip
+        return self._skip(skip, parsed.fault.text)
+
+    def _overrun(self) -> FormatError:
+        return self._skip(self.seen, f"{self.seen} bytes wait in a ring of {self.ring.size}")
+
+    def _pass(self, size: int) -> None:
+        self.ring.advance(size)
+        self.seen -= size
+        self._bytes += size
+
+    # data_head is always the start of a record: reading can go on from there.
+    def _skip(self, size: int, text: str) -> FormatError:
+        self._pass(size)
+        self._unknown += 1
+        where = f'ring of map "{self._name}", CPU {self.cpu}'
+        return FormatError(f"{text}; skipped {size} bytes", where=where)
+
+    def stats(self) -> CpuStats:
+        return CpuStats(
+            cpu=self.cpu,
+            received=self._received,
+            lost=self._count_lost(),
+            unknown=self._unknown,
+            bytes=self._bytes,
+        )
+
+    def _count_lost(self) -> int:
+        if not self._counts_lost:
+            return self.told
+        lost = read_lost(self.event.fileno())
+        if lost is not None:
+            self._lost = lost
+        return self._lost
