@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from pyebpf.programs.program import RunResult as RunResult
     from pyebpf.programs.program import loaded_programs as loaded_programs
     from pyebpf.readers.perf import PerfReader as PerfReader
+    from pyebpf.readers.perf_history import PerfHistory as PerfHistory
     from pyebpf.readers.ring import RingReader as RingReader
     from pyebpf.readers.user_ring import UserRing as UserRing
     from pyebpf.sections import Section as Section
@@ -160,6 +161,7 @@ _HOMES = {
     "Link": "pyebpf.link.base",
     "XdpMode": "pyebpf.link.xdp",
     "PerfReader": "pyebpf.readers.perf",
+    "PerfHistory": "pyebpf.readers.perf_history",
     "RingReader": "pyebpf.readers.ring",
     "UserRing": "pyebpf.readers.user_ring",
     "loaded_maps": "pyebpf.maps.map",

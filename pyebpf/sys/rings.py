@@ -30,7 +30,7 @@ from typing import final
 
 from pyebpf.sys import kernel
 
-__all__ = ["WORD_BITS", "BpfRing", "PerfRing", "distance", "fence", "read_lost"]
+__all__ = ["WORD_BITS", "BackwardRing", "BpfRing", "PerfRing", "distance", "fence", "read_lost"]
 
 WORD_BITS = struct.calcsize("L") * 8
 """Bits of ``unsigned long``, in which the kernel counts positions."""
@@ -251,6 +251,49 @@ class PerfRing:
         """Unmap the ring; it must not be used afterwards."""
         _unmap(self._views, self._pages)
         del self._data, self._pages
+
+
+@final
+class BackwardRing:
+    """A perf event's ring that is written from the end to the front, over its oldest records.
+
+    Mapped read-only, which is what makes the kernel overwrite; the event has to be opened with
+    ``write_backward``, so that the newest record is the first and leads to those before it.
+
+    Args:
+        fd: The event's descriptor; needed during this call only.
+        pages: Pages of data, a power of two.
+
+    Raises:
+        SyscallError: ``mmap`` failed.
+    """
+
+    def __init__(self, fd: int, pages: int) -> None:
+        self._size = pages * _PAGE
+        self._pages = kernel.current().mmap(fd, _PAGE + self._size, writable=False)
+        whole = memoryview(self._pages)
+        control = whole[:_PAGE]
+        self._control = control.cast("Q")
+        self._data = whole[_PAGE:]
+        self._views = [whole, control, self._control, self._data]
+        self._fence = fence()
+
+    def copy(self) -> bytes:
+        """Return what is in it, the newest record first; the event has to be paused.
+
+        At the end there may be the front part of a record that was overwritten.
+        """
+        head = self._control[_HEAD]
+        self._fence()
+        used = min(self._size, distance(0, head, bits=64))
+        start = head % self._size
+        return b"".join(
+            (self._data[start : start + used], self._data[: max(0, start + used - self._size)])
+        )
+
+    def close(self) -> None:
+        """Unmap the ring; it must not be used afterwards."""
+        _unmap(self._views, self._pages)
 
 
 # A mapping with views on it cannot be closed. Some may be the user's, if he keeps what a lease lent

@@ -1,0 +1,202 @@
+"""`PerfHistory`: the newest records of a perf event array, kept until somebody wants to see them.
+
+A flight recorder. Rings overwrite their oldest records, so nothing is lost but the past, nobody has
+to read, and programs never find a ring full. Written backwards, so that from the newest record one
+finds the way to those before it, up to the one whose end is overwritten:
+
+    | ...3 (end) | 7 | 6 | 5 | 4 | 3 (front part)         newest: 7; 3 is not whole any more
+                  ^ data_head
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Generic, TypeVar, final, overload
+
+from pyebpf.errors import ClosedError, naming
+from pyebpf.maps.map import Map
+from pyebpf.readers.block import Block
+from pyebpf.readers.perf_events import Opener, cpus_of, own_file, store
+from pyebpf.readers.perf_format import parse
+from pyebpf.readers.record import decoder
+from pyebpf.sys import perf_event
+from pyebpf.sys.rings import BackwardRing
+
+__all__ = ["PerfHistory"]
+
+T = TypeVar("T")
+
+
+@final
+class PerfHistory(Generic[T]):
+    """Keeps the newest records of each CPU.
+
+    May be shared between threads.
+
+    Args:
+        map: The perf event array. A descriptor of its own is held, so the map may be closed. A
+            second reader of the same map takes over what programs put out.
+        pages: Memory pages of each CPU's ring, a power of two.
+        cpus: Numbers of the CPUs; by default all that are online.
+        record: What a record is: ``None`` for bytes, or as told in `pyebpf.readers.record`.
+
+    Raises:
+        ValueError: *map* is of another type, or *pages* or *cpus* are out of range.
+        BtfError: *record* names a type the map's BTF does not have.
+        PrivilegeError: Neither ``CAP_PERFMON`` nor ``CAP_SYS_ADMIN``.
+        SyscallError: ``ENODEV`` for a CPU of *cpus* that is not online.
+
+    Since Linux 4.7.
+    """
+
+    @overload
+    def __init__(
+        self: PerfHistory[bytes],
+        map: Map[Any, Any],
+        *,
+        pages: int = 64,
+        cpus: Iterable[int] | None = None,
+        record: None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        map: Map[Any, Any],
+        *,
+        pages: int = 64,
+        cpus: Iterable[int] | None = None,
+        record: Callable[[bytes], T],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: PerfHistory[Any],
+        map: Map[Any, Any],
+        *,
+        pages: int = 64,
+        cpus: Iterable[int] | None = None,
+        record: object,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        map: Map[Any, Any],  # noqa: A002 - the kernel's word
+        *,
+        pages: int = 64,
+        cpus: Iterable[int] | None = None,
+        record: object = None,
+    ) -> None:
+        numbers = cpus_of(map, cpus)
+        opener = Opener(pages, 1, backward=True)
+        self._name = map.name
+        self._lock = threading.RLock()
+        self._paused = self._closed = False
+        self._rings: dict[int, tuple[int, BackwardRing]] = {}  # event and ring by CPU
+        with ExitStack() as stack, naming(f'read map "{map.name}"'):
+            self._decoder = decoder(record, btf=map.btf, name=map.name)
+            array = own_file(map)
+            stack.callback(array.close)
+            for cpu in numbers:
+                event = opener.open(cpu, must=cpus is not None)
+                if event is None:
+                    continue
+                stack.callback(event.close)
+                ring = BackwardRing(event.fileno(), pages)
+                stack.callback(ring.close)
+                self._rings[cpu] = (event.fileno(), ring)
+                store(array, cpu, event)
+            self._stack = stack.pop_all()
+
+    def snapshot(self) -> dict[int, list[T]]:
+        """Return the records that are kept, by CPU, the oldest first.
+
+        They stay where they are. Recording pauses for the moment it takes to copy them, and goes
+        on unless it was paused before.
+
+        Raises:
+            ClosedError: It is closed.
+            FormatError: A record is not what ``record=`` says.
+        """
+        with self._lock:
+            self._check()
+            copies: dict[int, bytes] = {}
+            try:
+                for cpu, (event, ring) in self._rings.items():
+                    perf_event.pause(event, paused=True)
+                    copies[cpu] = ring.copy()
+            finally:
+                self._set(paused=self._paused)
+        return {cpu: self._records(copy) for cpu, copy in copies.items()}
+
+    def pause(self) -> None:
+        """Record nothing until `resume`: what is there is kept.
+
+        Raises:
+            ClosedError: It is closed.
+        """
+        self._pause(paused=True)
+
+    def resume(self) -> None:
+        """Undo `pause`.
+
+        Raises:
+            ClosedError: It is closed.
+        """
+        self._pause(paused=False)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def close(self) -> None:
+        """Give everything back; the second time does nothing."""
+        with self._lock:
+            self._closed = True
+            self._rings.clear()
+            self._stack.close()
+
+    def __enter__(self) -> PerfHistory[T]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f'<PerfHistory of map "{self._name}", {"closed" if self._closed else "open"}>'
+
+    def _records(self, copy: bytes) -> list[T]:
+        records: list[T] = []
+        while True:
+            # The last one may be overwritten in part, whatever that looks like.
+            parsed = parse(copy, complete=False)
+            block = Block(copy[: parsed.size], parsed.shape)
+            records.extend(self._decoder.cursor(block).records)
+            copy = copy[parsed.size :]
+            if not parsed.size or parsed.fault is not None:
+                break
+        records.reverse()
+        return records
+
+    def _pause(self, *, paused: bool) -> None:
+        with self._lock:
+            self._check()
+            self._set(paused=paused)
+            self._paused = paused
+
+    def _set(self, *, paused: bool) -> None:
+        for event, _ in self._rings.values():
+            perf_event.pause(event, paused=paused)
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ClosedError(f'history of map "{self._name}" used after close')
