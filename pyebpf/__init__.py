@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     from pyebpf.programs.program import Program as Program
     from pyebpf.programs.program import RunResult as RunResult
     from pyebpf.programs.program import loaded_programs as loaded_programs
+    from pyebpf.readers.order import in_order as in_order
     from pyebpf.readers.perf import PerfReader as PerfReader
     from pyebpf.readers.perf_history import PerfHistory as PerfHistory
     from pyebpf.readers.ring import RingReader as RingReader
@@ -164,6 +165,7 @@ _HOMES = {
     "PerfHistory": "pyebpf.readers.perf_history",
     "RingReader": "pyebpf.readers.ring",
     "UserRing": "pyebpf.readers.user_ring",
+    "in_order": "pyebpf.readers.order",
     "loaded_maps": "pyebpf.maps.map",
     "loaded_programs": "pyebpf.programs.program",
     "loaded_links": "pyebpf.link.base",
