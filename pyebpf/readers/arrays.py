@@ -8,12 +8,13 @@ numpy is imported with the first array that somebody asks for, since that takes 
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 from pyebpf.errors import FormatError
-from pyebpf.readers.block import Block, Cursor, Room, Run
+from pyebpf.readers.block import Block, Cursor, Room, Run, Spans
 from pyebpf.readers.source import Source
 
 __all__ = ["Filling", "TooShort", "alike", "array"]
@@ -152,7 +153,7 @@ def _dtype(blocks: Sequence[Block], dtype: Any, name: str) -> Any:  # noqa: ANN4
         return np.dtype(dtype)
     lengths: set[int] = set()
     for block in blocks:
-        lengths.update(each.stop - each.start for each in block.slices()[: _few(block)])
+        lengths.update(_lengths(block))
     if len(lengths) > 1:
         raise FormatError(
             f"records of {min(lengths)} to {max(lengths)} bytes make no array: give a dtype",
@@ -161,21 +162,23 @@ def _dtype(blocks: Sequence[Block], dtype: Any, name: str) -> Any:  # noqa: ANN4
     return np.dtype(f"V{lengths.pop() if lengths else 0}")
 
 
-# Of a run one record tells for all.
-def _few(block: Block) -> int | None:
-    return 1 if isinstance(block.shape, Run) else None
+def _lengths(block: Block) -> set[int]:
+    if isinstance(block.shape, Run):
+        return {block.shape.length}
+    return set(map(operator.sub, block.shape.ends, block.shape.starts))
 
 
 def _check(blocks: Sequence[Block], dtype: Any, name: str) -> None:  # noqa: ANN401
     size = dtype.itemsize
-    shortest = min((_shortest(block) for block in blocks if block.number), default=size)
+    shortest = min((min(_lengths(block)) for block in blocks if block.number), default=size)
     if shortest >= size:
         return
     rest = []
     for block in blocks:
         if not isinstance(block.shape, Run):
-            good = [each for each in block.shape if each.stop - each.start >= size]
-            rest.append(block._replace(shape=good))
+            pairs = zip(block.shape.starts, block.shape.ends, strict=True)
+            good = [(start, end) for start, end in pairs if end - start >= size]
+            rest.append(block._replace(shape=Spans([a for a, _ in good], [b for _, b in good])))
         elif block.shape.length >= size:
             rest.append(block)
     rest = [block for block in rest if block.number]
@@ -188,13 +191,6 @@ def _check(blocks: Sequence[Block], dtype: Any, name: str) -> None:  # noqa: ANN
     )
 
 
-def _shortest(block: Block) -> int:
-    if isinstance(block.shape, Run):
-        return block.shape.length
-    lengths: list[int] = [each.stop - each.start for each in block.shape]
-    return min(lengths)
-
-
 def _gather(part: Any, block: Block) -> None:  # noqa: ANN401
     import numpy as np
 
@@ -202,7 +198,7 @@ def _gather(part: Any, block: Block) -> None:  # noqa: ANN401
     if isinstance(shape, Run):
         part[...] = np.ndarray(part.shape, part.dtype, block.data, shape.first, (shape.stride,))
     elif size:
-        starts = np.fromiter((each.start for each in shape), np.intp, len(shape))
+        starts = np.array(shape.starts, np.intp)
         octets = np.frombuffer(block.data, np.uint8)
-        rows = part.view(np.uint8).reshape(len(shape), size)
+        rows = part.view(np.uint8).reshape(shape.number, size)
         np.take(octets, starts[:, None] + np.arange(size), out=rows)

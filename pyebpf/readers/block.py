@@ -1,7 +1,7 @@
 """Records as rings give them: many at a time, in one stretch of memory. Pure.
 
     data   |head|payload|pad|head|payload|pad|...      as it lies in the ring
-    shape  a `Run`: equal records at equal distances   or slices, one per payload
+    shape  a `Run`: equal records at equal distances   or `Spans`: a start and an end per payload
 
 Most rings hold records of one size, and then nothing need be done per record: whether they are
 equal is one comparison (`alike`), and what walks over them is a C iterator. A `Cursor` is a place
@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["Alike", "Block", "Cursor", "Room", "Run", "alike", "cursor", "spaced"]
+__all__ = ["Alike", "Block", "Cursor", "Room", "Run", "Spans", "alike", "cursor", "spaced"]
 
 Buffer = bytes | memoryview
 Alike = Callable[["memoryview[int]", int, int, int], int]
@@ -39,6 +39,23 @@ class Run(NamedTuple):
     number: int
 
 
+class Spans(NamedTuple):
+    """Records of any lengths.
+
+    Attributes:
+        starts: Offsets of the payloads.
+        ends: Offsets behind them.
+    """
+
+    starts: list[int]
+    ends: list[int]
+
+    @property
+    def number(self) -> int:
+        """How many."""
+        return len(self.ends)
+
+
 class Block(NamedTuple):
     """A stretch of a ring.
 
@@ -49,22 +66,31 @@ class Block(NamedTuple):
     """
 
     data: Buffer
-    shape: Run | list[slice]
+    shape: Run | Spans
     ring: int = 0
 
     @property
     def number(self) -> int:
         """How many records it holds."""
-        return self.shape.number if isinstance(self.shape, Run) else len(self.shape)
+        return self.shape.number
 
-    def slices(self) -> list[slice]:
-        """Return where the payloads are."""
-        return _slices(*self.shape) if isinstance(self.shape, Run) else self.shape
+    def slices(self) -> Iterator[slice]:
+        """Iterate over where the payloads are."""
+        return self.places()[0]
+
+    def places(self) -> tuple[Iterator[slice], Iterator[Any]]:
+        """Return the same, and what it takes from, which has a ``__length_hint__``."""
+        if isinstance(self.shape, Run):
+            slices = iter(_slices(*self.shape))
+            return slices, slices
+        ends = iter(self.shape.ends)
+        return map(slice, self.shape.starts, ends), ends
 
     def rest(self, left: int) -> Block:
         """Return the last *left* records."""
         if not isinstance(self.shape, Run):
-            return self._replace(shape=self.shape[len(self.shape) - left :])
+            skipped = self.shape.number - left
+            return self._replace(shape=Spans(*(each[skipped:] for each in self.shape)))
         skipped = (self.shape.number - left) * self.shape.stride
         return self._replace(data=self.data[skipped:], shape=self.shape._replace(number=left))
 
@@ -150,8 +176,8 @@ class Cursor:
 
 def cursor(block: Block, decode: Callable[[Any], Any] | None) -> Cursor:
     """Return a cursor over the payloads of *block*, each given to *decode* if there is one."""
-    source = iter(block.slices())
-    payloads = map(block.data.__getitem__, source)
+    slices, source = block.places()
+    payloads = map(block.data.__getitem__, slices)
     if decode is None:
         return Cursor(block, payloads, source)
     back: list[Any] = []

@@ -19,7 +19,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from pyebpf.readers.block import Alike, Run, alike
+from pyebpf.readers.block import Alike, Run, Spans, alike
 from pyebpf.readers.ring_format import FEW, Fault
 from pyebpf.uapi.perf import RecordType
 
@@ -49,7 +49,7 @@ class Parsed(NamedTuple):
         fault: The next record is malformed.
     """
 
-    shape: Run | list[slice]
+    shape: Run | Spans
     size: int
     lost: int = 0
     unknown: int = 0
@@ -94,8 +94,9 @@ def _run(view: memoryview[int], alike: Alike) -> Run | None:
 
 
 def _walk(block: bytes | memoryview, *, complete: bool) -> Parsed:
-    slices: list[slice] = []
-    append, unpack = slices.append, _SAMPLE.unpack_from
+    found = Spans([], [])
+    add_start, add_end = found.starts.append, found.ends.append
+    unpack = _SAMPLE.unpack_from
     lost = unknown = position = 0
     total = len(block)
     fault = None
@@ -112,15 +113,16 @@ def _walk(block: bytes | memoryview, *, complete: bool) -> Parsed:
             break
         if kind == _SAMPLE_TYPE:
             start = position + _PAYLOAD
-            append(slice(start, start + raw_size))
+            add_start(start)
+            add_end(start + raw_size)
         elif kind == _LOST_TYPE and size >= _LOST_END:
             lost += _LOST.unpack_from(block, position + _HEADER.size)[1]
         else:
             unknown += 1
         position += size
     if fault is None and position < total < position + _PAYLOAD:
-        return _end(block, complete, Parsed(slices, position, lost, unknown))
-    return Parsed(slices, position, lost, unknown, fault)
+        return _end(block, complete, Parsed(found, position, lost, unknown))
+    return Parsed(found, position, lost, unknown, fault)
 
 
 # What is wrong with a record that is no good sample, if anything is.

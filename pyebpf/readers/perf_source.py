@@ -162,7 +162,7 @@ class _Channel:
                 data = self.ring.copy(size)
                 block, fault = self._parsed(data, alike)
             else:
-                size = min(size, room.left & ~7)
+                size = min(self.seen, LENT, self.ring.size, room.left & ~7)
                 data = self.ring.copy(size, room.take(size))
                 before = self.seen
                 block, fault = self._parsed(data, room.alike)

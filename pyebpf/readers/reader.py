@@ -25,7 +25,7 @@ from typing import Any, Generic, TypeVar, cast
 from pyebpf.errors import ClosedError, FormatError, ReaderTimeout
 from pyebpf.readers import arrays
 from pyebpf.readers.aio import Sleepers
-from pyebpf.readers.block import Alike, Block, Cursor, alike
+from pyebpf.readers.block import Alike, Block, Cursor, Spans, alike
 from pyebpf.readers.lease import Lease
 from pyebpf.readers.pace import Losses, Pace
 from pyebpf.readers.record import Decoder
@@ -564,7 +564,7 @@ def _quickest() -> Alike:
     return arrays.alike if "numpy" in sys.modules else alike
 
 
-_NO_RECORDS = Block(b"", [])
+_NO_RECORDS = Block(b"", Spans([], []))
 _NOTHING = Decoder().cursor(_NO_RECORDS)
 
 

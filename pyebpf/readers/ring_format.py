@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pyebpf.readers.block import Alike, Run, alike
+from pyebpf.readers.block import Alike, Run, Spans, alike
 
 __all__ = ["HEADER", "Fault", "Scan", "scan"]
 
@@ -52,7 +52,7 @@ class Scan(NamedTuple):
         fault: The next record is malformed.
     """
 
-    shape: Run | list[slice]
+    shape: Run | Spans
     size: int
     busy: bool = False
     fault: Fault | None = None
@@ -84,25 +84,26 @@ def scan(
 
 
 def _walk(words: memoryview[int], offset: int, available: int, stop: int) -> Scan:
-    slices: list[slice] = []
-    append = slices.append
+    found = Spans([], [])
+    add_start, add_end = found.starts.append, found.ends.append
     base = offset >> 2
     position = 0
     while position < stop:
         length = header = words[base + (position >> 2)]
         if header >= _DISCARD:
             if header & _BUSY:
-                return Scan(slices, position, busy=True)
+                return Scan(found, position, busy=True)
             length = header & _LENGTH
         end = position + length + HEADER
         following = (end + 7) & ~7
         if following > stop:
             if following > available:
                 text = f"record of {length} bytes where {available - position} bytes wait"
-                return Scan(slices, position, fault=Fault(text))
+                return Scan(found, position, fault=Fault(text))
             if position:
                 break
         if header == length:
-            append(slice(position + HEADER, end))
+            add_start(position + HEADER)
+            add_end(end)
         position = following
-    return Scan(slices, position)
+    return Scan(found, position)

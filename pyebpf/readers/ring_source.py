@@ -9,7 +9,7 @@ from typing import Any, final
 
 from pyebpf.errors import FormatError
 from pyebpf.maps.map import Map
-from pyebpf.readers.block import Alike, Block, Cursor, Room, alike
+from pyebpf.readers.block import Alike, Block, Cursor, Room, Spans, alike
 from pyebpf.readers.ring_format import Scan, scan
 from pyebpf.readers.source import CHUNK, LENT
 from pyebpf.readers.stats import ReaderStats
@@ -117,19 +117,19 @@ class _Channel:
         if room is None:
             found = self._scan(CHUNK, alike)
         elif room.left:
-            found = self._scan(min(CHUNK, room.left), room.alike)
+            found = self._scan(min(LENT, room.left), room.alike)
         else:
             return None
         if isinstance(found, FormatError):
             return found
-        if found.shape and (room is None or found.size <= room.left):
+        if found.shape.number and (room is None or found.size <= room.left):
             data = self.ring.copy(found.size, None if room is None else room.take(found.size))
             queue.append(self._took(Block(data, found.shape, self._number), found.size))
         return None
 
     def lend(self, compare: Alike) -> Block | FormatError | None:
         found = self._scan(LENT, compare)
-        if isinstance(found, FormatError) or not found.shape:
+        if isinstance(found, FormatError) or not found.shape.number:
             return found if isinstance(found, FormatError) else None
         self._lent = found.size
         return Block(self.ring.lend(found.size), found.shape, self._number)
@@ -145,7 +145,7 @@ class _Channel:
             return self._skip(f"{self.seen} bytes wait in a ring of {ring.size}")
         while self.seen:
             found = scan(ring.words, ring.offset, self.seen, limit=limit, alike=compare)
-            if found.shape:
+            if found.shape.number:
                 return found
             self._pass(found.size)
             if found.fault is not None:
@@ -153,7 +153,7 @@ class _Channel:
             if found.busy:
                 self.stalled = True
                 self.seen = 0
-        return Scan([], 0)
+        return Scan(Spans([], []), 0)
 
     def _took(self, block: Block, size: int) -> Block:
         self._pass(size)

@@ -189,6 +189,11 @@ class Producer:
                 )
             )
 
+    def fileno(self) -> int:
+        """Return the program's descriptor."""
+        assert self._program is not None
+        return self._program.fileno()
+
     @property
     def produced(self) -> int:
         """Records the program tried to put out."""

@@ -9,7 +9,7 @@ import pytest
 
 from pyebpf.btf.btf import Btf
 from pyebpf.errors import BtfError, FormatError
-from pyebpf.readers.block import Block, Run
+from pyebpf.readers.block import Block, Run, Spans
 from pyebpf.readers.record import decoder
 from tests.support.btf_builder import BtfBuilder
 
@@ -61,8 +61,9 @@ def test_a_run_decodes_as_its_records_do_one_by_one(btf, record, first, length):
     made = decoder(record, btf=btf, name="events")
     one = made.one or (lambda payload: payload)
     wanted = [one(each) for each in payloads]
-    slices = [slice(n * stride + first, n * stride + first + length) for n in range(20)]
-    for block in (run, Block(data, slices)):
+    starts = [n * stride + first for n in range(20)]
+    spans = Spans(starts, [start + length for start in starts])
+    for block in (run, Block(data, spans)):
         cursor = made.cursor(block)
         seen = [next(cursor.records) for _ in range(7)]
         assert cursor.left == 13
@@ -98,13 +99,13 @@ def test_a_signal_during_the_decoding_loses_nothing():
             raise KeyboardInterrupt
         return int(data)
 
-    block = Block(b"012345", [slice(n, n + 1) for n in range(6)])
+    block = Block(b"012345", Spans(list(range(6)), list(range(1, 7))))
     cursor = decoder(decode, btf=None, name="events").cursor(block)
     assert [next(cursor.records) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(KeyboardInterrupt):
         next(cursor.records)
     assert cursor.left == 3
-    assert cursor.rest() == Block(b"012345", block.shape[3:])
+    assert cursor.rest() == Block(b"012345", Spans([3, 4, 5], [4, 5, 6]))
     assert list(cursor.records) == [3, 4, 5]
 
 
