@@ -4,10 +4,9 @@ In: the bytes of an ELF's ``.BTF`` section, or an mmap of ``/sys/kernel/btf/vmli
 id, ids by name. What is done when (a kernel has 130 000 types in 5.5 MB):
 
     decode()      header checks only
-    first use     one loop finds where each type starts          two arrays of u32, 15 ms
-                  and its name's offset
-    first name    strings with a flavour are looked for          3 ms
-    each name     found in the string area, then its ids         0.1 ms
+    first use     types are walked, as far as is asked           1 ms for those of CO-RE, 12 for all
+    first name    strings with a flavour are looked for          2 ms
+    each name     found in the string area, then its ids         0.1 ms, 0.5 in a large blob
     each type     made into an object, and kept                  a few µs
 
 Split BTF (a kernel module's) continues the ids and string offsets of its *base*.
@@ -17,10 +16,20 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from mmap import mmap
 
 from pyebpf.btf import decode
-from pyebpf.btf.names import NameIndex, SortedNames, Strings, essential_name
+from pyebpf.btf.names import (
+    LARGE,
+    NameIndex,
+    NameSearch,
+    SortedNames,
+    Strings,
+    essential_name,
+    name_offsets,
+)
+from pyebpf.btf.places import Places
 from pyebpf.btf.types import (
     Array,
     Composite,
@@ -64,8 +73,9 @@ class Btf:
     """
 
     __slots__ = (
-        "__weakref__", "_data", "_first", "_header", "_ids", "_names", "_places", "_pointer_size",
-        "_strings", "_strings_start", "_types", "_words", "base", "byteorder", "memo",
+        "__weakref__", "_data", "_first", "_found", "_header", "_ids", "_names", "_places",
+        "_pointer_size", "_strings", "_strings_start", "_types", "_words", "base", "byteorder",
+        "memo",
     )  # fmt: skip
 
     def __init__(self, data: bytes | mmap, header: decode.Header, base: Btf | None) -> None:
@@ -75,11 +85,13 @@ class Btf:
         self.byteorder = header.byteorder
         self.memo: dict[object, object] = {}
         self._words = decode.type_words(data, header)
-        self._strings = Strings(data[slice(*header.strings)])
+        self._strings = Strings(data, *header.strings)
         self._strings_start = base.strings_length if base is not None else 0
         self._first = len(base) if base is not None else 1
-        self._places: Sequence[int] | None = None
-        self._names: NameIndex | SortedNames | None = None
+        self._places = Places(self._words, self.layout, self._first)
+        # Where the types start, as far as is known.
+        self._found: Sequence[int] = self._places.found
+        self._names: NameIndex | NameSearch | SortedNames | None = None
         self._types: dict[int, Type] = {}
         self._ids: dict[str, list[int]] = {}
         self._pointer_size = 0
@@ -136,7 +148,7 @@ class Btf:
     @property
     def strings_length(self) -> int:
         """Bytes of strings, the base's included."""
-        return self._strings_start + len(self._strings.data)
+        return self._strings_start + len(self._strings)
 
     def __len__(self) -> int:
         return self._first + len(self._index())
@@ -176,8 +188,8 @@ class Btf:
             return self.base.inflate(type_id)
         start = self._place(type_id)
         number = type_id - self._first + 1
-        places = self._index()
-        end = places[number] if number < len(places) else len(self._words)
+        found = self._found
+        end = found[number] if number < len(found) or self._reach(number) else len(self._words)
         try:
             return decode.inflate(self._words, start, end, self._name)
         except BtfError as error:
@@ -325,10 +337,11 @@ class Btf:
 
     def _find_pointer_size(self) -> int:
         for name in ("long unsigned int", "unsigned long", "long int", "long"):
-            for type_id in self.ids(name, BtfKind.INT):
-                size = self.size_of(type_id)
-                if size in {4, 8}:
-                    return size
+            # Not all ids of the name: the first is among the first types.
+            for offset in self._string_offsets(name):
+                for type_id in self._ids_named(offset):
+                    if self.kind(type_id) == BtfKind.INT and self.size_of(type_id) in {4, 8}:
+                        return self.size_of(type_id)
         return 8
 
     def strip(self, type_id: int) -> int:
@@ -427,10 +440,10 @@ class Btf:
         Raises:
             BtfError: Malformed types.
         """
-        layout = decode.read_layout(self._data, self._header)
         flavours = self._strings.flavours().values()
         starts = array("I", sorted(start for found in flavours for start in found))
-        return *decode.index(self._words, layout, self._first), starts
+        places = self._places.all()
+        return places, name_offsets(self._words, places), starts
 
     def use_index(
         self, places: Sequence[int], ordered: Sequence[int], flavoured: Sequence[int]
@@ -444,26 +457,33 @@ class Btf:
         """
         self._strings.use_flavours(flavoured)
         self._names = SortedNames(self._words, places, ordered)
-        self._places = places
+        self._found = places
 
     def _index(self) -> Sequence[int]:
-        if self._places is None:
-            places, names = decode.index(self._words, self.layout, self._first)
-            self._names = NameIndex(names)
-            self._places = places
-        return self._places
+        # Where all types start.
+        if self._found is self._places.found:
+            self._places.all()
+        return self._found
 
-    def _name_index(self) -> NameIndex | SortedNames:
-        self._index()
-        assert self._names is not None  # set with the places
+    def _reach(self, number: int) -> bool:
+        # Whether there is a type of this number; it is in _found then.
+        return self._found is self._places.found and self._places.reach(number)
+
+    def _name_index(self) -> NameIndex | NameSearch | SortedNames:
+        if self._names is None:
+            if len(self._words) >= LARGE // 4:
+                column = partial(decode.type_bytes, self._data, self._header)
+                self._names = NameSearch(self._words, column, self._places)
+            else:
+                self._names = NameIndex(name_offsets(self._words, self._places.all()))
         return self._names
 
     def _place(self, type_id: int) -> int:
         number = type_id - self._first
-        places = self._index()
-        if not 0 <= number < len(places):
+        found = self._found
+        if not (number >= 0 and (number < len(found) or self._reach(number))):
             raise BtfError(f"no type {type_id}, there are {len(self)}")
-        return places[number]
+        return found[number]
 
 
 def _named(prefix: str) -> Callable[[Type], str]:

@@ -1,4 +1,4 @@
-r"""The wire format of BTF, read: header and index on arrival, single types when asked for.
+r"""The wire format of BTF, read: the header on arrival, single types when asked for.
 
     | header                                | types           | [layout]    | strings        |
     | u16 magic 0xEB9F (sets the byte order)| u32 name_off    | u8 info_sz  | \0int\0pid\0…  |
@@ -18,9 +18,8 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from mmap import mmap
-from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from pyebpf.btf.types import (
@@ -53,40 +52,14 @@ from pyebpf.btf.types import (
 from pyebpf.errors import BtfError
 from pyebpf.uapi.btf import BTF_MAGIC, BtfKind
 
-__all__ = ["ByteOrder", "Header", "index", "inflate", "read_header", "read_layout", "type_words"]
+__all__ = [
+    "ByteOrder", "Header", "inflate", "read_header", "read_layout", "type_bytes", "type_words",
+]  # fmt: skip
 
 ByteOrder = Literal["little", "big"]
 
 _CLASSIC_HEADER = 24
 _LAYOUT_HEADER = 32
-
-# Words the index takes at once. Python's numbers of one piece lie where those of the last did, in
-# the processor's cache; all of a kernel's at once would take 9 MB, whose pages cost as much as the
-# scan.
-_PIECE = 1 << 14
-
-# Words after the three every type has: (fixed, per element).
-_EXTRA_WORDS: dict[int, tuple[int, int]] = {
-    BtfKind.INT: (1, 0),
-    BtfKind.PTR: (0, 0),
-    BtfKind.ARRAY: (3, 0),
-    BtfKind.STRUCT: (0, 3),
-    BtfKind.UNION: (0, 3),
-    BtfKind.ENUM: (0, 2),
-    BtfKind.FWD: (0, 0),
-    BtfKind.TYPEDEF: (0, 0),
-    BtfKind.VOLATILE: (0, 0),
-    BtfKind.CONST: (0, 0),
-    BtfKind.RESTRICT: (0, 0),
-    BtfKind.FUNC: (0, 0),  # its vlen is the linkage
-    BtfKind.FUNC_PROTO: (0, 2),
-    BtfKind.VAR: (1, 0),
-    BtfKind.DATASEC: (0, 3),
-    BtfKind.FLOAT: (0, 0),
-    BtfKind.DECL_TAG: (1, 0),
-    BtfKind.TYPE_TAG: (0, 0),
-    BtfKind.ENUM64: (0, 3),
-}
 
 
 class Header(NamedTuple):
@@ -146,6 +119,12 @@ def type_words(data: bytes | mmap, header: Header) -> memoryview:
     return memoryview(swapped)
 
 
+def type_bytes(data: bytes | mmap, header: Header, number: int) -> bytes:
+    """Return of every word of the type area one byte, counted from the lowest."""
+    start, end = header.types
+    return data[start + (number if header.byteorder == "little" else 3 - number) : end : 4]
+
+
 def read_layout(data: bytes | mmap, header: Header) -> list[tuple[int, int]]:
     """Return ``(info_sz, elem_sz)`` by kind from the layout area; empty if there is none."""
     start, end = header.layout
@@ -153,66 +132,6 @@ def read_layout(data: bytes | mmap, header: Header) -> list[tuple[int, int]]:
     return [
         (info, element) for info, element, _ in struct.iter_unpack(order + "BBH", data[start:end])
     ]
-
-
-def index(
-    words: memoryview, layout: Sequence[tuple[int, int]], first_id: int
-) -> tuple[array[int], array[int]]:
-    """Return the place in *words* and the name offset of every type, in order of ids.
-
-    The one loop that runs for each of a kernel's types. Among its 130 000 there are a few hundred
-    different infos, so how far it is to the next type is one look into a dict.
-
-    Raises:
-        BtfError: A type of unknown kind and size, or one that ends outside the area.
-    """
-    steps: dict[int, int] = {}
-    infos = words[1:]
-    places, names = array("I"), array("I")
-    piece: list[int] = []
-    place, end = 0, len(words)
-    try:
-        while place < end:
-            append = piece.append
-            stop = min(place + _PIECE, end)
-            while place < stop:
-                append(place)
-                try:
-                    place += steps[infos[place]]
-                except KeyError:
-                    info = infos[place]
-                    steps[info] = _step(info, layout)
-                    place += steps[info]
-            places.fromlist(piece)
-            # All names in one C call: half as long as in the loop. 0 makes a single one a tuple.
-            names.extend(array("I", itemgetter(*piece, 0)(words)))
-            names.pop()
-            piece = []
-    except IndexError:
-        place = end + 1
-    except BtfError as error:
-        number = first_id + len(places) + len(piece) - 1
-        raise BtfError(error.message, f"type {number}, offset 0x{place * 4:x}") from None
-    if place != end:
-        number = first_id + len(places) + len(piece) - 1
-        raise BtfError("ends outside the type area", f"type {number}")
-    return places, names
-
-
-def _step(info: int, layout: Sequence[tuple[int, int]]) -> int:
-    # Words a type takes.
-    kind, count = info >> 24 & 0x7F, info & 0xFFFFFF
-    if kind in _EXTRA_WORDS:
-        fixed, element = _EXTRA_WORDS[kind]
-    elif kind and kind < len(layout):
-        # Another file's idea of a kind we do not know: bytes, for us whole words only.
-        sizes = layout[kind]
-        if sizes[0] % 4 or sizes[1] % 4:
-            raise BtfError(f"layout of unknown kind {kind} is not in whole words")
-        fixed, element = sizes[0] // 4, sizes[1] // 4
-    else:
-        raise BtfError(f"unknown kind {kind}")
-    return 3 + fixed + element * count
 
 
 # ---- one type ---------------------------------------------------------------------------------
@@ -325,7 +244,7 @@ def inflate(words: memoryview, start: int, end: int, string: Callable[[int], str
 
     Args:
         words: The type area.
-        start: Its place, from `index`.
+        start: Its place, from `pyebpf.btf.places`.
         end: The next type's place.
         string: Looks a string offset up.
 

@@ -1,12 +1,13 @@
 """The running kernel's own types, for CO-RE: found, mapped and kept for the next load.
 
 In: ``/sys/kernel/btf/vmlinux``, or where distributions keep it for kernels that do not show it; a
-path the user names. Each is raw BTF or an ELF file with a ``.BTF`` section. Out: a `Btf`, indexed
-when types are asked for. One is kept per file, for as long as the file stays the same, because the
-index of a kernel takes about 20 ms and 3 MB; `flush` gives that back.
+path the user names. Each is raw BTF or an ELF file with a ``.BTF`` section. Out: a `Btf`, read as
+far as types are asked for. One is kept per file, for as long as the file stays the same, because
+finding types takes 5 ms for a few, and 20 ms and 3 MB for many; `flush` gives that back.
 
 Short-lived processes can share the index: in a directory given for it (``index_dir=``, or
 ``PYEBPF_INDEX_DIR`` in the environment) the first leaves it for the others, which begin after 4 ms.
+(Of the running kernel; what else has its size and checksum belongs to it, too, after 2 ms more.)
 Off unless asked for: a library writes no files on its own, and a daemon reads the types once.
 Nobody but root and the process's own user may be able to write to the directory, as to those in
 ``/var/cache``; others are not used, with a warning (`pyebpf.host.index_file`).
@@ -14,6 +15,7 @@ Nobody but root and the process's own user may be able to write to the directory
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import warnings
@@ -68,7 +70,7 @@ def kernel_btf(root: str | None = None, *, index_dir: str | os.PathLike[str] | N
     for place in _PLACES:
         path = top / place.format(release=release)
         try:
-            return _remembered(path, index_dir or os.environ.get("PYEBPF_INDEX_DIR"))
+            return _remembered(path, top, index_dir or os.environ.get("PYEBPF_INDEX_DIR"))
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             continue
         except _NoBtfSection:
@@ -108,7 +110,7 @@ class _NoBtfSection(BtfError):
     """An ELF file without ``.BTF``."""
 
 
-def _remembered(path: Path, index_dir: str | os.PathLike[str] | None) -> Btf:
+def _remembered(path: Path, top: Path, index_dir: str | os.PathLike[str] | None) -> Btf:
     found = path.stat()
     identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
     kept = _kept.get(str(path))
@@ -116,18 +118,24 @@ def _remembered(path: Path, index_dir: str | os.PathLike[str] | None) -> Btf:
         return kept[1]
     btf = _read(path)
     if index_dir is not None:
-        _share_index(btf, index_dir)
+        # What the kernel shows of itself is the same until the next boot; files may change.
+        of_kernel = found.st_dev == _device("/sys")
+        _share_index(btf, index_dir, _boot(top) if of_kernel else saved_index.NO_STAMP)
     _kept[str(path)] = (identity, btf)
     return btf
 
 
-def _share_index(btf: Btf, directory: str | os.PathLike[str]) -> None:
+def _share_index(btf: Btf, directory: str | os.PathLike[str], stamp: bytes) -> None:
     try:
         data = index_file.read(directory, saved_index.largest(btf))
-        if data is None or not saved_index.restore(btf, data):
-            data = saved_index.save(btf)
-            saved_index.restore(btf, data)
+        if data is None or not saved_index.restore(btf, data, stamp):
+            data = saved_index.save(btf, stamp)
+            saved_index.restore(btf, data, stamp)
             index_file.write(directory, data)
+        elif stamp != saved_index.NO_STAMP and (data := saved_index.stamped(data, stamp)):
+            # Some may read the directory and not write to it.
+            with contextlib.suppress(OSError):
+                index_file.write(directory, data)
     except OSError as error:
         reason = error.strerror or str(error)
         warnings.warn(
@@ -135,6 +143,16 @@ def _share_index(btf: Btf, directory: str | os.PathLike[str]) -> None:
             RuntimeWarning,
             stacklevel=4,
         )
+
+
+# The number the kernel draws when it boots.
+def _boot(top: Path) -> bytes:
+    try:
+        text = (top / "proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        found = bytes.fromhex(text.replace("-", ""))
+    except (OSError, ValueError):
+        return saved_index.NO_STAMP
+    return found if len(found) == len(saved_index.NO_STAMP) else saved_index.NO_STAMP
 
 
 def _read(path: Path, base: Btf | None = None) -> Btf:

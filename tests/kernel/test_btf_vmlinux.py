@@ -49,6 +49,13 @@ def test_names_find_what_a_scan_of_all_types_finds() -> None:
         by_name.setdefault(btf.string(btf.name_offset(number)), []).append(number)
     for name in [*list(by_name)[::50], *NAMES, "int", ""]:
         assert btf.ids(name) == kept.ids(name) == by_name.get(name, [])
+    # The first few are searched for without an index.
+    several = [name for name, found in by_name.items() if len(found) > 1]
+    chosen = [*list(by_name)[::900], *NAMES, *several[::30], "int"]
+    for start in range(0, len(chosen), 20):
+        fresh = mapped()
+        for name in chosen[start : start + 20]:
+            assert fresh.ids(name) == by_name[name]
 
 
 def test_twenty_names_of_a_cold_kernel_take_no_time() -> None:

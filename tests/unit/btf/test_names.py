@@ -8,7 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyebpf.btf.names import NameIndex, SortedNames, Strings, essential_name
+from pyebpf.btf import decode
+from pyebpf.btf.btf import Btf
+from pyebpf.btf.names import NameIndex, NameSearch, SortedNames, Strings, essential_name
+from pyebpf.btf.places import Places
+from tests.support.btf_builder import BtfBuilder
 
 ESSENTIAL = {
     "task_struct": "task_struct",
@@ -52,7 +56,11 @@ def test_find_yields_every_place_of_a_string(texts: list[str], wanted: str) -> N
     for text in texts:
         places.append((place, text))
         place += len(text) + 1
-    strings = Strings(area)
+    # In the middle of something, too, that goes on as the area does.
+    strings = Strings(b"a\0a___b" + area + b"a\0a___b\0", 7, 7 + len(area))
+    assert len(strings) == len(area)
+    assert [strings.at(at) for at, _ in places] == texts
+    assert strings.at(len(area)) is None
     if wanted:
         assert list(strings.find(wanted)) == [at for at, text in places if text == wanted]
     flavoured: dict[str, list[int]] = {}
@@ -73,6 +81,48 @@ def test_offsets_are_found_by_value(offsets: list[int]) -> None:
         found = [i for i, o in enumerate(offsets) if o == wanted]
         assert list(index.find(wanted)) == found
         assert list(kept.find(wanted)) == found
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["struct", "typedef", "enum", "ptr", "func"]),
+            st.text("ab", max_size=2),
+            st.lists(st.text("ab", max_size=2), max_size=3),
+            st.sampled_from([0, 1, 2, 9, 1 << 24, 4 << 24 | 1, 0x8500_0001]),
+        ),
+        max_size=30,
+    ),
+    st.sampled_from(["little", "big"]),
+    st.integers(0, 3),
+)
+def test_names_are_found_among_all_words(types, byteorder, searches) -> None:
+    """Types alone, though members have their names and values look like kinds; index or not."""
+    builder = BtfBuilder(byteorder)
+    number = builder.int("int", 4, 1)
+    for kind, name, members, value in types:
+        if kind == "struct":
+            builder.struct(name, 8, *((each, number, value & 0xFFFFFFFF) for each in members))
+        elif kind == "enum":
+            builder.enum(name, dict.fromkeys(members, value))
+        elif kind == "typedef":
+            builder.typedef(name, number)
+        elif kind == "func":
+            builder.func(name, builder.func_proto(0))
+        else:
+            builder.ptr(number)
+    btf = Btf.decode(builder.build())
+    names = [btf.name_offset(each) for each in range(1, len(btf))]
+    data = bytes(btf.raw)
+    header = decode.read_header(data)
+    words = decode.type_words(data, header)
+    for wanted in {*names, 7, 256}:
+        search = NameSearch(
+            words, lambda n: decode.type_bytes(data, header, n), Places(words, [], 1)
+        )
+        for _ in range(searches):
+            list(search.find(wanted))
+        assert list(search.find(wanted)) == [n for n, each in enumerate(names) if each == wanted]
 
 
 def test_a_long_run_of_underscores_takes_no_time() -> None:

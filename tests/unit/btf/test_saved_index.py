@@ -40,7 +40,7 @@ def test_the_types_are_not_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> 
     """What took the time is not done a second time."""
     data = saved_index.save(Btf.decode(blob()))
     restored = Btf.decode(blob())
-    monkeypatch.setattr("pyebpf.btf.decode.index", None)
+    monkeypatch.setattr("pyebpf.btf.places.Places._walk", None)
     assert saved_index.restore(restored, data)
     assert restored.type(restored.flavours("pair")[1]).name == "pair___old"
 
@@ -68,7 +68,7 @@ def test_an_index_of_other_types_is_refused() -> None:
 def test_an_index_of_another_version_is_refused() -> None:
     """What its numbers mean is not known."""
     data = saved_index.save(Btf.decode(blob()))
-    version = struct.pack("=I", 2)
+    version = struct.pack("=I", 3)
     assert not saved_index.restore(Btf.decode(blob()), data[:4] + version + data[8:])
 
 
@@ -76,3 +76,38 @@ def test_no_index_is_larger_than_said() -> None:
     """So that a larger file need not be read."""
     btf = Btf.decode(blob())
     assert len(saved_index.save(btf)) <= saved_index.largest(btf)
+
+
+STAMPS = bytes(range(16)), bytes(range(1, 17))
+
+
+def test_a_stamp_spares_the_look_at_every_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only if the index has that very one."""
+    data = saved_index.save(Btf.decode(blob()), STAMPS[0])
+    looked: list[int] = []
+    checksum = saved_index._checksum
+
+    def noted(data: bytes) -> int:
+        looked.append(len(data))
+        return checksum(data)
+
+    monkeypatch.setattr(saved_index, "_checksum", noted)
+    for stamp, expected in ((STAMPS[0], 0), (STAMPS[1], 1), (saved_index.NO_STAMP, 1)):
+        looked.clear()
+        assert saved_index.restore(Btf.decode(blob()), data, stamp)
+        assert looked.count(len(blob())) == expected
+
+
+@pytest.mark.parametrize("stamp", [STAMPS[1], saved_index.NO_STAMP])
+def test_with_another_stamp_or_none_the_types_decide(stamp: bytes) -> None:
+    """An index without a stamp is taken for one of no other types, too."""
+    for of_index in (STAMPS[0], saved_index.NO_STAMP):
+        data = saved_index.save(Btf.decode(blob(name="pear")), of_index)
+        assert not saved_index.restore(Btf.decode(blob()), data, stamp)
+
+
+def test_a_new_stamp_is_all_that_changes() -> None:
+    """It is as if the index had been saved with it."""
+    data = saved_index.save(Btf.decode(blob()), STAMPS[0])
+    assert saved_index.stamped(data, STAMPS[0]) is None
+    assert saved_index.stamped(data, STAMPS[1]) == saved_index.save(Btf.decode(blob()), STAMPS[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import struct
 import sys
+import uuid
 
 import pytest
 
@@ -185,7 +186,7 @@ def test_an_index_is_left_for_the_next_process(
     assert kernel_btf.kernel_btf(str(tmp_path)).ids("raw") == [1]
     assert [each.name for each in by_environment.iterdir()] == [index_file.NAME]
     kernel_btf.flush()
-    monkeypatch.setattr("pyebpf.btf.decode.index", None)
+    monkeypatch.setattr("pyebpf.btf.places.Places._walk", None)
     assert kernel_btf.kernel_btf(str(tmp_path)).ids("raw") == [1]
 
 
@@ -200,6 +201,47 @@ def test_an_index_of_another_kernel_is_replaced(tmp_path: pathlib.Path) -> None:
         data = index_file.read(directory, 1 << 20)
         assert data is not None
         assert saved_index.restore(Btf.decode(blob(name)), data)
+
+
+def test_the_next_boot_s_number_is_noted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    """Of what sysfs shows; with it the index is taken as it is, without a look at every type."""
+    made(tmp_path, "sys/kernel/btf/vmlinux", blob("raw"))
+    directory = tmp_path / "index"
+    monkeypatch.setattr(kernel_btf, "_device", lambda _: tmp_path.stat().st_dev)
+    monkeypatch.setattr(kernel_btf, "_mapped", lambda *_: b"")
+    for number in range(2):
+        boot = uuid.UUID(int=number + 1)
+        made(tmp_path, "proc/sys/kernel/random/boot_id", f"{boot}\n".encode())
+        kernel_btf.flush()
+        assert names(kernel_btf.kernel_btf(str(tmp_path), index_dir=directory)) == ["raw"]
+        data = index_file.read(directory, 1 << 20)
+        assert data is not None
+        assert saved_index.stamped(data, boot.bytes) is None
+    monkeypatch.setattr(index_file, "write", None)
+    kernel_btf.flush()
+    assert names(kernel_btf.kernel_btf(str(tmp_path), index_dir=directory)) == ["raw"]
+
+
+@pytest.mark.parametrize("text", [None, b"", b"nothing\n", b"00ff\n", b"\xff"])
+def test_a_machine_without_a_number_is_served_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, text: bytes | None
+) -> None:
+    """The types' checksum says whose index it is; so it is with an ordinary file."""
+    made(tmp_path, "sys/kernel/btf/vmlinux", blob("raw"))
+    if text is not None:
+        made(tmp_path, "proc/sys/kernel/random/boot_id", text)
+        monkeypatch.setattr(kernel_btf, "_device", lambda _: tmp_path.stat().st_dev)
+        monkeypatch.setattr(kernel_btf, "_mapped", lambda *_: b"")
+    else:
+        made(tmp_path, "proc/sys/kernel/random/boot_id", f"{uuid.uuid4()}".encode())
+    for _ in range(2):
+        kernel_btf.flush()
+        found = kernel_btf.kernel_btf(str(tmp_path), index_dir=tmp_path / "index")
+        assert names(found) == ["raw"]
+    data = index_file.read(tmp_path / "index", 1 << 20)
+    assert data == saved_index.save(Btf.decode(blob("raw")))
 
 
 def test_without_a_directory_nothing_is_written(
