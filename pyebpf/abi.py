@@ -10,10 +10,10 @@ What is left out, or 0, may be anything. An error names the object and every dif
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from pyebpf.errors import IncompatibleError, MapIncompatibleError, naming
+from pyebpf.plain import field, plain
 from pyebpf.spec import MapSpec, ProgramSpec
 from pyebpf.uapi.bpf import AttachType, MapFlag, MapType, ProgType
 
@@ -79,7 +79,7 @@ class Parts(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class MapAbi:
     """What is expected of a map.
 
@@ -107,7 +107,7 @@ class MapAbi:
             check_map(self, spec)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class ProgramAbi:
     """What is expected of a program.
 
@@ -126,7 +126,7 @@ class ProgramAbi:
             check_program(self, found)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class CollectionAbi:
     """What is expected of a collection; it may have more.
 

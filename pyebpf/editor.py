@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import TypeVar
 
 from pyebpf.asm.assemble import Assembled, Item, assemble, target_of
@@ -23,6 +22,7 @@ from pyebpf.asm.instruction import Instruction, decode_all, encode_all
 from pyebpf.asm.opcode import CALL, SLOT_SIZE, carries_jump, is_long_jump
 from pyebpf.asm.parse import parse
 from pyebpf.errors import AsmError, UnreferencedSymbolError
+from pyebpf.plain import replace
 from pyebpf.program_text import references_of
 from pyebpf.spec import ProgramSpec, ReferenceKind
 

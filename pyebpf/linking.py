@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 from pyebpf.asm.assemble import target_of
@@ -23,6 +22,7 @@ from pyebpf.asm.slots import Slots
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.join import Joined, join
 from pyebpf.errors import LoadError
+from pyebpf.plain import replace
 from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec, ReferenceKind
 from pyebpf.uapi.insn import PSEUDO_CALL, PSEUDO_FUNC
 

@@ -6,7 +6,8 @@ The loader fills in what they stand for. Slots are 8 bytes; a 64-bit immediate l
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from pyebpf.plain import plain
 
 __all__ = ["CoreRelocation", "Reference", "ReferenceKind"]
 
@@ -24,7 +25,7 @@ class ReferenceKind(enum.Enum):
     CONSTANT = "constant"  # a named constant whose value stands in the code already
 
 
-@dataclass(frozen=True, slots=True)
+@plain(frozen=True)
 class Reference:
     """A use of a symbol by one instruction.
 
@@ -42,7 +43,7 @@ class Reference:
     weak: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@plain(frozen=True)
 class CoreRelocation:
     """One ``struct bpf_core_relo``, its place counted in slots of the program's code.
 

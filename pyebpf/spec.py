@@ -19,7 +19,6 @@ import copy
 import enum
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from pyebpf.asm.instruction import Instruction, decode_all
@@ -28,6 +27,7 @@ from pyebpf.btf.btf import Btf
 from pyebpf.btf.types import FuncProto, Member, Ptr, Struct
 from pyebpf.btf.values import Codec, codec
 from pyebpf.errors import BtfError, LoadError, UnreferencedSymbolError
+from pyebpf.plain import field, plain, replace
 from pyebpf.references import CoreRelocation, Reference, ReferenceKind
 from pyebpf.sections import match
 from pyebpf.uapi.bpf import AttachType, MapType, ProgType
@@ -66,7 +66,7 @@ class Pinning(enum.IntEnum):
     BY_NAME = 1
 
 
-@dataclass(slots=True, kw_only=True)
+@plain(kw_only=True)
 class MapSpec:
     """One map, as it will be created.
 
@@ -206,7 +206,7 @@ class Functions(Mapping[str, str | None]):
         return f"Functions({dict(self)})"
 
 
-@dataclass(slots=True, kw_only=True)
+@plain(kw_only=True)
 class ProgramSpec:
     """One program: an entry function with everything it calls appended.
 
@@ -446,7 +446,7 @@ _CONSTANTS = frozenset({ReferenceKind.UNDEFINED, ReferenceKind.CONSTANT})
 _MAPS = frozenset({ReferenceKind.MAP, ReferenceKind.MAP_VALUE})
 
 
-@dataclass(slots=True, kw_only=True)
+@plain(kw_only=True)
 class VariableSpec:
     """A global variable: a typed window into the contents of its section's map.
 
@@ -509,7 +509,7 @@ class VariableSpec:
         return codec(self.map.btf, self.type_id)
 
 
-@dataclass(slots=True, kw_only=True)
+@plain(kw_only=True)
 class CollectionSpec:
     """Everything one object file defines.
 

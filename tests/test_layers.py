@@ -15,7 +15,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "pyebpf"
 # Low to high. A unit may import units of earlier lines, unless `LIMITED` says less.
 ORDER = [
     ["uapi"],
-    ["errors", "names"],
+    ["errors", "names", "plain"],
     ["asm"],
     ["btf"],
     ["sections", "references"],
@@ -38,6 +38,7 @@ ORDER = [
 
 LIMITED = {
     "names": set(),
+    "plain": set(),
     "sections": {"uapi", "errors"},
     "sys": {"uapi", "errors"},
     "host": {"sys", "btf", "uapi", "errors"},

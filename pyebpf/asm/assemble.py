@@ -12,12 +12,12 @@ functions that are to be linked in.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 from pyebpf.asm.instruction import ByteOrder, Instruction, encode_all
 from pyebpf.asm.opcode import CALL, LOAD_IMMEDIATE_64, carries_jump, is_long_jump
 from pyebpf.asm.operand import Label
 from pyebpf.errors import AsmError
+from pyebpf.plain import field, plain, replace
 from pyebpf.uapi import insn
 
 __all__ = ["Assembled", "Item", "assemble"]
@@ -25,7 +25,7 @@ __all__ = ["Assembled", "Item", "assemble"]
 Item = Instruction | Label
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class Assembled:
     """Code and what is known about it.
 

@@ -22,10 +22,9 @@ is an `AsmError` of the call that makes it.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pyebpf.asm.instruction import Instruction
 from pyebpf.asm.opcode import ADDR_PERCPU, CALL, FETCHING, LOAD_IMMEDIATE_64, SIZES
+from pyebpf.plain import replace
 
 # isort: off
 from pyebpf.asm.operand import (  # these names are part of this module

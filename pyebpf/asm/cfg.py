@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 from pyebpf.asm.assemble import target_of
@@ -23,6 +22,7 @@ from pyebpf.asm.instruction import Instruction
 from pyebpf.asm.opcode import carries_jump
 from pyebpf.asm.text import instruction_text
 from pyebpf.errors import AsmError
+from pyebpf.plain import plain
 from pyebpf.uapi import insn
 
 __all__ = ["Block", "Edge", "Function", "Graph", "graph_of"]
@@ -33,7 +33,7 @@ _INDIRECT_JUMP = insn.JMP | insn.JA | insn.X
 _EXIT = insn.JMP | insn.EXIT
 
 
-@dataclass(frozen=True, slots=True)
+@plain(frozen=True)
 class Edge:
     """A way from one block to another.
 
@@ -46,7 +46,7 @@ class Edge:
     taken: bool
 
 
-@dataclass(frozen=True, slots=True)
+@plain(frozen=True)
 class Block:
     """Instructions that run one after another.
 
@@ -65,7 +65,7 @@ class Block:
     calls: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@plain(frozen=True)
 class Function:
     """A function of the program.
 
@@ -83,7 +83,7 @@ class Function:
         return self.blocks[0].start
 
 
-@dataclass(frozen=True)
+@plain(frozen=True)
 class Graph:
     """The control flow of a program.
 

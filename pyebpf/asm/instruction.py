@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from pyebpf.asm.opcode import LOAD_IMMEDIATE_64, SLOT_SIZE
 from pyebpf.errors import AsmError
+from pyebpf.plain import plain
 
 __all__ = ["Instruction", "decode_all", "encode_all"]
 
@@ -29,7 +29,7 @@ Buffer = bytes | bytearray | memoryview
 _SLOT = {"little": struct.Struct("<BBhi"), "big": struct.Struct(">BBhi")}
 
 
-@dataclass(frozen=True, slots=True)
+@plain(frozen=True)
 class Instruction:
     """One instruction.
 

@@ -9,9 +9,8 @@ that can be seen in one operand are an `AsmError` where it is made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 from pyebpf.errors import AsmError
+from pyebpf.plain import plain, replace
 
 __all__ = [
     "Label",
@@ -28,7 +27,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@plain(frozen=True)
 class Register:
     """A register, or its lower half.
 
@@ -56,7 +55,7 @@ class Register:
         return f"{'r' if self.bits == 64 else 'w'}{self.number}"
 
 
-@dataclass(frozen=True, slots=True)
+@plain(frozen=True)
 class Place:
     """A place in memory: bytes behind an address in a register, and how much is there.
 
@@ -79,7 +78,7 @@ class Place:
             raise AsmError(f"offset {self.offset} does not fit 16 bits")
 
 
-@dataclass(frozen=True, slots=True)
+@plain(frozen=True)
 class Label:
     """A name for the next instruction.
 

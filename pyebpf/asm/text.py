@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from pyebpf.asm.assemble import target_of
 from pyebpf.asm.grammar import instruction_of
@@ -36,6 +35,7 @@ from pyebpf.asm.opcode import (
 from pyebpf.asm.operand_text import Operands
 from pyebpf.asm.tokens import statements
 from pyebpf.errors import AsmError, SourceLine
+from pyebpf.plain import replace
 from pyebpf.uapi import insn
 
 __all__ = ["disassemble", "instruction_text"]

@@ -28,11 +28,11 @@ from __future__ import annotations
 import string
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.encode import assemble
 from pyebpf.btf.types import Opaque
+from pyebpf.plain import plain
 from pyebpf.uapi.btf import BtfFuncLinkage, BtfKind, BtfVarLinkage
 
 __all__ = ["BtfFeatures", "sanitize"]
@@ -45,7 +45,7 @@ _LAST_KIND = BtfKind.ENUM64
 _BYTE = 8  # what follows an INT of one byte: 8 bits, no encoding
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class BtfFeatures:
     """What a kernel's BTF knows; the default is everything.
 

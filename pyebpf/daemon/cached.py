@@ -16,12 +16,12 @@ import contextlib
 import enum
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
 from pyebpf.errors import EbpfError, IterationAborted, KeyNotFoundError
 from pyebpf.maps.kinds import HOLDS_FDS
 from pyebpf.maps.map import Map
+from pyebpf.plain import plain
 
 __all__ = ["Action", "CachedEntry", "CachedMap", "ReconcileResult"]
 
@@ -37,7 +37,7 @@ class Action(enum.Enum):
     DELETE = "delete"
 
 
-@dataclass(frozen=True, slots=True)
+@plain(frozen=True)
 class CachedEntry(Generic[V]):
     """One entry as it should be.
 
@@ -54,7 +54,7 @@ class CachedEntry(Generic[V]):
     tries: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class ReconcileResult:
     """What one run has done.
 

@@ -11,11 +11,11 @@ walk visits at most four times the map's capacity: under enough churn there is n
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from pyebpf.errors import IterationAborted
 from pyebpf.maps.map import Map
+from pyebpf.plain import plain
 
 __all__ = ["DumpStats", "dump_reliably"]
 
@@ -25,7 +25,7 @@ V = TypeVar("V")
 _BOUND = 4
 
 
-@dataclass(slots=True, kw_only=True)
+@plain(kw_only=True)
 class DumpStats:
     """The account of a walk.
 

@@ -10,12 +10,11 @@ An exception callback is called by the kernel only, so it comes last.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pyebpf.asm.opcode import SLOT_SIZE
 from pyebpf.asm.slots import Slots
 from pyebpf.elf.functions import Function
 from pyebpf.errors import ElfError
+from pyebpf.plain import plain
 from pyebpf.spec import ByteOrder, Reference
 
 __all__ = ["Linked", "Linker"]
@@ -24,7 +23,7 @@ __all__ = ["Linked", "Linker"]
 _LINKED_LIMIT = 1 << 26
 
 
-@dataclass(slots=True)
+@plain()
 class Linked:
     """The code of one program.
 

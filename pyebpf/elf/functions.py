@@ -16,13 +16,13 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from pyebpf.asm.opcode import SLOT_SIZE
 from pyebpf.asm.slots import Slots
 from pyebpf.elf.reader import Elf, Section, Symbol
 from pyebpf.elf.stripped import nameless_functions
 from pyebpf.errors import ElfError
+from pyebpf.plain import field, plain
 from pyebpf.spec import Reference
 from pyebpf.uapi.elf import STB_GLOBAL, STB_LOCAL, STB_WEAK, STT_NOTYPE, STT_OBJECT
 
@@ -31,7 +31,7 @@ __all__ = ["CodeSection", "CodeSections", "Function"]
 LIBRARY_SECTION = ".text"
 
 
-@dataclass(slots=True, eq=False)
+@plain(eq=False)
 class Function:
     """One function of a code section; slots count from its own start.
 

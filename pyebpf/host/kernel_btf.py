@@ -6,8 +6,8 @@ far as types are asked for. One is kept per file, for as long as the file stays 
 finding types takes 5 ms for a few, and 20 ms and 3 MB for many; `flush` gives that back.
 
 Short-lived processes can share the index: in a directory given for it (``index_dir=``, or
-``PYEBPF_INDEX_DIR`` in the environment) the first leaves it for the others, which begin after 4 ms.
-(Of the running kernel; what else has its size and checksum belongs to it, too, after 2 ms more.)
+``PYEBPF_INDEX_DIR`` in the environment) the first leaves it for the others, which begin after 2 ms.
+Until the next boot that is all; then every byte of the types is compared by a checksum, 2 ms more.
 Off unless asked for: a library writes no files on its own, and a daemon reads the types once.
 Nobody but root and the process's own user may be able to write to the directory, as to those in
 ``/var/cache``; others are not used, with a warning (`pyebpf.host.index_file`).

@@ -9,10 +9,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from pyebpf.errors import NotSupportedError, SyscallError, naming
 from pyebpf.handle import Handle
+from pyebpf.plain import plain
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
@@ -23,7 +23,7 @@ from pyebpf.uapi.info import LinkInfo
 __all__ = ["Link", "LinkDetails", "loaded_links"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class LinkDetails:
     """A link as the kernel describes it.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pyebpf.btf.btf import Btf
@@ -32,6 +31,7 @@ from pyebpf.loader.patch import load_64
 from pyebpf.loader.struct_ops import Target as Interface
 from pyebpf.maps.map import Map
 from pyebpf.names import kernel_name
+from pyebpf.plain import plain
 from pyebpf.programs.load import LoadRequest, load
 from pyebpf.programs.program import Program
 from pyebpf.spec import ProgramSpec, ReferenceKind
@@ -70,7 +70,7 @@ def check(spec: ProgramSpec, maps: Collection[str]) -> None:
             raise LoadError(spec.name, f'map "{symbol}" (slot {slot}) is not part of the load')
 
 
-@dataclass(slots=True, kw_only=True)
+@plain(kw_only=True)
 class Environment:
     """What the programs of one load share.
 

@@ -15,13 +15,13 @@ before anything is loaded. Modules may have interfaces of their own (since Linux
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.names import essential_name
 from pyebpf.btf.types import FuncProto, Member, Ptr, Struct
 from pyebpf.errors import LoadError, NotSupportedError, naming
+from pyebpf.plain import field, plain
 from pyebpf.spec import CollectionSpec, MapSpec
 from pyebpf.uapi.bpf import MapType, ProgType
 from pyebpf.uapi.btf import BtfKind
@@ -50,7 +50,7 @@ class Modules(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class Target:
     """What a program implements.
 
@@ -67,7 +67,7 @@ class Target:
     name: str
 
 
-@dataclass(slots=True, kw_only=True)
+@plain(kw_only=True)
 class Fitted:
     """An implementation as the kernel wants it.
 
@@ -82,7 +82,7 @@ class Fitted:
     module: ModuleTypes | None = None
 
 
-@dataclass(slots=True, kw_only=True)
+@plain(kw_only=True)
 class Plan:
     """All implementations of a load.
 
@@ -95,7 +95,7 @@ class Plan:
     targets: dict[str, Target] = field(default_factory=dict)
 
 
-@dataclass(slots=True, kw_only=True)
+@plain(kw_only=True)
 class _Interface:
     # Ids of the struct and of what wraps it; where the one lies in the other.
     types: Btf

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import TypedDict
 
 from pyebpf.btf_object import btf_by_id
 from pyebpf.errors import EbpfError
 from pyebpf.host.fdinfo import fdinfo
+from pyebpf.plain import plain, replace
 from pyebpf.spec import MapSpec
 from pyebpf.sys import bpf
 from pyebpf.uapi.bpf import MapFlag, MapType, ProgType
@@ -17,7 +17,7 @@ from pyebpf.uapi.info import MapInfo
 __all__ = ["MapDetails", "map_details", "map_info", "map_info_of", "spec_of"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class MapDetails:
     """A map as the kernel describes it.
 

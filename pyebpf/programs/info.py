@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import array
-from dataclasses import dataclass
 
+from pyebpf.plain import plain
 from pyebpf.sys import bpf
 from pyebpf.uapi.bpf import ProgType
 from pyebpf.uapi.info import ProgInfo
@@ -12,7 +12,7 @@ from pyebpf.uapi.info import ProgInfo
 __all__ = ["ProgramInfo", "program_info"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class ProgramInfo:
     """A program as the kernel describes it.
 

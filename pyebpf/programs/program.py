@@ -9,12 +9,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from pyebpf.abi import ProgramAbi, check_program
 from pyebpf.asm.instruction import Instruction
 from pyebpf.errors import SyscallError, naming
 from pyebpf.handle import Handle
+from pyebpf.plain import plain
 from pyebpf.programs.info import ProgramInfo, program_info
 from pyebpf.spec import ProgramSpec
 from pyebpf.sys import bpf
@@ -32,7 +32,7 @@ OUTPUT_ROOM = 256 + (1 << 16)
 CONTEXT_ONLY = frozenset({ProgType.RAW_TRACEPOINT, ProgType.SYSCALL, ProgType.STRUCT_OPS})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class RunResult:
     """What ``BPF_PROG_TEST_RUN`` returned.
 

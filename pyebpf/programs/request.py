@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal
 
 from pyebpf.btf.btf import Btf
+from pyebpf.plain import field, plain
 from pyebpf.uapi.attrs import ProgLoad
 
 __all__ = ["LoadRequest"]
 
 
-@dataclass(slots=True, kw_only=True)
+@plain(kw_only=True)
 class LoadRequest:
     """A program ready for the kernel.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from pyebpf.plain import plain, replace
 
 __all__ = ["CpuStats", "ReaderStats"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class CpuStats:
     """One CPU's ring of a `PerfReader`; the numbers mean what they mean in `ReaderStats`."""
 
@@ -18,7 +18,7 @@ class CpuStats:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class ReaderStats:
     """Totals since the reader was made.
 
