@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 from pyebpf import features
 from pyebpf.btf.btf import Btf
-from pyebpf.btf.sanitize import sanitize
 from pyebpf.errors import PrivilegeError, SyscallError, naming
 from pyebpf.handle import Handle
 from pyebpf.sys import bpf
@@ -80,6 +79,8 @@ def load(btf: Btf) -> FD:
             raise
         except SyscallError as error:
             first = error
+        from pyebpf.btf.sanitize import sanitize
+
         reduced = sanitize(btf, features.btf_features())
         try:
             return bpf.btf_load(BtfLoad(btf=reduced, btf_size=len(reduced)))

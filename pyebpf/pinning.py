@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyebpf.errors import SyscallError, naming
 from pyebpf.sys import bpf
@@ -19,6 +19,9 @@ from pyebpf.sys.fd import FD
 from pyebpf.sys.mount import is_bpffs
 from pyebpf.uapi.attrs import ObjPin
 from pyebpf.uapi.bpf import OpenFlag
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["kind_at", "kind_of", "make_directory", "move", "open_pin", "pin", "unpin", "walk"]
 
@@ -41,7 +44,7 @@ def pin(fd: int, path: str | os.PathLike[str]) -> None:
     text = os.fspath(path)
     with naming(f'pin at "{text}"'):
         attr = ObjPin(pathname=_c_string(text), bpf_fd=fd)
-        parent = Path(text).parent
+        parent = os.path.dirname(text.rstrip("/")) or "."
         with contextlib.ExitStack() as undo:
             if make_directory(parent):
                 undo.callback(_remove_empty, parent)
@@ -50,7 +53,7 @@ def pin(fd: int, path: str | os.PathLike[str]) -> None:
             except SyscallError as error:
                 if not is_bpffs(parent):
                     error.detail = f"{parent} is not on a bpffs (mount -t bpf bpffs /sys/fs/bpf)"
-                elif "." in Path(text).name:
+                elif "." in os.path.basename(text):
                     error.detail = "a bpffs takes no names with dots"
                 raise
             undo.pop_all()
@@ -64,7 +67,7 @@ def make_directory(path: str | os.PathLike[str]) -> bool:
         SyscallError: What mkdir(2) says.
     """
     try:
-        Path(path).mkdir(mode=0o700)
+        os.mkdir(path, 0o700)
     except FileExistsError:
         return False
     except OSError as error:
@@ -73,9 +76,9 @@ def make_directory(path: str | os.PathLike[str]) -> bool:
 
 
 # Somebody else may have put a pin there meanwhile.
-def _remove_empty(directory: Path) -> None:
+def _remove_empty(directory: str) -> None:
     with contextlib.suppress(OSError):
-        directory.rmdir()
+        os.rmdir(directory)
 
 
 def unpin(path: str | os.PathLike[str], *, missing_ok: bool = False) -> None:
@@ -90,8 +93,10 @@ def unpin(path: str | os.PathLike[str], *, missing_ok: bool = False) -> None:
     """
     text = os.fspath(path)
     try:
-        Path(text).unlink(missing_ok=missing_ok)
+        os.unlink(text)
     except OSError as error:
+        if missing_ok and isinstance(error, FileNotFoundError):
+            return
         with naming(f'unpin "{text}"'):
             raise failure("unlink", error.errno, text) from None
 
@@ -156,11 +161,11 @@ def kind_of(fd: int) -> str:
     """
     # The anonymous inode's name is the only thing that tells the kinds apart before asking for
     # info, which answers by position, not by kind. Some kernels put it in brackets.
-    path = Path(f"/proc/self/fd/{fd}")
+    path = f"/proc/self/fd/{fd}"
     try:
-        target = str(path.readlink())
+        target = os.readlink(path)
     except OSError as error:
-        raise failure("readlink", error.errno, str(path)) from None
+        raise failure("readlink", error.errno, path) from None
     return KINDS.get(target.removeprefix(ANON_INODE).strip("[]\n"), "")
 
 
@@ -179,6 +184,8 @@ def walk(directory: str | os.PathLike[str]) -> Iterator[Path]:
 
     `kind_at` tells what each is. The kernel's own files, such as ``maps.debug``, are among them.
     """
+    from pathlib import Path
+
     for parent, subdirectories, files in os.walk(directory):
         subdirectories.sort()
         for name in sorted(files):

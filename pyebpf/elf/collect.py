@@ -12,7 +12,6 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import BinaryIO
 
 from pyebpf.btf.btf import Btf
@@ -91,14 +90,14 @@ def _read(
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source), ""
     if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        return path.read_bytes(), _stem(path.name)
+        with open(source, "rb") as file:
+            return file.read(), _stem(os.path.basename(os.fspath(source)))
     data: object = source.read() if hasattr(source, "read") else None
     if not isinstance(data, bytes):
         kind = "a text file" if isinstance(data, str) else type(source).__name__
         raise TypeError(f"an object is a path, bytes or a file opened for bytes, not {kind}")
     name = getattr(source, "name", "")
-    return data, _stem(Path(name).name) if isinstance(name, str) else ""
+    return data, _stem(os.path.basename(name)) if isinstance(name, str) else ""
 
 
 # Whether anything but CO-RE depends on types. As libbpf has it, malformed ones are no obstacle to

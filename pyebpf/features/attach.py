@@ -9,20 +9,20 @@ from pyebpf.sys import bpf
 from pyebpf.uapi import insn
 from pyebpf.uapi.attrs import ProgLoad
 from pyebpf.uapi.bpf import ProgType
-from pyebpf.uapi.helpers import FuncId
 
 __all__ = ["attach_cookie"]
 
+
 # Asks for the cookie of its attachment, and exits. Opcodes are the same in either byte order.
-_CODE = struct.pack("=BBhi", insn.JMP | insn.CALL, 0, 0, FuncId.get_attach_cookie)
-_CODE += struct.pack("=BBhi", insn.JMP | insn.EXIT, 0, 0, 0)
-
-
 def _try_attach_cookie() -> bool:
+    from pyebpf.uapi.helpers import FuncId
+
+    code = struct.pack("=BBhi", insn.JMP | insn.CALL, 0, 0, FuncId.get_attach_cookie)
+    code += struct.pack("=BBhi", insn.JMP | insn.EXIT, 0, 0, 0)
     attr = ProgLoad(
         prog_type=ProgType.TRACEPOINT,
-        insns=_CODE,
-        insn_cnt=len(_CODE) // 8,
+        insns=code,
+        insn_cnt=len(code) // 8,
         license=b"GPL\0",
     )
     return accepted(lambda: bpf.prog_load(attr).close())

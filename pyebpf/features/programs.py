@@ -10,7 +10,6 @@ from pyebpf.features.feature import Feature, accepted
 from pyebpf.sys import bpf
 from pyebpf.uapi.attrs import MapCreate, ProgLoad
 from pyebpf.uapi.bpf import AttachType, MapType, ProgFlag, ProgType
-from pyebpf.uapi.helpers import FuncId
 from pyebpf.uapi.insn import CALL, JMP, PSEUDO_BTF_ID, PSEUDO_FUNC, PSEUDO_MAP_VALUE
 
 __all__ = [
@@ -87,6 +86,8 @@ def _try_function_addresses() -> bool:
 
 # A helper call without arguments; kernels that have the helper miss its first argument.
 def _try_probe_read_kernel() -> bool:
+    from pyebpf.uapi.helpers import FuncId
+
     call = struct.pack("=BBhi", JMP | CALL, 0, 0, FuncId.probe_read_kernel)
     return _takes(ProgType.TRACEPOINT, call + _RETURN_ZERO)
 

@@ -5,8 +5,8 @@ In: ``/sys/devices/system/cpu/possible`` and ``online``, lists such as ``0-3,8-1
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path
 
 from pyebpf.errors import FormatError, SyscallError
 from pyebpf.sys import kernel
@@ -66,12 +66,13 @@ def parse(text: str) -> tuple[int, ...]:
 
 
 def _read(name: str, root: str | None) -> tuple[int, ...]:
-    path = Path(root or kernel.current().root, _DIRECTORY, name)
+    path = os.path.join(root or kernel.current().root, _DIRECTORY, name)
     try:
-        text = path.read_text(encoding="ascii", errors="replace")
+        with open(path, encoding="ascii", errors="replace") as file:
+            text = file.read()
     except OSError as error:
-        raise SyscallError("open", error.errno or 0, str(path)) from None
+        raise SyscallError("open", error.errno or 0, path) from None
     try:
         return parse(text)
     except FormatError as error:
-        raise FormatError(error.message, str(path)) from None
+        raise FormatError(error.message, path) from None

@@ -52,7 +52,7 @@ def write(directory: str | os.PathLike[str], data: bytes) -> None:
         OSError: That is not possible, or others could write there (``EPERM``).
     """
     with contextlib.suppress(FileExistsError):
-        os.mkdir(directory, 0o700)  # noqa: PTH102 - gives no more rights than asked
+        os.mkdir(directory, 0o700)
     with _directory(directory) as place:
         new = f".{NAME}.{os.getpid()}"
         # What an interrupted process of this number has left.

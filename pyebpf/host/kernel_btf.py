@@ -19,7 +19,6 @@ import contextlib
 import mmap
 import os
 import warnings
-from pathlib import Path
 from typing import BinaryIO
 
 from pyebpf.btf import saved_index
@@ -65,10 +64,10 @@ def kernel_btf(root: str | None = None, *, index_dir: str | os.PathLike[str] | N
 
     Since Linux 5.4 (``/sys/kernel/btf``).
     """
-    top = Path(root or kernel.current().root)
+    top = root or kernel.current().root
     release = version.running(root)
     for place in _PLACES:
-        path = top / place.format(release=release)
+        path = os.path.join(top, place.format(release=release))
         try:
             return _remembered(path, top, index_dir or os.environ.get("PYEBPF_INDEX_DIR"))
         except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -76,9 +75,11 @@ def kernel_btf(root: str | None = None, *, index_dir: str | os.PathLike[str] | N
         except _NoBtfSection:
             continue
         except OSError as error:
-            raise SyscallError("open", error.errno or 0, str(path)) from None
+            raise SyscallError("open", error.errno or 0, path) from None
     raise NotSupportedError(
-        "kernel BTF", "5.4", f"no {top / _PLACES[0]} (CONFIG_DEBUG_INFO_BTF), nor a vmlinux file"
+        "kernel BTF",
+        "5.4",
+        f"no {os.path.join(top, _PLACES[0])} (CONFIG_DEBUG_INFO_BTF), nor a vmlinux file",
     )
 
 
@@ -96,7 +97,7 @@ def read_btf(path: str | os.PathLike[str], *, base: Btf | None = None) -> Btf:
         SyscallError: The file cannot be read.
     """
     try:
-        return _read(Path(path), base)
+        return _read(os.fspath(path), base)
     except OSError as error:
         raise SyscallError("open", error.errno or 0, os.fspath(path)) from None
 
@@ -110,10 +111,10 @@ class _NoBtfSection(BtfError):
     """An ELF file without ``.BTF``."""
 
 
-def _remembered(path: Path, top: Path, index_dir: str | os.PathLike[str] | None) -> Btf:
-    found = path.stat()
+def _remembered(path: str, top: str, index_dir: str | os.PathLike[str] | None) -> Btf:
+    found = os.stat(path)
     identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-    kept = _kept.get(str(path))
+    kept = _kept.get(path)
     if kept is not None and kept[0] == identity:
         return kept[1]
     btf = _read(path)
@@ -121,7 +122,7 @@ def _remembered(path: Path, top: Path, index_dir: str | os.PathLike[str] | None)
         # What the kernel shows of itself is the same until the next boot; files may change.
         of_kernel = found.st_dev == _device("/sys")
         _share_index(btf, index_dir, _boot(top) if of_kernel else saved_index.NO_STAMP)
-    _kept[str(path)] = (identity, btf)
+    _kept[path] = (identity, btf)
     return btf
 
 
@@ -146,17 +147,17 @@ def _share_index(btf: Btf, directory: str | os.PathLike[str], stamp: bytes) -> N
 
 
 # The number the kernel draws when it boots.
-def _boot(top: Path) -> bytes:
+def _boot(top: str) -> bytes:
     try:
-        text = (top / "proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-        found = bytes.fromhex(text.replace("-", ""))
+        with open(os.path.join(top, "proc/sys/kernel/random/boot_id"), encoding="ascii") as file:
+            found = bytes.fromhex(file.read().strip().replace("-", ""))
     except (OSError, ValueError):
         return saved_index.NO_STAMP
     return found if len(found) == len(saved_index.NO_STAMP) else saved_index.NO_STAMP
 
 
-def _read(path: Path, base: Btf | None = None) -> Btf:
-    with path.open("rb") as file:
+def _read(path: str, base: Btf | None = None) -> Btf:
+    with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         start = file.read(4)
         if start == _ELF_MAGIC:
@@ -173,7 +174,7 @@ def _read(path: Path, base: Btf | None = None) -> Btf:
     try:
         return Btf.decode(data, base=base)
     except BtfError as error:
-        error.context.insert(0, str(path))
+        error.context.insert(0, path)
         raise
 
 
@@ -191,21 +192,21 @@ def _mapped(fd: int, size: int) -> bytes | mmap.mmap:
 
 def _device(path: str) -> int:
     try:
-        return os.stat(path).st_dev  # noqa: PTH116 -- nothing is gained by a Path
+        return os.stat(path).st_dev
     except OSError:
         return -1
 
 
-def _check_size(path: Path, size: int) -> None:
+def _check_size(path: str, size: int) -> None:
     if size > _MAX_SIZE:
-        raise BtfError(f"{size} bytes are too many for BTF", str(path))
+        raise BtfError(f"{size} bytes are too many for BTF", path)
 
 
-def _own_base(path: Path, data: bytes, base: Btf | None) -> Btf:
+def _own_base(path: str, data: bytes, base: Btf | None) -> Btf:
     # pahole writes it since 1.28: the types a module uses, without their members.
     if base is not None:
         reason = "its types build on its own .BTF.base, and do not fit this kernel's"
-        raise BtfError(f"{reason}: use /sys/kernel/btf of the loaded module", str(path))
+        raise BtfError(f"{reason}: use /sys/kernel/btf of the loaded module", path)
     try:
         return Btf.decode(data)
     except BtfError as error:
@@ -214,7 +215,7 @@ def _own_base(path: Path, data: bytes, base: Btf | None) -> Btf:
 
 
 # What .BTF holds, and .BTF.base if it is there.
-def _btf_sections(path: Path, file: BinaryIO) -> dict[str, bytes]:
+def _btf_sections(path: str, file: BinaryIO) -> dict[str, bytes]:
     from elftools.elf.elffile import ELFFile
 
     places: dict[str, tuple[int, int]] = {}
@@ -227,9 +228,9 @@ def _btf_sections(path: Path, file: BinaryIO) -> dict[str, bytes]:
             if section is not None:
                 places[name] = int(section["sh_offset"]), int(section["sh_size"])
     except Exception as error:  # pyelftools lets anything out of a broken file
-        raise BtfError(f"not a readable ELF file: {error}", str(path)) from None
+        raise BtfError(f"not a readable ELF file: {error}", path) from None
     if ".BTF" not in places:
-        raise _NoBtfSection("no .BTF section", str(path))
+        raise _NoBtfSection("no .BTF section", path)
     contents = {}
     for name, (offset, size) in places.items():
         _check_size(path, size)

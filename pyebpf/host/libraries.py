@@ -95,7 +95,7 @@ def resolve(base: Path, path: str) -> Path | None:
             del here[-1:]
             continue
         try:
-            target = os.readlink(base.joinpath(*here, part))  # noqa: PTH115 -- Path normalises
+            target = os.readlink(base.joinpath(*here, part))
         except OSError:
             here.append(part)
             continue
@@ -122,7 +122,7 @@ def _from_here(name: str, pid: int | None, top: Path) -> str:
     if pid is None:
         return str(Path(name).absolute())
     try:
-        return f"{os.readlink(top / 'proc' / str(pid) / 'cwd')}/{name}"  # noqa: PTH115
+        return f"{os.readlink(top / 'proc' / str(pid) / 'cwd')}/{name}"
     except OSError:
         return f"/{name}"
 
@@ -181,7 +181,7 @@ def _matching(base: Path, directory: str, fits: re.Pattern[str]) -> list[str]:
 
 def _entries(base: Path, directory: str) -> list[str]:
     try:
-        return os.listdir(base / directory.lstrip("/"))  # noqa: PTH208 -- names are wanted
+        return os.listdir(base / directory.lstrip("/"))
     except OSError:
         return []
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import TracebackType
 
 from pyebpf.btf.btf import Btf
@@ -49,7 +49,7 @@ class ModuleBtf:
     def __init__(
         self,
         name: str,
-        path: Path,
+        path: str,
         base: Callable[[], Btf],
         id: int | None = None,  # noqa: A002 - the kernel's word
     ) -> None:
@@ -180,20 +180,21 @@ class Modules:
 
     def _found(self) -> list[ModuleBtf]:
         if self._modules is None:
-            directory = Path(self._root or kernel.current().root, _DIRECTORY)
+            directory = os.path.join(self._root or kernel.current().root, _DIRECTORY)
             names = _names(directory)
             ids = _ids() if names else {}
             # The kernel's order first: libbpf takes the first of equal names, too.
             names.sort(key=lambda name: (ids.get(name, 1 << 32), name))
             self._modules = [
-                ModuleBtf(name, directory / name, self._base, ids.get(name)) for name in names
+                ModuleBtf(name, os.path.join(directory, name), self._base, ids.get(name))
+                for name in names
             ]
         return self._modules
 
 
-def _names(directory: Path) -> list[str]:
+def _names(directory: str) -> list[str]:
     try:
-        return [each.name for each in directory.iterdir() if each.name != _KERNEL]
+        return [name for name in os.listdir(directory) if name != _KERNEL]
     except OSError:
         return []
 

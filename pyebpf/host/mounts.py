@@ -10,8 +10,8 @@ Out: `Mount` tuples, and the mount points of one file system type.
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path
 from typing import NamedTuple
 
 from pyebpf.errors import SyscallError
@@ -42,11 +42,12 @@ def mounts(root: str | None = None) -> list[Mount]:
     Raises:
         SyscallError: ``/proc`` is not there.
     """
-    path = Path(root or kernel.current().root, "proc/self/mountinfo")
+    path = os.path.join(root or kernel.current().root, "proc/self/mountinfo")
     try:
-        return parse(path.read_text(encoding="utf-8", errors="surrogateescape"))
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return parse(file.read())
     except OSError as error:
-        raise SyscallError("open", error.errno or 0, str(path)) from None
+        raise SyscallError("open", error.errno or 0, path) from None
 
 
 def of_type(kind: str, root: str | None = None) -> list[str]:

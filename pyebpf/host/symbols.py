@@ -12,7 +12,6 @@ which holds alike for libraries, position-independent programs and static ones.
 
 from __future__ import annotations
 
-import difflib
 import os
 import struct
 from collections.abc import Iterator
@@ -295,5 +294,7 @@ def _why(image: _Image, name: str, seen: list[_Symbol]) -> str:
                 break
     if not names:
         return " (it has no symbols at all)"
+    import difflib
+
     near = difflib.get_close_matches(name, names)
     return f" (near: {', '.join(near)})" if near else ""

@@ -6,13 +6,17 @@ not mounted everywhere, so it is looked for and, as a last resort, mounted.
 
 from __future__ import annotations
 
-import difflib
 import errno
-from pathlib import Path
+import os
+import stat
+from typing import TYPE_CHECKING
 
 from pyebpf.errors import LoadError, PrivilegeError, SyscallError
 from pyebpf.host import mounts
 from pyebpf.sys import kernel, mount
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["directory", "tracepoint_id"]
 
@@ -31,18 +35,24 @@ def directory(root: str | None = None) -> Path:
             only root may look into it.
         SyscallError: The kernel has no tracefs (``ENODEV``), …
     """
-    top = Path(root or kernel.current().root)
-    candidates = [top / place for place in _USUAL]
+    from pathlib import Path
+
+    return Path(_directory(root))
+
+
+def _directory(root: str | None) -> str:
+    top = root or kernel.current().root
+    candidates = [os.path.join(top, place) for place in _USUAL]
     if mounted := mounts.of_type("tracefs", root):
-        candidates.insert(0, top / mounted[0].lstrip("/"))
+        candidates.insert(0, os.path.join(top, mounted[0].lstrip("/")))
     for place in candidates:
         try:
-            if (place / "events").is_dir():
+            if _is_directory(os.path.join(place, "events")):
                 return place
         except PermissionError as error:
             raise _forbidden(place, error) from None
     target = candidates[-2]
-    if str(top) != "/":
+    if top != "/":
         raise SyscallError("open", errno.ENOENT, f"no tracefs under {top}")
     mount.mount("tracefs", target, source="tracefs")
     return target
@@ -62,11 +72,12 @@ def tracepoint_id(category: str, name: str, root: str | None = None) -> int:
         SyscallError: There is no tracefs.
     """
     whole = f"{category}/{name}"
-    events = directory(root) / "events"
+    events = os.path.join(_directory(root), "events")
     if not _plain(category) or not _plain(name):
         raise LoadError(whole, f"not a tracepoint's name: {whole!r}")
     try:
-        return int((events / category / name / "id").read_text())
+        with open(os.path.join(events, category, name, "id")) as file:
+            return int(file.read())
     except PermissionError as error:
         raise _forbidden(events, error) from None
     except (OSError, ValueError):
@@ -77,18 +88,29 @@ def _plain(part: str) -> bool:
     return bool(part) and "/" not in part and "\0" not in part and part not in (".", "..")
 
 
-def _near(events: Path, category: str, name: str) -> str:
+# Unlike os.path's, it says when it is not allowed to look.
+def _is_directory(path: str) -> bool:
     try:
-        if (events / category).is_dir():
-            names = [each.name for each in (events / category).iterdir() if each.is_dir()]
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _near(events: str, category: str, name: str) -> str:
+    import difflib
+
+    try:
+        directory = os.path.join(events, category)
+        if os.path.isdir(directory):
+            names = [each.name for each in os.scandir(directory) if each.is_dir()]
             near = [f"{category}/{each}" for each in difflib.get_close_matches(name, names)]
         else:
-            near = difflib.get_close_matches(category, [each.name for each in events.iterdir()])
+            near = difflib.get_close_matches(category, os.listdir(events))
             near = [f"{each}/…" for each in near]
     except OSError:
         return ""
     return f" (near: {', '.join(near)})" if near else ""
 
 
-def _forbidden(place: Path, error: OSError) -> PrivilegeError:
+def _forbidden(place: str, error: OSError) -> PrivilegeError:
     return PrivilegeError("open", error.errno or errno.EACCES, f"{place} is for root only")

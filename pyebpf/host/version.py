@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 from pyebpf.errors import FormatError
 from pyebpf.sys import kernel
@@ -38,12 +37,11 @@ def code(root: str | None = None) -> int:
 
 def release(root: str | None = None) -> str:
     """Return the upstream release the running kernel is built from, such as ``"6.1.94"``."""
-    directory = Path(root or kernel.current().root, "proc")
     # "Ubuntu 5.15.0-91.101-generic 5.15.131"
-    signature = _text(directory / "version_signature").split()
+    signature = _text(root, "proc/version_signature").split()
     if len(signature) == 3:
         return signature[2]
-    build = _text(directory / "sys/kernel/version") or os.uname().version
+    build = _text(root, "proc/sys/kernel/version") or os.uname().version
     debian = _DEBIAN.search(build)
     if debian:
         return debian[1]
@@ -52,8 +50,7 @@ def release(root: str | None = None) -> str:
 
 def running(root: str | None = None) -> str:
     """Return the release as ``uname -r`` says it, which directories are named after."""
-    path = Path(root or kernel.current().root, "proc/sys/kernel/osrelease")
-    return _text(path) or os.uname().release
+    return _text(root, "proc/sys/kernel/osrelease") or os.uname().release
 
 
 def parse(text: str) -> tuple[int, int, int]:
@@ -69,8 +66,10 @@ def parse(text: str) -> tuple[int, int, int]:
     return int(major), int(minor), int(patch)
 
 
-def _text(path: Path) -> str:
+def _text(root: str | None, path: str) -> str:
+    place = os.path.join(root or kernel.current().root, path)
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
+        with open(place, encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
     except OSError:
         return ""

@@ -10,10 +10,6 @@ from collections.abc import Callable
 
 from pyebpf.errors import LoadError
 from pyebpf.link.base import Link
-from pyebpf.link.raw_tracepoint import attach_raw_tracepoint
-from pyebpf.link.tracepoint import attach_tracepoint
-from pyebpf.link.tracing import attach_tracing
-from pyebpf.link.uprobe import attach_uprobe, parse_target
 from pyebpf.programs.program import Program
 from pyebpf.uapi.bpf import ProgType
 
@@ -52,6 +48,8 @@ def _way(program: Program) -> Callable[[Program], Link] | None:
 
 
 def _tracepoint(program: Program) -> Link:
+    from pyebpf.link.tracepoint import attach_tracepoint
+
     category, slash, name = _target(program).partition("/")
     if not slash:
         raise LoadError(program.name, f'SEC("tracepoint/{category}") names no category/name')
@@ -59,7 +57,15 @@ def _tracepoint(program: Program) -> Link:
 
 
 def _raw_tracepoint(program: Program) -> Link:
+    from pyebpf.link.raw_tracepoint import attach_raw_tracepoint
+
     return attach_raw_tracepoint(program, _target(program))
+
+
+def _tracing(program: Program) -> Link:
+    from pyebpf.link.tracing import attach_tracing
+
+    return attach_tracing(program)
 
 
 def _uprobe(program: Program) -> Link:
@@ -71,6 +77,8 @@ def _uretprobe(program: Program) -> Link:
 
 
 def _attach_uprobe(program: Program, *, retprobe: bool) -> Link:
+    from pyebpf.link.uprobe import attach_uprobe, parse_target
+
     try:
         path, symbol, offset = parse_target(_target(program))
     except ValueError as error:
@@ -90,16 +98,16 @@ WAYS: dict[str, Callable[[Program], Link]] = {
     "raw_tp": _raw_tracepoint,
     "raw_tracepoint.w": _raw_tracepoint,
     "raw_tp.w": _raw_tracepoint,
-    "tp_btf": attach_tracing,
-    "fentry": attach_tracing,
-    "fentry.s": attach_tracing,
-    "fexit": attach_tracing,
-    "fexit.s": attach_tracing,
-    "fmod_ret": attach_tracing,
-    "fmod_ret.s": attach_tracing,
-    "freplace": attach_tracing,
-    "lsm": attach_tracing,
-    "lsm.s": attach_tracing,
+    "tp_btf": _tracing,
+    "fentry": _tracing,
+    "fentry.s": _tracing,
+    "fexit": _tracing,
+    "fexit.s": _tracing,
+    "fmod_ret": _tracing,
+    "fmod_ret.s": _tracing,
+    "freplace": _tracing,
+    "lsm": _tracing,
+    "lsm.s": _tracing,
     "uprobe": _uprobe,
     "uprobe.s": _uprobe,
     "uretprobe": _uretprobe,

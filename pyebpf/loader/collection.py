@@ -18,7 +18,7 @@ import threading
 import warnings
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pyebpf import btf_object
 from pyebpf.abi import check_map
@@ -35,9 +35,7 @@ from pyebpf.errors import (
 )
 from pyebpf.host.kernel_btf import kernel_btf as running_kernel_btf
 from pyebpf.host.modules import Modules
-from pyebpf.link import auto
 from pyebpf.link.base import Link
-from pyebpf.link.struct_ops import attach_struct_ops
 from pyebpf.loader import arena, contents, maps, struct_ops
 from pyebpf.loader.core_types import CoreTypes, Types
 from pyebpf.loader.externs import Externs
@@ -50,11 +48,13 @@ from pyebpf.maps.arena import Arena
 from pyebpf.maps.map import Map
 from pyebpf.maps.struct_ops import StructOps
 from pyebpf.programs.program import Program
-from pyebpf.readers.perf import PerfReader
-from pyebpf.readers.ring import RingReader
 from pyebpf.resolve import resolve
 from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec
 from pyebpf.uapi.bpf import MapType, ProgType
+
+if TYPE_CHECKING:
+    from pyebpf.readers.perf import PerfReader
+    from pyebpf.readers.ring import RingReader
 
 __all__ = ["Collection", "load"]
 
@@ -135,10 +135,16 @@ class Collection:
     def _attach(self, name: str) -> Link:
         implementation = self.maps.get(name)
         if isinstance(implementation, StructOps):
+            from pyebpf.link.struct_ops import attach_struct_ops
+
             return attach_struct_ops(implementation)
+        from pyebpf.link import auto
+
         return auto.attach(self.programs[name])
 
     def _attachable(self) -> list[str]:
+        from pyebpf.link import auto
+
         chosen = [name for name, each in self.programs.items() if auto.names_its_target(each)]
         chosen += [name for name, each in self.maps.items() if isinstance(each, StructOps)]
         if not chosen:
@@ -187,8 +193,12 @@ class Collection:
         """
         source = self.maps[name]
         if source.type == MapType.PERF_EVENT_ARRAY:
+            from pyebpf.readers.perf import PerfReader
+
             return PerfReader(source, **options)
         if source.type == MapType.RINGBUF:
+            from pyebpf.readers.ring import RingReader
+
             return RingReader(source, **options)
         raise TypeError(f'map "{name}" ({source.type}) holds no events to read')
 

@@ -21,20 +21,22 @@ import struct
 import sys
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pyebpf import features
 from pyebpf.btf.externs import KCONFIG, config_variables
 from pyebpf.btf.names import essential_name
 from pyebpf.btf.types import Func
 from pyebpf.errors import ExternError, naming
-from pyebpf.host import kallsyms
 from pyebpf.host.kernel_btf import kernel_btf
 from pyebpf.host.modules import ModuleBtf, Modules
-from pyebpf.loader import kconfig, ksyms
+from pyebpf.loader import kconfig
 from pyebpf.loader.patch import load_64
 from pyebpf.spec import CollectionSpec, ProgramSpec, Reference, ReferenceKind, VariableSpec
 from pyebpf.uapi.insn import CALL, JMP, PSEUDO_BTF_ID, PSEUDO_KFUNC_CALL, PSEUDO_MAP_VALUE
+
+if TYPE_CHECKING:
+    from pyebpf.loader import ksyms
 
 __all__ = ["EXTERNS", "Externs"]
 
@@ -198,16 +200,18 @@ class Externs:
         spec.variables = variables
 
     def _resolve_symbols(self, spec: CollectionSpec, programs: list[ProgramSpec]) -> None:
-        kinds = {ReferenceKind.KSYM, ReferenceKind.KFUNC}
+        used = _uses(programs, {ReferenceKind.KSYM, ReferenceKind.KFUNC})
+        if not used:
+            return
+        from pyebpf.loader import ksyms
+
         uses = {
             name: ksyms.Use(
                 weak=all(each.weak for each in references),
                 called=any(each.kind is ReferenceKind.KFUNC for each in references),
             )
-            for name, references in _uses(programs, kinds).items()
+            for name, references in used.items()
         }
-        if not uses:
-            return
         self._symbols = ksyms.resolve(uses, spec.btf, self._modules)
         self._resolve_addresses(_uses(programs, {ReferenceKind.KSYM}))
         fds = array.array("i", [0])  # the place of the kernel itself, which needs none
@@ -229,6 +233,8 @@ class Externs:
         functions = [name for name in loaded if _is_function(self._symbols[name])]
         if not functions or features.function_addresses.available():
             return
+        from pyebpf.host import kallsyms
+
         symbols = kallsyms.find([essential_name(name) for name in functions])
         for name in functions:
             addresses = symbols.addresses(essential_name(name))

@@ -24,7 +24,6 @@ from pyebpf.btf.btf import Btf
 from pyebpf.btf.externs import ConfigVariable, config_variables
 from pyebpf.btf.types import Array, Enum64, Enumeration, Int
 from pyebpf.errors import ExternError, naming
-from pyebpf.host import kconfig, syscalls, version
 from pyebpf.spec import MapSpec
 from pyebpf.uapi.btf import BtfIntEncoding
 
@@ -37,10 +36,23 @@ _TRISTATE = "libbpf_tristate"
 _LETTERS = {"n": 0, "y": 1, "m": 2}  # as enum libbpf_tristate has them
 _OCTAL = re.compile(r"[+-]?0[0-7]+")
 
+
+def _version() -> int:
+    from pyebpf.host import version
+
+    return version.code()
+
+
+def _has_wrappers() -> int:
+    from pyebpf.host import syscalls
+
+    return int(syscalls.has_wrappers())
+
+
 _VIRTUAL: dict[str, Callable[[], int]] = {
-    "LINUX_KERNEL_VERSION": version.code,
+    "LINUX_KERNEL_VERSION": _version,
     "LINUX_HAS_BPF_COOKIE": lambda: int(features.attach_cookie.available()),
-    "LINUX_HAS_SYSCALL_WRAPPER": lambda: int(syscalls.has_wrappers()),
+    "LINUX_HAS_SYSCALL_WRAPPER": _has_wrappers,
 }
 
 
@@ -80,6 +92,8 @@ def fill(spec: MapSpec, weak: Mapping[str, bool], given: Given | None) -> None:
 def _values(
     variables: Mapping[str, ConfigVariable], btf: Btf, given: Given | None
 ) -> tuple[dict[str, int | str], str]:
+    from pyebpf.host import kconfig
+
     values: dict[str, int | str] = {}
     unset: set[str] = set()
     if isinstance(given, Mapping):

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pyebpf import features, pinning
@@ -93,7 +92,8 @@ def load_map(
     if not asked or pin_dir is None:
         return _created(spec, btf_fd, loaded, owned)
     # A path of the object's own could lead anywhere; where pins go is the caller's to say.
-    path = Path(pin_dir, file_name("map", PurePosixPath(spec.pin_path).name or spec.name))
+    last_part = os.path.basename(spec.pin_path.rstrip("/"))
+    path = os.path.join(pin_dir, file_name("map", last_part or spec.name))
     for last in (*[False] * (PIN_TRIES - 1), True):
         existing = _pinned(spec, path)
         if existing is not None:
@@ -145,7 +145,7 @@ def _class_of(spec: MapSpec) -> type[Map[Any, Any]]:
 
 
 # The map pinned at path, if there is one, with the spec's types.
-def _pinned(spec: MapSpec, path: Path) -> Map[Any, Any] | None:
+def _pinned(spec: MapSpec, path: str) -> Map[Any, Any] | None:
     try:
         fd = pinning.open_pin(path)
     except SyscallError as error:

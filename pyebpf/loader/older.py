@@ -15,7 +15,6 @@ import struct
 
 from pyebpf import features
 from pyebpf.programs.load import LoadRequest
-from pyebpf.uapi.helpers import FuncId
 from pyebpf.uapi.insn import CALL, JMP
 
 __all__ = ["downgrade", "reduce"]
@@ -23,11 +22,11 @@ __all__ = ["downgrade", "reduce"]
 _SLOT = 8
 _INSN = struct.Struct("=BBhi")
 # Since Linux 5.5 (commit 6ae08ae3dea2) the helpers say whose memory they read.
-_OLDER = {
-    FuncId.probe_read_user: FuncId.probe_read,
-    FuncId.probe_read_kernel: FuncId.probe_read,
-    FuncId.probe_read_user_str: FuncId.probe_read_str,
-    FuncId.probe_read_kernel_str: FuncId.probe_read_str,
+OLDER = {
+    112: 4,  # probe_read_user: probe_read
+    113: 4,  # probe_read_kernel: probe_read
+    114: 45,  # probe_read_user_str: probe_read_str
+    115: 45,  # probe_read_kernel_str: probe_read_str
 }
 
 
@@ -40,7 +39,7 @@ def downgrade(code: bytearray) -> None:
     Raises:
         SyscallError: The kernel cannot say what it has.
     """
-    for newer, older in _OLDER.items():
+    for newer, older in OLDER.items():
         call = _call(newer)
         at = code.find(call)
         if at < 0 or features.probe_read_kernel.available():
@@ -52,7 +51,7 @@ def downgrade(code: bytearray) -> None:
             at = code.find(call, at + 1)
 
 
-def _call(helper: FuncId) -> bytes:
+def _call(helper: int) -> bytes:
     return _INSN.pack(JMP | CALL, 0, 0, helper)
 
 

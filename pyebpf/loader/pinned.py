@@ -123,7 +123,7 @@ class _Opener:
         self,
         kind: str,
         wanted: Mapping[str, Wanted],
-        opener: Callable[[Path, Wanted], Opened],
+        opener: Callable[[str, Wanted], Opened],
     ) -> dict[str, Opened]:
         opened: dict[str, Opened] = {}
         for name, expect in wanted.items():
@@ -144,7 +144,7 @@ class _Opener:
             raise IncompatibleError("", "; ".join(map(str, self._wrong)))
 
 
-def _open_map(path: Path, expect: MapSpec | MapAbi | None) -> Map[Any, Any]:
+def _open_map(path: str, expect: MapSpec | MapAbi | None) -> Map[Any, Any]:
     if not isinstance(expect, MapSpec):
         return Map.from_pin(path, expect=expect)
     if expect.type == MapType.STRUCT_OPS:
@@ -154,9 +154,9 @@ def _open_map(path: Path, expect: MapSpec | MapAbi | None) -> Map[Any, Any]:
     return adopt(pinning.open_pin(path), wanted)
 
 
-def _open_program(path: Path, expect: ProgramSpec | ProgramAbi | None) -> Program:
+def _open_program(path: str, expect: ProgramSpec | ProgramAbi | None) -> Program:
     return Program.from_pin(path, expect=expect)
 
 
-def _open_link(path: Path, _: object) -> Link:
+def _open_link(path: str, _: object) -> Link:
     return Link.from_pin(path)

@@ -12,7 +12,6 @@ import contextlib
 import errno
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pyebpf import pinning
@@ -56,22 +55,22 @@ def pin_all(
     """
     groups: dict[str, Mapping[str, Pinnable]] = {"map": maps, "program": programs, "link": links}
     with contextlib.ExitStack() as undo:
-        _make(Path(directory), undo)
+        _make(os.fspath(directory), undo)
         for kind, group in groups.items():
             for name, each in group.items():
-                path = Path(directory, DIRECTORIES[kind], file_name(kind, name))
+                path = os.path.join(directory, DIRECTORIES[kind], file_name(kind, name))
                 with naming(f'{kind} "{name}"'):
                     pin_or_undo(each, path, undo)
         undo.pop_all()
 
 
-def pin_or_undo(what: Pinnable, path: Path, undo: contextlib.ExitStack) -> None:
+def pin_or_undo(what: Pinnable, path: str, undo: contextlib.ExitStack) -> None:
     """Pin one object; *undo* receives what takes the pin and a directory made for it away again.
 
     Raises:
         SyscallError: What the kernel says.
     """
-    _make(path.parent, undo)
+    _make(os.path.dirname(path) or ".", undo)
     # What is to be undone is known before it is done: Ctrl-C may come right after. But a pin that
     # is there already, perhaps of this very object, is not ours to remove.
     if not os.path.lexists(path):
@@ -79,13 +78,13 @@ def pin_or_undo(what: Pinnable, path: Path, undo: contextlib.ExitStack) -> None:
     what.pin(path)
 
 
-def _make(directory: Path, undo: contextlib.ExitStack) -> None:
+def _make(directory: str, undo: contextlib.ExitStack) -> None:
     if pinning.make_directory(directory):
         undo.callback(_remove_directory, directory)
 
 
 # Takes away the pin of an object of ours, never one that somebody else has put there.
-def _unpin(what: Pinnable, path: Path) -> None:
+def _unpin(what: Pinnable, path: str) -> None:
     if what.closed:
         return
     with contextlib.suppress(EbpfError, ValueError), type(what).from_pin(path) as pinned:
@@ -93,9 +92,9 @@ def _unpin(what: Pinnable, path: Path) -> None:
             pinning.unpin(path, missing_ok=True)
 
 
-def _remove_directory(path: Path) -> None:
+def _remove_directory(path: str) -> None:
     with contextlib.suppress(OSError):  # somebody else uses it meanwhile
-        path.rmdir()
+        os.rmdir(path)
 
 
 class Pins:
@@ -109,10 +108,10 @@ class Pins:
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self._directory = Path(directory)
+        self._directory = os.fspath(directory)
         self._flat = _files(self._directory)
         self._nested = {
-            kind: _files(self._directory / name, missing_ok=True)
+            kind: _files(os.path.join(self._directory, name), missing_ok=True)
             for kind, name in DIRECTORIES.items()
         }
         self._kinds: dict[str, str] = {}
@@ -122,18 +121,18 @@ class Pins:
         flat = [name for name in self._flat if self._flat_kind(name) == kind]
         return sorted({*self._nested[kind], *flat})
 
-    def find(self, kind: str, name: str) -> Path | None:
+    def find(self, kind: str, name: str) -> str | None:
         """Return the pin of an object, or ``None``.
 
         Raises:
             IncompatibleError: Something of another kind is pinned there.
         """
         file = file_name(kind, name)
-        path = self._directory / DIRECTORIES[kind] / file
+        path = os.path.join(self._directory, DIRECTORIES[kind], file)
         if file in self._nested[kind]:
             found = pinning.kind_at(path)
         elif file in self._flat:
-            path, found = self._directory / file, self._flat_kind(file)
+            path, found = os.path.join(self._directory, file), self._flat_kind(file)
         else:
             return None
         if found != kind:
@@ -143,16 +142,16 @@ class Pins:
 
     def _flat_kind(self, name: str) -> str:
         if name not in self._kinds:
-            self._kinds[name] = pinning.kind_at(self._directory / name)
+            self._kinds[name] = pinning.kind_at(os.path.join(self._directory, name))
         return self._kinds[name]
 
 
 # The names of files right in a directory. With dots they are the kernel's own, no pins of anybody.
-def _files(directory: Path, *, missing_ok: bool = False) -> list[str]:
+def _files(directory: str, *, missing_ok: bool = False) -> list[str]:
     try:
         with os.scandir(directory) as entries:
             return [each.name for each in entries if "." not in each.name and not each.is_dir()]
     except OSError as error:
         if missing_ok and error.errno == errno.ENOENT:
             return []
-        raise failure("opendir", error.errno, str(directory)) from None
+        raise failure("opendir", error.errno, directory) from None

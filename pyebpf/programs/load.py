@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 
 from pyebpf.errors import SyscallError
-from pyebpf.programs import refusal, silence
 from pyebpf.programs.request import LoadRequest
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
@@ -70,6 +69,8 @@ def load(request: LoadRequest) -> tuple[FD, str]:
         error = first if truncated and first else error
         if error.errno in INTERRUPTED:
             raise error from None
+        from pyebpf.programs import refusal, silence
+
         if not log or log.isspace():
             raise silence.explain(request, error) from None
         raise refusal.explain(request, error, log, truncated=truncated) from None

@@ -12,7 +12,6 @@ The last line of each text says since when the kernel has the command.
 from __future__ import annotations
 
 import errno
-import signal
 
 from pyebpf.errors import SyscallError
 from pyebpf.sys import kernel
@@ -93,17 +92,7 @@ __all__ = [
 _LOAD_TRIES = 30
 # Signals that come again and again: a timer faster than the verifier would never let it finish.
 # The ones people stop programs with are not among them.
-_RECURRING = frozenset(
-    {
-        signal.SIGALRM,
-        signal.SIGVTALRM,
-        signal.SIGPROF,
-        signal.SIGCHLD,
-        signal.SIGIO,
-        signal.SIGURG,
-        signal.SIGWINCH,
-    }
-)
+_RECURRING = ("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGCHLD", "SIGIO", "SIGURG", "SIGWINCH")
 
 
 def bpf(cmd: Cmd | int, attr: CStruct | bytes | bytearray, size: int | None = None) -> int:
@@ -537,7 +526,10 @@ def prog_assoc_struct_ops(attr: ProgAssocStructOps) -> None:
 # The mask is this thread's: the verifier looks only at the signals pending for its own. Leaving
 # the block delivers what has come meanwhile.
 def _load_undisturbed(attr: ProgLoad, common: CommonAttr | None) -> FD:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _RECURRING)
+    import signal
+
+    recurring = [signal.Signals[name] for name in _RECURRING]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, recurring)
     try:
         fd = FD(kernel.current().bpf(Cmd.PROG_LOAD, attr, common=common))
     except BaseException:

@@ -50,7 +50,6 @@ from pyebpf.sys.numbers import Numbers, numbers
 from pyebpf.uapi.attrs import CommonAttr, ProgLoad
 from pyebpf.uapi.bpf import COMMON_ATTRS, Cmd, ProgType
 from pyebpf.uapi.cstruct import CStruct
-from pyebpf.uapi.helpers import FuncId
 
 __all__ = ["Attr", "Kernel", "LinuxKernel", "current", "use"]
 
@@ -324,6 +323,8 @@ class LinuxKernel:
     # Whether maps and programs are charged to RLIMIT_MEMLOCK. Asked by a program that only the
     # kernels which do not can load: its helper, bpf_ktime_get_coarse_ns, is as old as that change.
     def _charges(self) -> bool | None:
+        from pyebpf.uapi.helpers import FuncId
+
         code = bytes([0x85, 0, 0, 0]) + struct.pack("=i", FuncId.ktime_get_coarse_ns)
         code += bytes([0x95, 0, 0, 0, 0, 0, 0, 0])
         attr = ProgLoad(prog_type=ProgType.SOCKET_FILTER, insns=code, insn_cnt=2, license=b"GPL\0")

@@ -12,7 +12,6 @@ import os
 import re
 import resource
 from collections.abc import Callable
-from pathlib import Path
 
 from pyebpf.uapi.bpf import AttachType, Cmd, MapType, ProgType
 
@@ -247,6 +246,7 @@ def lockdown(root: str = "/") -> str:
 
 def _text(root: str, path: str) -> str:
     try:
-        return Path(root, path).read_text()
+        with open(os.path.join(root, path)) as file:
+            return file.read()
     except OSError:
         return ""
