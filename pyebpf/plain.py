@@ -87,6 +87,7 @@ def plain(
         fields = {name: _as_field(body.pop(name, _MISSING)) for name in cls.__annotations__}
         for unwanted in ("__dict__", "__weakref__"):
             body.pop(unwanted, None)
+        body["__annotations__"] = dict(cls.__annotations__)
         body["__slots__"] = tuple(fields)
         body["__match_args__"] = () if kw_only else tuple(fields)
         body["__repr__"] = _repr([name for name, each in fields.items() if each.shown])

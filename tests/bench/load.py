@@ -7,6 +7,8 @@ range of the middle half, and the ratio to libbpf:
     cold     the first load of a process: pyebpf reads the kernel's types, and keeps them
     warm     the later ones; libbpf reads the types each time
     indexed  pyebpf with an index of the types on disk (``PYEBPF_INDEX_DIR``)
+    process  all of a process that imports the library, loads the first object and attaches it,
+             from the interpreter's start to its end; beside pylibbpf where that is installed
 
 libbpf is the one that ``LIBBPF_CFLAGS`` and ``LIBBPF_LIBS`` name, else the system's.
 """
@@ -17,6 +19,7 @@ import argparse
 import json
 import os
 import pathlib
+import resource
 import shlex
 import statistics
 import subprocess
@@ -29,6 +32,15 @@ DATA = HERE.parent / "data"
 BUILD = HERE.parents[1] / "build" / "bench"
 OBJECTS = ("trace_exec.el.o", "core.el.o", "count.el.o", "globals.el.o", "callbacks.el.o")
 
+# Whole programs, each the shortest with that library.
+PROCESSES = {
+    "python": "pass",
+    "pyebpf": "import sys, pyebpf; bpf = pyebpf.load(sys.argv[1]); bpf.attach(); bpf.close()",
+    "pylibbpf": (
+        "import sys, pylibbpf; bpf = pylibbpf.BpfObject(sys.argv[1]); bpf.load(); bpf.attach_all()"
+    ),
+}
+
 Table = dict[tuple[str, str], list[float]]  # by what is measured and of whom
 
 
@@ -40,6 +52,11 @@ class Subject(NamedTuple):
     environment: Mapping[str, str] = {}
 
     def run(self, *arguments: str) -> dict | None:
+        """Return what it measured, ``None`` (and say why) if it failed."""
+        done = self.process(*arguments)
+        return json.loads(done) if done is not None else None
+
+    def process(self, *arguments: str) -> str | None:
         done = subprocess.run(
             [*self.command, *arguments],
             env={**clean_environment(), **self.environment},
@@ -48,7 +65,7 @@ class Subject(NamedTuple):
             check=False,
         )
         if not done.returncode:
-            return json.loads(done.stdout)
+            return done.stdout
         reason = (done.stderr.strip() or "failed").splitlines()[-1]
         print(f"{self.name} {shlex.join(arguments)}: {reason}", file=sys.stderr)
         return None
@@ -70,9 +87,16 @@ def main() -> None:
         for path in options.objects or [DATA / name for name in OBJECTS]
         for subject in (*ours, *libbpf())
     ]
+    index_dir = ours[1].environment
+    first = str(loads[0][1])
+    processes = [
+        *(Subject(who, [options.python, "-c", text]) for who, text in PROCESSES.items()),
+        Subject("indexed", [options.python, "-c", PROCESSES["pyebpf"]], index_dir),
+    ]
     table: Table = {}
     for _ in range(options.rounds):
         measure_names(ours, table)
+        processes = [each for each in processes if measure_process(each, first, table)]
         # What somebody cannot load is asked of him once.
         loads = [pair for pair in loads if measure_loads(*pair, options.loads, table)]
     report(table)
@@ -90,6 +114,16 @@ def measure_names(subjects: Sequence[Subject], table: Table) -> None:
             note(table, "20 kernel types, cold, ms", subject.name, found["cold"] / 1e6)
             note(table, "20 kernel types, warm, ms", subject.name, found["warm"] / 1e6)
             note(table, "20 kernel types, peak, MB", subject.name, found["peak"] / 1e6)
+
+
+def measure_process(subject: Subject, path: str, table: Table) -> bool:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if subject.process(path) is None:
+        return False
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    note(table, "process, ms", subject.name, spent * 1e3)
+    return True
 
 
 def measure_loads(subject: Subject, path: pathlib.Path, count: int, table: Table) -> bool:
@@ -111,7 +145,9 @@ def note(table: Table, what: str, who: str, number: float) -> None:
 def clean_environment() -> dict[str, str]:
     dropped = {"PYTHONDONTWRITEBYTECODE", "PYEBPF_INDEX_DIR"}
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
-    own = {"PYTHONPATH": str(HERE.parents[1]), "PYTHONPYCACHEPREFIX": str(BUILD / "pycache")}
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    path = os.pathsep.join(filter(None, [str(HERE.parents[1]), *others]))
+    own = {"PYTHONPATH": path, "PYTHONPYCACHEPREFIX": str(BUILD / "pycache")}
     return {**kept, **own}
 
 
