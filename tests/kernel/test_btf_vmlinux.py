@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import pathlib
 import time
 
@@ -28,7 +29,8 @@ def mapped() -> Btf:
         pytest.skip("kernel with CONFIG_DEBUG_INFO_BTF")
     with VMLINUX.open("rb") as file:
         try:
-            return Btf.decode(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            size = os.fstat(file.fileno()).st_size
+            return Btf.decode(mmap.mmap(file.fileno(), size, mmap.MAP_PRIVATE, mmap.PROT_READ))
         except OSError:
             # Linux before 6.16 cannot map it.
             return Btf.decode(file.read())
