@@ -121,11 +121,11 @@ def move(
     with naming(f'move pin "{old}" to "{new}"'):
         try:
             if replace:
-                Path(old).replace(new)
+                os.replace(old, new)
             else:
                 # A second name never takes the place of another file, as rename(2) would.
                 os.link(old, new, follow_symlinks=False)
-                Path(old).unlink()
+                os.unlink(old)
         except OSError as error:
             call = "rename" if replace else "link"
             if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
