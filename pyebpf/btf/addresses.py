@@ -9,8 +9,8 @@ and bytes.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.codec import Codec
@@ -18,6 +18,9 @@ from pyebpf.btf.records import RecordCodec
 from pyebpf.btf.types import Composite
 from pyebpf.btf.values import codec, places
 from pyebpf.errors import BtfError
+
+if TYPE_CHECKING:
+    import ipaddress
 
 __all__ = ["with_addresses"]
 
@@ -51,6 +54,8 @@ def with_addresses(btf: Btf, type_id: int, fields: Collection[str]) -> RecordCod
 
 
 def _address(btf: Btf, inner: Codec) -> Codec:
+    import ipaddress
+
     size = inner.size
     kind = ipaddress.IPv4Address if size == 4 else ipaddress.IPv6Address
 

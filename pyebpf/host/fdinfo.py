@@ -11,7 +11,7 @@ In: process and descriptor. Out: the lines whose value is a number, as a dict.
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 from pyebpf.sys import kernel
 from pyebpf.sys.failures import failure
@@ -33,13 +33,14 @@ def fdinfo(pid: str, fd: int, root: str | None = None) -> dict[str, int]:
     Raises:
         SyscallError: No such process or descriptor, or somebody else's.
     """
-    path = Path(root or kernel.current().root, "proc", pid, "fdinfo", str(fd))
+    path = os.path.join(root or kernel.current().root, "proc", pid, "fdinfo", str(fd))
     try:
-        return parse(path.read_text(encoding="utf-8", errors="replace"))
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return parse(file.read())
     except OSError as error:
         if pid == "self":
             return {}
-        raise failure("open", error.errno, str(path)) from None
+        raise failure("open", error.errno, path) from None
 
 
 def parse(text: str) -> dict[str, int]:

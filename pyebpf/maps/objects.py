@@ -10,10 +10,8 @@ old storage of cgroups                   key: a cgroup's id, perhaps with an att
 from __future__ import annotations
 
 import os
-import socket
 import struct
 import sys
-from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from pyebpf.errors import SyscallError
@@ -112,8 +110,10 @@ class TargetCodec:
         if isinstance(value, tuple):
             value, program = value
         if isinstance(value, str) and self._devices:
+            from socket import if_nametoindex
+
             try:
-                value = socket.if_nametoindex(value)
+                value = if_nametoindex(value)
             except OSError as error:
                 raise SyscallError("if_nametoindex", error.errno or 0, f'"{value}"') from None
         if not isinstance(value, int):
@@ -165,7 +165,7 @@ class CgroupKeyCodec:
             value, attach_type = value
         if isinstance(value, (str, os.PathLike)):
             try:
-                value = Path(directory := value).stat().st_ino
+                value = os.stat(directory := value).st_ino
             except OSError as error:
                 raise SyscallError("stat", error.errno or 0, os.fspath(directory)) from None
         if not isinstance(value, int):
