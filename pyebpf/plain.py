@@ -72,7 +72,7 @@ def field(
 
 @dataclass_transform(field_specifiers=(field,))
 def plain(
-    *, frozen: bool = False, kw_only: bool = False, eq: bool = True
+    *, frozen: bool = False, kw_only: bool = False, eq: bool = True, slots: bool = True
 ) -> Callable[[type[T]], type[T]]:
     """Return a decorator for a class of plain data.
 
@@ -80,6 +80,7 @@ def plain(
         frozen: Fields cannot be assigned; objects can be hashed.
         kw_only: Objects are made with keyword arguments only.
         eq: Objects are equal if their fields are; otherwise each equals itself alone.
+        slots: There is room for the fields and nothing else, such as cached properties.
     """
 
     def decorate(cls: type[T]) -> type[T]:
@@ -88,7 +89,7 @@ def plain(
         for unwanted in ("__dict__", "__weakref__"):
             body.pop(unwanted, None)
         body["__annotations__"] = dict(cls.__annotations__)
-        body["__slots__"] = tuple(fields)
+        body["__slots__"] = tuple(fields) if slots else (*fields, "__dict__")
         body["__match_args__"] = () if kw_only else tuple(fields)
         body["__repr__"] = _repr([name for name, each in fields.items() if each.shown])
         body["__replace__"] = replace
@@ -210,7 +211,7 @@ def _repr(shown: list[str]) -> Callable[[object], str]:
 
 
 def _values(self: Any) -> dict[str, object]:  # noqa: ANN401
-    return {name: getattr(self, name) for name in self.__slots__}
+    return {name: getattr(self, name) for name in self.__slots__ if name != "__dict__"}
 
 
 def _state(self: object) -> list[object]:
@@ -218,7 +219,7 @@ def _state(self: object) -> list[object]:
 
 
 def _set_state(self: Any, state: list[object]) -> None:  # noqa: ANN401
-    for name, each in zip(self.__slots__, state, strict=True):
+    for name, each in zip(self.__slots__, state):  # noqa: B905 - perhaps without __dict__
         object.__setattr__(self, name, each)
 
 

@@ -83,7 +83,7 @@ class Function:
         return self.blocks[0].start
 
 
-@plain(frozen=True)
+@plain(frozen=True, slots=False)
 class Graph:
     """The control flow of a program.
 

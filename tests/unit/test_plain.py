@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import inspect
 import pickle
 from collections.abc import Callable
@@ -193,3 +194,23 @@ def test_objects_can_check_themselves() -> None:
         assert Positive(1).number == 1
         with pytest.raises(ValueError, match="-1 is negative"):
             Positive(-1)
+
+
+@plain(frozen=True, slots=False)
+class Roomy:
+    number: int
+
+    @functools.cached_property
+    def double(self) -> int:
+        return self.number * 2
+
+
+def test_there_may_be_room_for_cached_properties() -> None:
+    """They are no part of what an object is."""
+    made = Roomy(2)
+    assert made.double == 4
+    for again in (copy.copy(made), pickle.loads(pickle.dumps(made)), replace(made)):
+        assert again == made
+        assert again.double == 4
+    assert replace(made, number=3).double == 6
+    assert dataclasses.asdict(made) == {"number": 2}
