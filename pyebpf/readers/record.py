@@ -14,6 +14,7 @@ append to a struct later. A record that is too short is an error.
 from __future__ import annotations
 
 import functools
+import itertools
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -115,10 +116,9 @@ def _btf_type(text: str, btf: Btf | None, name: str) -> Decoder:
         )
     # Says itself how to keep a type the compiler dropped, and which record is too short.
     codec = record_codec(btf, word)
-    make = functools.partial(tuple.__new__, codec.record)
     return Decoder(
         codec.decode,
-        functools.partial(_rows, codec.layout.struct, make),
+        functools.partial(_rows, codec.layout.struct, codec.record),
         lambda: columns(btf, codec.type_id),
     )
 
@@ -126,7 +126,7 @@ def _btf_type(text: str, btf: Btf | None, name: str) -> Decoder:
 # Unpacks a whole run in C, payloads' surroundings as padding.
 def _rows(
     layout: struct.Struct,
-    make: Callable[[tuple[Any, ...]], Any] | None,
+    made: type[tuple[Any, ...]] | None,
     data: bytes | memoryview,
     run: Run,
 ) -> tuple[Iterator[Any], Iterator[Any]] | None:
@@ -134,7 +134,7 @@ def _rows(
     if whole is None:
         return None
     rows = whole.iter_unpack(data)
-    return (rows if make is None else map(make, rows)), rows
+    return (rows if made is None else map(tuple.__new__, itertools.repeat(made), rows)), rows
 
 
 def _ctypes_type(record: type, name: str) -> Decoder:
