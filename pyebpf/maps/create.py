@@ -22,6 +22,7 @@ from pyebpf.maps.kinds import (
     KEYLESS,
     LOCAL_STORAGE,
     LRU,
+    OF_MAPS,
     RINGS,
     TARGETS,
     WITHOUT_BTF,
@@ -181,11 +182,15 @@ def _explained(spec: MapSpec, error: SyscallError) -> SyscallError | NotSupporte
             return unsupported
         error.detail = _wrong_shape(spec) or error.detail
         return _unknown_flag(spec) or error
+    if error.errno == errno.EBADF:
+        error.detail = _wrong_shape(spec) or error.detail
     return error
 
 
 # What EINVAL most often means, by the kind's own rules.
 def _wrong_shape(spec: MapSpec) -> str:
+    if spec.type in OF_MAPS and spec.inner is None:
+        return "inner is missing: a spec or a map like those it will hold"
     if spec.max_entries == 0 and spec.type not in WITHOUT_CAPACITY:
         return "max_entries is 0"
     if spec.type in RINGS or spec.type == MapType.ARENA:

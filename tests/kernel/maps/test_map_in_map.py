@@ -40,6 +40,20 @@ def test_the_model_may_be_a_map_opened_by_id():
         assert outer.spec.inner.value_size == 8
 
 
+def test_a_map_of_maps_without_a_model_says_so():
+    """The kernel's EINVAL or EBADF would not."""
+    with pytest.raises(pyebpf.SyscallError, match="inner is missing"):
+        Map.create(type=MapType.ARRAY_OF_MAPS, max_entries=1)
+    with pytest.raises(ValueError, match=r'map "h" .* holds no maps'):
+        Map.create(type=MapType.HASH, key="I", value="I", max_entries=1, inner=INNER, name="h")
+    with (
+        Map.create(type=MapType.ARRAY_OF_MAPS, max_entries=1, inner=INNER) as outer,
+        Map.from_id(outer.id) as opened,
+        pytest.raises(pyebpf.SyscallError, match="inner is missing"),
+    ):
+        opened.new_like()
+
+
 def test_a_map_unlike_the_model_is_refused():
     """The error names the outer map; the slot stays as it was."""
     with (
