@@ -133,6 +133,30 @@ def test_a_closed_map_is_an_error_of_the_entry(small):
     assert small.to_dict() == {1: 1}
 
 
+def test_a_map_that_never_rests_is_compared_key_by_key(small, monkeypatch):
+    """No walk comes to its end, and what should be there is there all the same."""
+
+    def never_rests():
+        raise pyebpf.IterationAborted("it changes faster than it can be walked")
+
+    cached = CachedMap(small)
+    cached[1], cached[2] = 10, 20
+    del small[1]
+    small[2] = 0
+    monkeypatch.setattr(small, "to_dict", never_rests)
+    assert cached.reconcile(strict=True).inserted == 2
+    assert (small[1], small[2]) == (10, 20)
+
+
+def test_a_run_ends_after_so_many_refusals(small):
+    """The rest waits for the next one."""
+    cached = CachedMap(small)
+    for number in range(8):
+        cached[number] = number
+    result = cached.reconcile(max_errors=2)
+    assert (result.failed, result.outstanding) == (2, 5)
+
+
 def test_maps_of_objects_are_compared_by_id():
     """What goes in as an object comes back as a number, and is no difference."""
     inner = pyebpf.MapSpec(name="i", type=MapType.ARRAY, key_size=4, value_size=4, max_entries=1)

@@ -60,6 +60,37 @@ def test_a_key_that_vanishes_is_accounted_for(flows):
     assert (stats.lookup_failed, stats.key_fallback) == (1, 1)
 
 
+def test_a_first_key_that_vanishes_interrupts_the_walk(flows):
+    """There is no key to go back to: it goes on from the next, or is at the end."""
+
+    class Vanishing:
+        """The map, but whatever *gone* holds is never found."""
+
+        name, max_entries = "v", 10
+
+        def __init__(self, keys, gone):
+            self.keys, self.gone = keys, gone
+
+        def next_key(self, key=None):
+            place = 0 if key is None else self.keys.index(key) + 1
+            return self.keys[place] if place < len(self.keys) else None
+
+        def get(self, key, default=None):
+            return default if key in self.gone else key
+
+    seen = []
+    stats = dump_reliably(Vanishing([1, 2, 3], {1}), lambda key, value: seen.append(key))
+    assert (seen, stats.interrupted, stats.completed) == ([2, 3], 1, True)
+    stats = dump_reliably(Vanishing([1], {1}), lambda key, value: seen.append(key))
+    assert (stats.dumped, stats.interrupted, stats.completed) == (0, 1, True)
+    stats = DumpStats()
+    with pytest.raises(
+        pyebpf.IterationAborted, match=r'map "v" changes faster .* 20 entries in 40'
+    ):
+        dump_reliably(Vanishing([1, 2], {2}), lambda key, value: 0, stats=stats)
+    assert (stats.completed, stats.lookups, stats.bound) == (False, 40, 40)
+
+
 def test_a_map_that_never_rests_ends_the_walk(flows):
     """Bounded, with an account; what is handed out is true."""
     flows.update_batch({n: n for n in range(250)})

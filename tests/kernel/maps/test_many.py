@@ -257,6 +257,15 @@ def test_arrays_of_numpy_have_the_fields_of_structs(batches):
             m.to_numpy()
 
 
+def test_a_data_section_is_a_row_of_its_variables():
+    """One value, a field for each variable."""
+    with pyebpf.load(built("globals")) as bpf:
+        bpf.variables["total"].value = 77
+        keys, values = bpf.maps[".data"].to_numpy()
+        assert keys.tolist() == [0]
+        assert values["total"].tolist() == [77]
+
+
 def test_an_empty_map_has_empty_arrays():
     """With the right dtypes all the same."""
     with made(MapType.HASH) as m:

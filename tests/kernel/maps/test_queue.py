@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import pyebpf
-from pyebpf import Map, MapType
+from pyebpf import Map, MapFlag, MapType
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,25 @@ def test_a_bloom_filter_knows_what_it_may_hold():
             m.push(number)
         assert all(number in m for number in range(500))
         assert sum(number in m for number in range(10_000, 11_000)) < 50
+
+
+def test_a_frozen_or_write_only_queue_says_so():
+    """By operation, map and reason; the values stay."""
+    with Map.create(type=MapType.QUEUE, value="I", max_entries=2, name="q") as m:
+        m.push(1)
+        m.freeze()
+        with pytest.raises(pyebpf.PrivilegeError, match=r'push into map "q".*is frozen'):
+            m.push(2)
+        with pytest.raises(pyebpf.PrivilegeError, match=r'pop from map "q".*is frozen'):
+            m.pop()
+        assert m.peek() == 1
+    for kind in (MapType.QUEUE, MapType.BLOOM_FILTER):
+        shape = {"type": kind, "value": "I", "max_entries": 2, "name": "w"}
+        with Map.create(**shape, flags=MapFlag.WRONLY) as m:
+            m.push(1)
+            look = m.peek if kind == MapType.QUEUE else lambda m=m: 1 in m
+            with pytest.raises(pyebpf.PrivilegeError, match="opened for writing only"):
+                look()
 
 
 def test_other_kinds_have_no_such_operations():
