@@ -14,8 +14,14 @@ The instruction and the section of the symbol decide; the relocation's own type 
     call         nowhere          KFUNC, UNDEFINED             as compiled
 
 A symbol of a whole section leaves the place to the immediate, so an offset is always the symbol's
-value plus what the immediate says. Clang resolves calls to static functions of the same section
-itself; they come without relocation and are found by their opcode.
+value plus what the immediate says; only maps are named by their symbols alone. Clang resolves calls
+to static functions of the same section itself; they come without relocation and are found by their
+opcode.
+
+GNU as 2.40, which finishes what GCC 12 compiles, writes the symbol's value into the immediate too,
+and counts calls in bytes. That is told from clang's ways where those lead to no function. Globals
+are where libbpf finds them, which is behind their place unless they are the first of their section.
+What leads nowhere is left to whoever loads the program: it need not be loaded.
 """
 
 from __future__ import annotations
@@ -114,12 +120,11 @@ class _Site:
         if symbol.section == SHN_UNDEF:
             self._refer(self._resolver._externs.reference(symbol, 0, call=True))
             return
-        home = self._resolver._code.by_index.get(symbol.section)
-        if home is None:
+        if symbol.section not in self._resolver._code.by_index:
             raise self._error(f'call of "{symbol.name}", {self._place(symbol)}')
         # The immediate counts slots from the next instruction; -1 stands for the symbol itself.
-        offset = symbol.value + (self._slots.immediate(self._slot) + 1) * SLOT_SIZE
-        self._call(self._callee(symbol, home, offset))
+        distance = self._slots.immediate(self._slot) + 1
+        self._refer_to_code(symbol, symbol.value + distance * SLOT_SIZE, distance)
 
     def _resolve_load(self, symbol: Symbol) -> None:
         addend = self._slots.immediate(self._slot)
@@ -135,30 +140,27 @@ class _Site:
         elif resolver._tables.holds(symbol):
             self._refer_to_table(symbol, addend)
         elif symbol.section in resolver._code.by_index:
-            home = resolver._code.by_index[symbol.section]
             self._slots.set_source(self._slot, PSEUDO_FUNC)
-            self._call(self._callee(symbol, home, symbol.value + addend))
+            self._refer_to_code(symbol, symbol.value + addend, addend)
         else:
             raise self._error(f'load of "{symbol.name}", {self._place(symbol)}')
 
     def _refer_to_map(self, symbol: Symbol, addend: int) -> None:
-        name = self._resolver._maps[symbol.section].get(symbol.value + addend)
+        names = self._resolver._maps[symbol.section]
         if symbol.binding == STB_LOCAL:
             raise self._error(
-                f'map "{name or symbol.name}" is referred to as a local symbol:'
-                " is its definition wrongly static?"
+                f'map "{names.get(symbol.value + addend, symbol.name)}" is referred to as a local'
+                " symbol: is its definition wrongly static?"
             )
+        name = names.get(symbol.value)
         if name is None:
-            raise self._error(f'"{symbol.name}" plus {addend:#x} is inside a map\'s definition')
+            raise self._error(f'"{symbol.name}" is inside a map\'s definition')
         self._slots.set_source(self._slot, PSEUDO_MAP_FD)
         self._set_immediates(0, 0)
         self._refer(Reference(ReferenceKind.MAP, name))
 
     def _refer_to_value(self, symbol: Symbol, addend: int) -> None:
-        section = self._resolver._elf.sections[symbol.section]
         offset = symbol.value + addend
-        if not 0 <= offset <= section.size:
-            raise self._error(f"offset {offset:#x} is outside section {section.name}")
         self._resolver.used.add(symbol.section)
         self._slots.set_source(self._slot, PSEUDO_MAP_VALUE)
         self._set_immediates(0, offset)
@@ -176,15 +178,17 @@ class _Site:
         self._set_immediates(0, addend)
         self._refer(Reference(ReferenceKind.JUMP_TABLE, symbol.name, addend))
 
-    def _callee(self, symbol: Symbol, home: CodeSection, offset: int) -> Function:
+    def _refer_to_code(self, symbol: Symbol, offset: int, gnu_offset: int) -> None:
+        home = self._resolver._code.by_index[symbol.section]
         callee = home.starting_at(offset)
+        if callee is None and symbol.value in (0, gnu_offset):
+            callee = home.starting_at(gnu_offset)
         if callee is None:
-            raise self._error(
-                f"no function starts at offset {offset:#x} of section {home.section.name}"
-            )
-        if symbol.binding == STB_WEAK:
-            return self._resolver._code.definition(symbol.name) or callee
-        return callee
+            self._refer(_nowhere(home, offset))
+        elif symbol.binding == STB_WEAK:
+            self._call(self._resolver._code.definition(symbol.name) or callee)
+        else:
+            self._call(callee)
 
     def _set_address(self, value: int) -> None:
         self._set_immediates(value, value >> 32)
@@ -227,8 +231,13 @@ def _resolve_direct(home: CodeSection, relocated: set[int]) -> None:
             continue
         target = offset + (slots.immediate(slot) + 1) * SLOT_SIZE
         callee = home.starting_at(target)
+        own_slot = slot - function.start // SLOT_SIZE
         if callee is None:
-            raise home.section.error(
-                f"call of offset {target:#x}, where no function starts", offset
-            )
-        function.calls[slot - function.start // SLOT_SIZE] = callee
+            function.references[own_slot] = _nowhere(home, target)
+        else:
+            function.calls[own_slot] = callee
+
+
+# The way disassemblers write a place without a name.
+def _nowhere(home: CodeSection, offset: int) -> Reference:
+    return Reference(ReferenceKind.UNDEFINED, f"{home.section.name}{offset:+#x}")
