@@ -35,6 +35,7 @@ from pyebpf.errors import BtfError, ElfError, naming
 from pyebpf.sections import Section as SectionName
 from pyebpf.sections import SectionMatch, match, registered_sections
 from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec
+from pyebpf.uapi.btf import BtfKind
 from pyebpf.uapi.elf import SHT_PROGBITS, STB_LOCAL
 
 __all__ = ["load_spec"]
@@ -155,11 +156,13 @@ class _Collector:
                 f"{btf.byteorder}-endian types in a {self._elf.byteorder}-endian file"
             )
         with naming(f"section {section.name}"):
-            return fix_elf_btf(btf, *self._places_of_symbols())
+            return fix_elf_btf(btf, *self._places_of_symbols(btf))
 
     # What the compiler leaves open in BTF: sizes of sections, places of symbols in them, and names
     # of the functions that are hidden.
-    def _places_of_symbols(self) -> tuple[dict[str, int], dict[str, dict[str, int]], set[str]]:
+    def _places_of_symbols(
+        self, btf: Btf
+    ) -> tuple[dict[str, int], dict[str, dict[str, int]], set[str]]:
         sizes: dict[str, int] = {}
         offsets: dict[str, dict[str, int]] = {}
         hidden: set[str] = set()
@@ -167,9 +170,9 @@ class _Collector:
             symbols = self._elf.symbols_in(section)
             if section.executable:
                 hidden.update(symbol.name for symbol in symbols if symbol.hidden)
-            elif section.size >> 32:
-                raise section.error(f"{section.size} bytes are more than BTF can express")
-            elif section.name not in sizes:
+            elif section.name not in sizes and btf.ids(section.name, BtfKind.DATASEC):
+                if section.size >> 32:
+                    raise section.error(f"{section.size} bytes are more than BTF can express")
                 sizes[section.name] = section.size
                 offsets[section.name] = _offsets(symbols)
         return sizes, offsets, hidden
@@ -178,10 +181,8 @@ class _Collector:
         section = self._special("license")
         if section is None:
             return ""
-        try:
-            return bytes(section.data()).split(b"\0", 1)[0].decode()
-        except UnicodeDecodeError:
-            raise section.error("licence is not UTF-8", 0) from None
+        # No licence that the kernel knows has other characters.
+        return bytes(section.data()).split(b"\0", 1)[0].decode(errors="replace")
 
     def _kernel_version(self) -> int:
         section = self._special("version")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 import sys
+import warnings
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
@@ -64,8 +65,12 @@ class DebugInfo:
                 )
             homes[name] = home
         for name, home in homes.items():
-            self._types[home] = dict(_checked(home, ext.func_info.get(name, ()), "func_info"))
-            self._lines[home] = _Lines(home, ext.line_info.get(name))
+            types = ext.func_info.get(name, ())
+            lines = ext.line_info.get(name)
+            if _describes(home, "func_info", [record[0] for record in types]):
+                self._types[home] = dict(types)
+            if lines is not None and _describes(home, "line_info", lines.numbers[::4]):
+                self._lines[home] = _Lines(lines)
             self._relocations[home] = _Table(
                 _checked(home, ext.core_relocations.get(name, ()), "CO-RE")
             )
@@ -124,11 +129,9 @@ class _Lines:
 
     __slots__ = ("_numbers", "_slots")
 
-    def __init__(self, home: CodeSection, table: LineTable | None) -> None:
-        numbers = table.numbers if table is not None else array("I")
+    def __init__(self, table: LineTable) -> None:
+        numbers = table.numbers
         offsets = numbers[::4]
-        if reduce(or_, offsets, 0) % SLOT_SIZE or max(offsets, default=0) >= home.section.size:
-            _check(home, "line_info", offsets)
         if not all(map(lt, offsets, offsets[1:])):
             numbers = _ascending(numbers)
             offsets = numbers[::4]
@@ -168,6 +171,19 @@ def _checked(home: CodeSection, records: Sequence[_Record], table: str) -> Seque
 def _offset(record: _Record) -> int:
     offset: int = record[0]
     return offset
+
+
+# Whether a table is about instructions. Names and lines that are not are no reason to refuse code.
+def _describes(home: CodeSection, table: str, offsets: Sequence[int]) -> bool:
+    if not reduce(or_, offsets, 0) % SLOT_SIZE and max(offsets, default=0) < home.section.size:
+        return True
+    warnings.warn(
+        f"section {home.section.name} is read without {table}: .BTF.ext has some about no"
+        " instruction",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return False
 
 
 def _check(home: CodeSection, table: str, offsets: Iterable[int]) -> None:

@@ -14,6 +14,7 @@ of the others, unless nothing calls it: then it can only be meant as an entry.
 from __future__ import annotations
 
 import itertools
+import warnings
 from bisect import bisect_right
 from collections.abc import Iterator
 
@@ -73,11 +74,12 @@ class CodeSection:
     __slots__ = ("_starts", "functions", "section", "slots")
 
     def __init__(self, elf: Elf, section: Section) -> None:
-        if section.size % SLOT_SIZE:
-            raise section.error(f"{section.size} bytes are not whole instructions")
         self.section = section
-        self.slots = Slots(bytearray(section.data()), elf.byteorder)
+        whole = section.size - section.size % SLOT_SIZE
+        self.slots = Slots(bytearray(section.data()[:whole]), elf.byteorder)
         symbols = elf.symbols_in(section)
+        if not elf.has_symbols and not self.is_library:
+            raise section.error("no symbol names the function at its start", 0)
         self.functions = self._split([*symbols, *nameless_functions(elf, section, symbols)])
         self._starts = [function.start for function in self.functions]
 
@@ -100,11 +102,9 @@ class CodeSection:
 
     def _split(self, symbols: list[Symbol]) -> list[Function]:
         groups = self._by_offset(symbols)
-        if not groups and self.is_library:
-            return []  # what nobody calls
-        if not groups:
-            raise self.section.error("no symbol names the function at its start", 0)
-        starts = [*sorted(groups), self.section.size]
+        if not groups and not self.is_library:
+            self._warn_of_nameless_code()
+        starts = [*sorted(groups), len(self.slots.code)]
         functions = []
         for start, limit in itertools.pairwise(starts):
             group = groups[start]
@@ -118,6 +118,13 @@ class CodeSection:
                 raise self.section.error(f'function "{group[0].name}" overlaps the next', start)
             functions.append(Function(group[0].name, self, start, end, tuple(group)))
         return functions
+
+    def _warn_of_nameless_code(self) -> None:
+        warnings.warn(
+            f"section {self.section.name} is left out: no symbol names a function in it",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
     # The symbols of each function by its offset, the one that names it first. Assembly by hand may
     # lack a type; a global label then starts a function, if it is not inside one.

@@ -67,6 +67,8 @@ _MACHINE_NONE = 0  # what clang wrote before EM_BPF had a number
 # terminators from costing its size for every name.
 _NAME_LIMIT = 4096
 
+# What libbpf knows by name before it looks at flags.
+_NO_CODE = frozenset({"license", "version", "maps", ".maps", ".BTF", ".BTF.ext"})
 
 _FOUR_BYTES = (R_BPF_64_ABS32, R_BPF_64_NODYLD32)
 
@@ -129,8 +131,14 @@ class Section:
 
     @property
     def executable(self) -> bool:
-        """Whether it holds instructions."""
-        return self.type == SHT_PROGBITS and bool(self.flags & SHF_EXECINSTR) and self.size > 0
+        """Whether it holds instructions: flags say so, unless the name says something else."""
+        return (
+            self.type == SHT_PROGBITS
+            and bool(self.flags & SHF_EXECINSTR)
+            and self.size > 0
+            and self.name not in _NO_CODE
+            and not self.name.startswith(".debug_")
+        )
 
     def data(self) -> memoryview:
         """Return its bytes in the file.
@@ -259,6 +267,11 @@ class Elf:
             for index, raw in enumerate(headers)
         )
 
+    @property
+    def has_symbols(self) -> bool:
+        """Whether there is a symbol table."""
+        return self._symbol_table is not None
+
     @cached_property
     def _symbol_format(self) -> struct.Struct:
         return struct.Struct(self._order + "IBBHQQ")
@@ -379,7 +392,5 @@ def _name(strings: bytes, section: Section, offset: int, owner: str) -> str:
     end = strings.find(b"\0", offset, offset + _NAME_LIMIT + 1)
     if offset >= len(strings) or end < 0:
         raise section.error(f"the name of {owner} does not end in the section", offset)
-    try:
-        return strings[offset:end].decode()
-    except UnicodeDecodeError:
-        raise section.error(f"the name of {owner} is not UTF-8", offset) from None
+    # As in BTF, so that such names are still found there.
+    return strings[offset:end].decode(errors="surrogateescape")

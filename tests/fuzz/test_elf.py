@@ -34,7 +34,7 @@ _CHANGES = st.lists(
 
 def _load(data: bytes) -> None:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".* is read without types", RuntimeWarning)
+        warnings.filterwarnings("ignore", ".* is (read without|left out)", RuntimeWarning)
         try:
             spec = load_spec(data)
         except FormatError:

@@ -157,10 +157,26 @@ def test_any_kernel_is_no_kernel():
     assert load_spec(builder.build()).kernel_version == 0
 
 
+def test_a_licence_that_is_no_text_is_none_that_counts():
+    """The file is read all the same, as libbpf does."""
+    builder = ElfBuilder()
+    builder.section("license", b"\xffGPL\0")
+    assert load_spec(builder.build()).license == "\ufffdGPL"
+
+
+@pytest.mark.parametrize("name", [".BTF", ".BTF.ext", "license", "version", ".debug_info"])
+def test_names_say_more_than_flags(name):
+    """A section that is known by its name holds no code, whatever its flags say."""
+    builder = ElfBuilder()
+    builder.symbol("main", builder.code("xdp", [EXIT]), 0, 8)
+    types = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 0, 0, 1) + b"\0"
+    builder.section(name, types if name.startswith(".BTF") else bytes(5), flags=SHF_EXECINSTR)
+    assert list(load_spec(builder.build()).programs) == ["main"]
+
+
 @pytest.mark.parametrize(
     ("section", "data", "message"),
     [
-        ("license", b"\xff\xfe\0", "section license, offset 0x0: licence is not UTF-8"),
         ("version", b"\1\0", "section version, offset 0x0: a version takes 4 bytes, not 2"),
         (
             ".BTF",

@@ -160,6 +160,14 @@ def test_a_section_of_more_than_32_bits_is_an_error(byteorder):
         load_spec(builder.build())
 
 
+def test_the_size_of_a_section_that_no_type_is_about_does_not_matter():
+    """A damaged header of debug information is no reason to refuse the rest."""
+    builder = ElfBuilder()
+    builder.zeros(".debug_str", 1 << 40)
+    builder.section(".BTF", BtfBuilder().build())
+    assert load_spec(builder.build()).programs == {}
+
+
 def test_a_definition_can_be_made_without_a_compiler(types):
     """What the errors above are variations of."""
     key = types.ptr(1)

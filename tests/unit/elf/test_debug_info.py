@@ -94,19 +94,35 @@ def test_lines_are_put_in_order():
 @pytest.mark.parametrize(
     ("ext", "message"),
     [
-        (_ext([(24, 5)]), "offset 0x18: func_info of .BTF.ext is about no instruction"),
-        (_ext([(4, 5)]), "offset 0x4: func_info"),
-        (_ext(lines=[(8, 1, 1, 1), (4, 1, 1, 1)]), "offset 0x4: line_info"),
-        (_ext(lines=[(32, 1, 1, 1)]), "offset 0x20: line_info"),
         (_ext(relocations=[(1 << 31, 1, "0", 0)]), "offset 0x80000000: CO-RE"),
+        (_ext(relocations=[(4, 1, "0", 0)]), "offset 0x4: CO-RE"),
     ],
 )
-def test_entries_about_no_instruction_are_errors(ext, message):
+def test_relocations_about_no_instruction_are_errors(ext, message):
     """Each error names the section and the offset."""
     code, _ = _two_functions()
     with pytest.raises(ElfError) as caught:
         DebugInfo(ext, code, "little")
     assert str(caught.value).startswith(f"section xdp, {message}")
+
+
+@pytest.mark.parametrize(
+    ("ext", "left_out"),
+    [
+        (_ext([(24, 5)]), "func_info"),
+        (_ext([(4, 5)]), "func_info"),
+        (_ext([(8, 5)], lines=[(8, 1, 1, 1), (4, 1, 1, 1)]), "line_info"),
+        (_ext([(8, 5)], lines=[(32, 1, 1, 1)]), "line_info"),
+    ],
+)
+def test_names_and_lines_about_no_instruction_are_left_out(ext, left_out):
+    """They describe the code, which runs without them."""
+    code, layout = _two_functions()
+    entry = layout[:1]
+    with pytest.warns(RuntimeWarning, match=f"section xdp is read without {left_out}"):
+        info = DebugInfo(ext, code, "little")
+    assert bool(info.func_info(entry)) == (left_out != "func_info")
+    assert info.line_info(entry) == b""
 
 
 def test_sections_of_one_name_cannot_be_described():

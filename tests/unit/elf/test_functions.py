@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 from pyebpf.elf.functions import CodeSections
 from pyebpf.elf.reader import Elf
 from pyebpf.errors import ElfError
-from pyebpf.uapi.elf import SHF_EXECINSTR, STB_GLOBAL, STB_LOCAL, STB_WEAK, STT_FUNC, STT_NOTYPE
-from tests.support.elf_builder import EXIT, ElfBuilder
+from pyebpf.uapi.elf import (
+    SHF_EXECINSTR,
+    SHT_NULL,
+    SHT_SYMTAB,
+    STB_GLOBAL,
+    STB_LOCAL,
+    STB_WEAK,
+    STT_FUNC,
+    STT_NOTYPE,
+)
+from tests.support.elf_builder import EXIT, MOV_0, ElfBuilder
 
 
 def _split(*symbols, slots=4, name="xdp"):
@@ -98,7 +109,6 @@ def test_a_global_definition_overrides_a_weak_one():
 @pytest.mark.parametrize(
     ("symbols", "message"),
     [
-        ([], "section xdp, offset 0x0: no symbol names the function at its start"),
         ([("a", 0, 24), ("b", 16, 16)], 'section xdp, offset 0x0: function "a" overlaps the next'),
         ([("a", 4, 8)], 'section xdp, offset 0x4: function "a" of 8 bytes is not whole'),
         ([("a", 0, 12)], 'section xdp, offset 0x0: function "a" of 12 bytes is not whole'),
@@ -107,7 +117,7 @@ def test_a_global_definition_overrides_a_weak_one():
             'section xdp, offset 0x10: function "f" is defined a second',
         ),
     ],
-    ids=["none", "overlap", "start", "size", "twice"],
+    ids=["overlap", "start", "size", "twice"],
 )
 def test_functions_that_cannot_be_are_errors(symbols, message):
     """Each error names section and offset."""
@@ -123,9 +133,39 @@ def test_two_programs_of_one_name_are_an_error():
         code.entries()
 
 
-def test_code_that_is_not_whole_instructions_is_an_error():
-    """A section of code is a multiple of eight bytes."""
+def test_code_that_no_symbol_names_is_left_out():
+    """The other sections have their programs, as with libbpf."""
     builder = ElfBuilder()
-    builder.section("xdp", bytes(12), flags=SHF_EXECINSTR)
-    with pytest.raises(ElfError, match="section xdp: 12 bytes are not whole instructions"):
-        CodeSections(Elf(builder.build()))
+    builder.code("tc", [MOV_0, EXIT])
+    builder.symbol("f", builder.code("xdp", [MOV_0, EXIT]), 0, 16)
+    with pytest.warns(RuntimeWarning, match="section tc is left out: no symbol names a function"):
+        code = CodeSections(Elf(builder.build()))
+    assert list(code.entries()) == ["f"]
+
+
+def test_code_without_a_symbol_table_is_an_error():
+    """Somebody stripped too much; nothing could be told from another."""
+    builder = ElfBuilder()
+    builder.code("xdp", [MOV_0, EXIT])
+    data = bytearray(builder.build())
+    for number in range(*_headers(data)):
+        if data[number + 4] == SHT_SYMTAB:
+            data[number + 4] = SHT_NULL
+    message = "section xdp, offset 0x0: no symbol names the function at its start"
+    with pytest.raises(ElfError, match=message):
+        CodeSections(Elf(bytes(data)))
+
+
+def _headers(data):
+    (start,) = struct.unpack_from("<Q", data, 40)
+    (count,) = struct.unpack_from("<H", data, 60)
+    return start, start + 64 * count, 64
+
+
+def test_what_is_left_of_an_instruction_is_no_code():
+    """A section of code is a multiple of eight bytes; the rest belongs to no function."""
+    builder = ElfBuilder()
+    section = builder.section("xdp", bytes(12), flags=SHF_EXECINSTR)
+    builder.symbol("f", section, 0, 0)
+    (found,) = CodeSections(Elf(builder.build()))
+    assert [(each.start, each.end) for each in found.functions] == [(0, 8)]
