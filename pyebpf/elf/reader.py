@@ -70,6 +70,11 @@ _NAME_LIMIT = 4096
 # What libbpf knows by name before it looks at flags.
 _NO_CODE = frozenset({"license", "version", "maps", ".maps", ".BTF", ".BTF.ext"})
 
+# How struct Elf64_Chdr begins: zlib or zstd, in either byte order, and four reserved bytes.
+_COMPRESSED = frozenset(
+    kind.to_bytes(4, order) + bytes(4) for kind in (1, 2) for order in ("little", "big")
+)
+
 _FOUR_BYTES = (R_BPF_64_ABS32, R_BPF_64_NODYLD32)
 
 
@@ -148,12 +153,14 @@ class Section:
         """
         if self.type == SHT_NOBITS:
             return memoryview(b"")
-        if self.flags & SHF_COMPRESSED:
-            raise self.error("compressed sections are not supported")
         end = self._offset + self.size
         if end > len(self._file):
             raise self.error(f"{self.size} bytes end outside the file", 0)
-        return self._file[self._offset : end]
+        data = self._file[self._offset : end]
+        # No tool compresses what eBPF needs; a flag alone is damage, which libbpf overlooks.
+        if self.flags & SHF_COMPRESSED and bytes(data[:8]) in _COMPRESSED:
+            raise self.error("compressed sections are not supported")
+        return data
 
     def error(self, message: str, offset: int | None = None) -> ElfError:
         """Make an error about a place in this section."""

@@ -205,12 +205,14 @@ def test_sections_that_cannot_be_read_are_errors():
     """Outside the file, compressed, names without end."""
     builder = ElfBuilder()
     long = builder.section("long", b"1234", size=1 << 40)
-    packed = builder.section("packed", b"1234", flags=SHF_COMPRESSED)
+    packed = builder.section("packed", b"\1" + bytes(23), flags=SHF_COMPRESSED)
+    flagged = builder.section("flagged", b"1234", flags=SHF_COMPRESSED)
     elf = Elf(builder.build())
     with pytest.raises(ElfError, match="section long, offset 0x0: 1099511627776 bytes end outside"):
         elf.sections[long].data()
     with pytest.raises(ElfError, match="section packed: compressed"):
         elf.sections[packed].data()
+    assert bytes(elf.sections[flagged].data()) == b"1234"
 
 
 def test_a_name_without_an_end_is_an_error():
