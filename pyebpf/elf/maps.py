@@ -171,8 +171,6 @@ class _Definition:
         elif name == "value_size":
             spec.value_size = self._agreed(name, spec.value_size, number)
         elif name == "pinning":
-            if number not in (Pinning.NONE, Pinning.BY_NAME):
-                raise self._error(f"has unknown pinning {number}")
             spec.pinning = Pinning(number)
         else:
             raise self._error(f'has unknown member "{name}"')

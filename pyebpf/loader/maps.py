@@ -45,8 +45,8 @@ def check(spec: MapSpec) -> None:
     """Refuse what cannot be created, before anything is.
 
     Raises:
-        LoadError: Contents that a map of this kind has not, or surplus bytes of a legacy
-            definition.
+        LoadError: Contents that a map of this kind has not, surplus bytes of a legacy definition,
+            or a kind of pinning that is another loader's own.
     """
     if spec.contents is not None and spec.type not in _WITH_CONTENTS:
         raise LoadError(spec.name, f'map "{spec.name}": {spec.type} cannot be given contents')
@@ -55,6 +55,12 @@ def check(spec: MapSpec) -> None:
             spec.name,
             f'map "{spec.name}": its definition has {len(spec.extra)} bytes more than is known;'
             " clear spec.extra to ignore them",
+        )
+    if spec.pinning not in (Pinning.NONE, Pinning.BY_NAME):
+        raise LoadError(
+            spec.name,
+            f'map "{spec.name}": pinning {spec.pinning:d} is another loader\'s own;'
+            " set spec.pinning to NONE or BY_NAME",
         )
 
 

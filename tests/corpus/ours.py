@@ -19,7 +19,7 @@ from pyebpf.errors import EbpfError, SyscallError
 from pyebpf.host.kernel_btf import read_btf
 from pyebpf.loader.collection import load
 from pyebpf.names import kernel_name
-from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec
+from pyebpf.spec import CollectionSpec, MapSpec, Pinning, ProgramSpec
 from pyebpf.sys import kernel
 from pyebpf.uapi.attrs import CommonAttr, MapCreate, ProgLoad
 from pyebpf.uapi.bpf import Cmd, MapType, ProgType
@@ -115,6 +115,7 @@ def try_program(spec: CollectionSpec, name: str, *, held: bool, types: Btf | Non
         # What objects leave to the user; report.py has the oracle do the same.
         each.type = each.type or ProgType.SCHED_CLS
     for one in alone.maps.values():
+        one.pinning = Pinning.NONE
         _set_sizes(one)
         # The programs that are left out; oracle.c overlooks that they are missing.
         if one.type == MapType.PROG_ARRAY:

@@ -11,6 +11,7 @@ import pickle
 import pytest
 
 import pyebpf
+from pyebpf.spec import Pinning
 from tests.support.programs import SOURCES, built
 
 
@@ -75,6 +76,19 @@ def test_an_impossible_map_is_explained():
     spec.maps["counts"].max_entries = 0
     with pytest.raises(pyebpf.SyscallError, match=r'create map "counts".*max_entries is 0'):
         pyebpf.load(spec)
+
+
+def test_pinning_of_an_unknown_kind_is_refused_until_one_is_set():
+    """Whoever numbers kinds of their own knows what they mean."""
+    spec = pyebpf.CollectionSpec()
+    spec.maps["cache"] = pyebpf.MapSpec(
+        name="cache", type=pyebpf.MapType.ARRAY, key_size=4, value_size=4, max_entries=1
+    )
+    spec.maps["cache"].pinning = Pinning(100)
+    with pytest.raises(pyebpf.LoadError, match='map "cache": pinning 100 is another loader\'s own'):
+        pyebpf.load(spec)
+    spec.maps["cache"].pinning = Pinning.NONE
+    pyebpf.load(spec).close()
 
 
 def test_a_missing_tracepoint_is_named():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from pyebpf.errors import BtfError, ElfError
@@ -75,6 +77,15 @@ def test_contents_are_named_by_slot(compile_c, byteorder):
     assert sorted(spec.programs) == ["quiet", "tail"]
 
 
+def test_a_kind_of_pinning_that_is_not_known_is_kept(compile_c):
+    """Projects with loaders of their own have some."""
+    found = compile_c(f'struct {{ {ARRAY}; __uint(pinning, 100); }} m SEC(".maps");').maps["m"]
+    assert (found.pinning, found.pinning.name) == (100, "UNKNOWN_100")
+    assert copy.deepcopy(found.pinning) == found.pinning == found.copy().pinning
+    with pytest.raises(ValueError, match="is not a valid Pinning"):
+        Pinning("by name")
+
+
 @pytest.mark.parametrize(
     ("definition", "message"),
     [
@@ -88,7 +99,6 @@ def test_contents_are_named_by_slot(compile_c, byteorder):
             f"struct {{ {ARRAY}; __type(key, int); __uint(key_size, 8); }} m",
             "has key_size 4 and 8",
         ),
-        (f"struct {{ {ARRAY}; __uint(pinning, 7); }} m", "has unknown pinning 7"),
         (
             "struct { ulong(type, 1ull << 32); } m",
             "has type 4294967296, more than 32 bits",
