@@ -7,6 +7,7 @@
 #   make bpf                  compile bpf_src/ into tests/data/
 #   make corpus DIR=objects   the loader beside libbpf over other people's objects (root): tests/corpus
 #   make differential         random programs, the kernel beside the interpreter (root); COUNT=100000
+#   make corpus-text DIR=objects   the disassembler beside llvm-objdump: tests/corpus/disassembly.py
 #   make bench-load           how long loading takes, beside libbpf (root): tests/bench/load.py
 #   make test-kernel KERNEL="5.10 6.1" VMTEST=command    the kernel tests under other kernels
 
@@ -63,6 +64,12 @@ differential:
 	@.ci/setup python test
 	@$(RUN) -m tests.support.differential $(COUNT) $(SEED)
 
+corpus-text:
+	@.ci/setup python test
+	@.ci/setup tools
+	@[ -n "$(DIR)" ] || { echo "corpus-text: set DIR to a directory of eBPF objects"; exit 1; }
+	@$(RUN) -m tests.corpus.disassembly $(DIR) $(ARGS)
+
 bench-load:
 	@.ci/setup python
 	@$(RUN) -m tests.bench.load $(ARGS)
@@ -77,4 +84,4 @@ test-kernel:
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
-.PHONY: help demo test fuzz lint bpf corpus differential bench-load test-kernel clean
+.PHONY: help demo test fuzz lint bpf corpus corpus-text differential bench-load test-kernel clean

@@ -47,7 +47,9 @@ if TYPE_CHECKING:
     from pyebpf.daemon.registry import open_maps as open_maps
     from pyebpf.daemon.upgrade import open_or_create as open_or_create
     from pyebpf.daemon.upgrade import open_parallel as open_parallel
+    from pyebpf.editor import Editor as Editor
     from pyebpf.elf import load_spec as load_spec
+    from pyebpf.elf.listing import listing as listing
     from pyebpf.errors import AsmError as AsmError
     from pyebpf.errors import BtfError as BtfError
     from pyebpf.errors import ClosedError as ClosedError
@@ -83,6 +85,8 @@ if TYPE_CHECKING:
     from pyebpf.link.base import Link as Link
     from pyebpf.link.base import loaded_links as loaded_links
     from pyebpf.link.xdp import XdpMode as XdpMode
+    from pyebpf.linking import link_functions as link_functions
+    from pyebpf.linking import unreferenced as unreferenced
     from pyebpf.loader.collection import Collection as Collection
     from pyebpf.loader.collection import load as load
     from pyebpf.loader.pinned import load_pinned as load_pinned
@@ -126,6 +130,10 @@ _HOMES = {
     "MapSpec": "pyebpf.spec",
     "ProgramSpec": "pyebpf.spec",
     "VariableSpec": "pyebpf.spec",
+    "Editor": "pyebpf.editor",
+    "link_functions": "pyebpf.linking",
+    "unreferenced": "pyebpf.linking",
+    "listing": "pyebpf.elf.listing",
     "MapAbi": "pyebpf.abi",
     "ProgramAbi": "pyebpf.abi",
     "CollectionAbi": "pyebpf.abi",

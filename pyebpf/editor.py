@@ -244,7 +244,8 @@ class _Splice:
     def _functions(self, made: Assembled) -> tuple[tuple[int, str], ...]:
         new = [(self._start + slot, name) for slot, name in made.functions]
         if new and self._program.func_info:
-            raise AsmError(f'function "{new[0][1]}" has no type, but the others have; link() it')
+            message = f'function "{new[0][1]}" has no type, but the others have'
+            raise AsmError(f"{message}: link_functions() brings types along")
         old = [
             (self.target(slot), name)
             for slot, name in self._program.functions

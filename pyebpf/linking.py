@@ -26,7 +26,7 @@ from pyebpf.plain import replace
 from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec, ReferenceKind
 from pyebpf.uapi.insn import PSEUDO_CALL, PSEUDO_FUNC
 
-__all__ = ["link", "unreferenced"]
+__all__ = ["link_functions", "unreferenced"]
 
 _FUNC_INFO = {"little": struct.Struct("<II"), "big": struct.Struct(">II")}
 _LINE_INFO = {"little": struct.Struct("<IIII"), "big": struct.Struct(">IIII")}
@@ -65,7 +65,7 @@ def unreferenced(spec: CollectionSpec) -> frozenset[str]:
     return frozenset(maps | variables)
 
 
-def link(spec: CollectionSpec, library: CollectionSpec) -> None:
+def link_functions(spec: CollectionSpec, library: CollectionSpec) -> None:
     """Link functions that programs call, or take the address of, and do not have.
 
     Args:

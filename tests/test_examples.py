@@ -121,6 +121,14 @@ def test_xdp_drop_prints_its_header() -> None:
 
 
 @needs_root
+def test_assemble_by_hand_prints_its_header() -> None:
+    """The program as it is printed, and what it counted."""
+    done = run("assemble_by_hand.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.rstrip("\n") == expected("assemble_by_hand.py")
+
+
+@needs_root
 def test_the_demo_without_privileges_says_in_one_line_what_is_missing() -> None:
     """No traceback, no events: the capability's name and exit status 1."""
     if shutil.which("setpriv") is None:

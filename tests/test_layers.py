@@ -83,6 +83,7 @@ COLD = {
     "pyebpf.loader.ksyms": "externs of the kernel",
     "pyebpf.programs.refusal": "programs that the verifier refuses",
     "pyebpf.programs.silence": "programs that never get to the verifier",
+    "pyebpf.programs.xlated": "programs whose code nobody looks at",
     "pyebpf.readers.perf": "loads that read no events",
     "pyebpf.readers.ring": "loads that read no events",
     "pyebpf.uapi.helpers": "two hundred names, of which probes need three",

@@ -3,9 +3,9 @@
     ffffffff814d58f0 T bpf_prog_put
     ffffffffc0a1b2c0 t nf_ct_get.llvm.4242	[nf_conntrack]
 
-In: the names wanted. Out: where each stands. The file has 5 to 20 MB and is never held whole: it is
-read a piece at a time, and one regular expression picks the lines that matter (some 60 ms, most of
-them the kernel's).
+In: the names wanted. Out: where each stands; or the other way round. The file has 5 to 20 MB and is
+never held whole: it is read a piece at a time, and one regular expression picks the lines that
+matter (some 60 ms, most of them the kernel's).
 
 Kernels built with clang and LTO give static symbols a suffix; such a symbol answers to its plain
 name if no other has exactly that.
@@ -21,7 +21,7 @@ from typing import NamedTuple
 from pyebpf.errors import FormatError, SyscallError
 from pyebpf.sys import kernel
 
-__all__ = ["KernelSymbol", "Symbols", "find"]
+__all__ = ["KernelSymbol", "Symbols", "find", "names_at"]
 
 _PIECE = 1 << 20
 # KSYM_NAME_LEN is 512; address, type and module do not make a line this long.
@@ -90,6 +90,36 @@ def find(names: Collection[str], root: str | None = None) -> Symbols:
         raise SyscallError("open", error.errno or 0, str(path)) from None
     found = {name: tuple(symbols) for name, symbols in (suffixed | plain).items()}
     return Symbols(found, restricted)
+
+
+def names_at(addresses: Collection[int], root: str | None = None) -> dict[int, str]:
+    """Look up what stands at addresses of the running kernel.
+
+    Args:
+        addresses: Those wanted; of several names for one the first is taken.
+        root: The directory that stands for ``/``.
+
+    Returns:
+        Names by address; those without one are left out.
+
+    Raises:
+        SyscallError: There is no such file (``CONFIG_KALLSYMS``), or it cannot be read.
+        FormatError: It has no lines.
+    """
+    path = Path(root or kernel.current().root, "proc/kallsyms")
+    found: dict[int, str] = {}
+    if not addresses:
+        return found
+    wanted = b"|".join(b"%016x" % address for address in sorted(set(addresses)))
+    pattern = re.compile(rb"^(" + wanted + rb") \S (\S+)", re.MULTILINE)
+    try:
+        for piece in _pieces(path):
+            for address, name in pattern.findall(piece):
+                plain = name.decode(errors="replace").partition(".llvm.")[0]
+                found.setdefault(int(address, 16), plain)
+    except OSError as error:
+        raise SyscallError("open", error.errno or 0, str(path)) from None
+    return found
 
 
 # Whole lines, about a megabyte at a time.

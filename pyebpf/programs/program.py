@@ -159,6 +159,28 @@ class Program(Handle):
         """The instructions of the object file, or none for a program that was only opened."""
         return self.spec.instructions if self.spec is not None else ()
 
+    def disassemble(
+        self, *, names: bool = True, sources: bool = False, raw_bytes: bool = False
+    ) -> str:
+        """Return the code that the kernel runs, or compiled, as assembler text.
+
+        It is what the verifier made of the program: ``spec.disassemble()`` is what was loaded.
+
+        Args:
+            names: Print names of maps, functions and helpers, as far as they can be known.
+            sources: Print the lines of source.
+            raw_bytes: Print the bytes of instructions too.
+
+        Raises:
+            PrivilegeError: The kernel shows no code to this process.
+
+        Since Linux 4.13; functions and lines since 5.0.
+        """
+        from pyebpf.programs.xlated import xlated, xlated_text
+
+        found = xlated(self.fileno())
+        return xlated_text(found, names=names, sources=sources, raw_bytes=raw_bytes)
+
     def run(
         self,
         data: bytes | bytearray | memoryview = b"",

@@ -6,7 +6,7 @@ import pytest
 
 import pyebpf
 from pyebpf.editor import Editor
-from pyebpf.linking import link
+from pyebpf.linking import link_functions
 from pyebpf.spec import CollectionSpec, ProgramSpec
 from tests.support.programs import built, only
 
@@ -81,7 +81,7 @@ def test_functions_of_another_object_run():
         "p", "w1 = 3; call hundreds; w6 = w0; w1 = 2; call tens; w0 += w6; exit", section="socket"
     )
     spec = CollectionSpec(programs={"p": program})
-    link(spec, library)
+    link_functions(spec, library)
     with pyebpf.load(spec) as bpf:
         assert bpf.programs["p"].run(PACKET).retval == 320
     spec = only("globals", "add_up")
@@ -89,7 +89,7 @@ def test_functions_of_another_object_run():
         expected = bpf.programs["add_up"].run(PACKET).retval
     program = spec.programs["add_up"]
     Editor(program).insert(0, "r6 = r1; w1 = 3; call hundreds; r1 = r6")
-    link(spec, library)
+    link_functions(spec, library)
     assert program.func_info
     assert program.line_info
     with pyebpf.load(spec) as bpf:
@@ -105,6 +105,6 @@ def test_linked_functions_bring_their_data():
     spec = CollectionSpec(
         programs={"p": ProgramSpec.assemble("p", "call add_up; exit", section="socket")}
     )
-    link(spec, library)
+    link_functions(spec, library)
     with pyebpf.load(spec) as bpf, pyebpf.load(only("globals", "add_up")) as own:
         assert bpf.programs["p"].run(PACKET).retval == own.programs["add_up"].run(PACKET).retval

@@ -6,7 +6,7 @@ import pytest
 
 from pyebpf.elf import load_spec
 from pyebpf.errors import BtfError, LoadError
-from pyebpf.linking import link, unreferenced
+from pyebpf.linking import link_functions, unreferenced
 from pyebpf.program_text import lines_of
 from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec, ReferenceKind
 from pyebpf.uapi.bpf import MapType
@@ -31,7 +31,7 @@ def test_a_function_comes_with_all_it_calls():
     """Each once; calls and addresses go to it."""
     program = ProgramSpec.assemble("p", "call tens; call tens; r1 = units ll; call other; exit")
     spec = collection(program)
-    link(spec, load_spec(built("subprogs")))
+    link_functions(spec, load_spec(built("subprogs")))
     assert [name for _, name in program.functions] == ["p", "tens", "units"]
     assert [each.symbol for each in program.references.values()] == ["other"]
     assert program.disassemble().splitlines()[1:6] == [
@@ -54,7 +54,7 @@ def test_lines_and_types_come_along():
     from pyebpf.editor import Editor
 
     Editor(program).insert(0, "r6 = r1; w1 = 3; call hundreds; r1 = r6")
-    link(spec, library)
+    link_functions(spec, library)
     after = lines(program)
     assert after[program.name] == before[program.name]
     assert after["hundreds"] == lines(library.programs["first"])["hundreds"] != []
@@ -70,11 +70,11 @@ def test_maps_and_variables_come_along():
     """Those that linked functions use, with their types."""
     spec = collection(ProgramSpec.assemble("p", "call count; exit"))
     library = load_spec(built("constants"))
-    link(spec, library)
+    link_functions(spec, library)
     assert set(spec.maps) == {"first"}
     spec = collection(ProgramSpec.assemble("p", "call add_up; exit"))
     library = load_spec(built("globals"))
-    link(spec, library)
+    link_functions(spec, library)
     assert set(spec.maps) == {
         each.symbol
         for each in library.programs["add_up"].references.values()
@@ -91,13 +91,13 @@ def test_maps_of_one_name_must_be_one():
     library = load_spec(built("constants"))
     spec = collection(ProgramSpec.assemble("p", "call count; exit"))
     spec.maps["first"] = library.maps["first"].copy()
-    link(spec, library)
+    link_functions(spec, library)
     assert spec.maps["first"] == library.maps["first"]
     spec = collection(ProgramSpec.assemble("p", "call count; exit"))
     spec.maps["first"] = MapSpec(name="first", type=MapType.HASH, key_size=4, value_size=4)
     before = spec.copy()
     with pytest.raises(LoadError, match='both collections have a map "first", and they differ'):
-        link(spec, library)
+        link_functions(spec, library)
     assert spec == before
 
 
@@ -105,7 +105,7 @@ def test_what_is_not_there_stays_open():
     """Another library may have it; without anything to link nothing changes."""
     spec = collection(ProgramSpec.assemble("p", "call nowhere; exit"))
     before = spec.copy()
-    link(spec, load_spec(built("subprogs")))
+    link_functions(spec, load_spec(built("subprogs")))
     assert spec == before
 
 
@@ -113,7 +113,7 @@ def test_a_library_of_another_byte_order_is_refused():
     """Its bytes mean something else."""
     spec = collection(ProgramSpec.assemble("p", "exit", byteorder="little"), byteorder="little")
     with pytest.raises(LoadError, match="a big-endian object is linked in"):
-        link(spec, load_spec(built("subprogs", "big")))
+        link_functions(spec, load_spec(built("subprogs", "big")))
     from pyebpf.btf.join import join
 
     types = [load_spec(built("subprogs", order)).btf for order in ("little", "big")]

@@ -46,6 +46,20 @@ def test_every_place_of_a_name_is_found(tmp_path: pathlib.Path) -> None:
     assert not found.restricted
 
 
+def test_names_are_found_by_their_addresses(tmp_path: pathlib.Path) -> None:
+    """The first one, without the compiler's suffix; what has none is left out."""
+    root = made(tmp_path, LINES + "ffffffff81000020 T alias\n")
+    wanted = [0xFFFFFFFF81000020, 0xFFFFFFFF81000040, 0xFFFFFFFFC0000000, 0x8]
+    assert kallsyms.names_at(wanted, root) == {
+        0xFFFFFFFF81000020: "bpf_prog_put",
+        0xFFFFFFFF81000040: "table",
+        0xFFFFFFFFC0000000: "nf_ct_get",
+    }
+    assert kallsyms.names_at([], root) == {}
+    with pytest.raises(SyscallError, match="ENOENT"):
+        kallsyms.names_at([1], str(tmp_path / "nothing"))
+
+
 def test_a_suffix_of_the_compiler_is_no_part_of_the_name(tmp_path: pathlib.Path) -> None:
     """But a symbol that has exactly the name goes before."""
     found = kallsyms.find(["table", "exact"], made(tmp_path, LINES))
