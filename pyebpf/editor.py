@@ -21,9 +21,10 @@ from pyebpf.asm.assemble import Assembled, Item, assemble, target_of
 from pyebpf.asm.instruction import Instruction, decode_all, encode_all
 from pyebpf.asm.opcode import CALL, SLOT_SIZE, carries_jump, is_long_jump
 from pyebpf.asm.parse import parse
+from pyebpf.btf.join import join
 from pyebpf.errors import AsmError, UnreferencedSymbolError
 from pyebpf.plain import replace
-from pyebpf.program_text import references_of
+from pyebpf.program_text import function_types, references_of
 from pyebpf.spec import ProgramSpec, ReferenceKind
 
 __all__ = ["Editor"]
@@ -212,12 +213,12 @@ class _Splice:
             for each in program.relocations
             if (place := self.position(each.slot)) is not None
         )
-        functions = self._functions(made)
-        func_info, line_info = self._func_info(), self._line_info()
+        functions, func_info, line_info = self._functions(), self._func_info(), self._line_info()
         # All or nothing: whatever does not fit has been said by now.
         program.code, program.jump_tables, program.relocations = code, tables, relocations
         program.references = dict(sorted((references | new).items()))
         program.functions, program.func_info, program.line_info = functions, func_info, line_info
+        self._add_functions([(self._start + slot, name) for slot, name in made.functions])
 
     def _moved(self, table: Mapping[int, _Value]) -> dict[int, _Value]:
         return {
@@ -241,17 +242,34 @@ class _Splice:
             raise AsmError(f"the jump of slot {slot} would go {distance} slots, more than 16 bits")
         return replace(instruction, offset=distance)
 
-    def _functions(self, made: Assembled) -> tuple[tuple[int, str], ...]:
-        new = [(self._start + slot, name) for slot, name in made.functions]
-        if new and self._program.func_info:
-            message = f'function "{new[0][1]}" has no type, but the others have'
-            raise AsmError(f"{message}: link_functions() brings types along")
-        old = [
+    def _functions(self) -> tuple[tuple[int, str], ...]:
+        return tuple(
             (self.target(slot), name)
             for slot, name in self._program.functions
             if not (self._gone and slot == self._start)
-        ]
-        return tuple(sorted(old + new))
+        )
+
+    # The kernel takes types of all functions or of none, and a line for the start of each.
+    def _add_functions(self, new: list[tuple[int, str]]) -> None:
+        program = self._program
+        known = {slot for slot, _ in program.functions}
+        new = [(slot, name) for slot, name in new if slot not in known]
+        program.functions = tuple(sorted((*program.functions, *new)))
+        if not new or not program.func_info or program.btf is None:
+            return
+        record, line = _FUNC_INFO[program.byteorder], _LINE_INFO[program.byteorder]
+        types = function_types([name for _, name in new], program.byteorder)
+        joined = join(program.btf, types)
+        added = [(slot, joined.ids + 3 + number) for number, (slot, _) in enumerate(new)]
+        records = sorted([*record.iter_unpack(program.func_info), *added])
+        program.func_info = b"".join(record.pack(*each) for each in records)
+        program.btf = joined.btf
+        lines = {slot: rest for slot, *rest in line.iter_unpack(program.line_info)}
+        for slot, _ in new:
+            before = max((each for each in lines if each <= slot), default=None)
+            if before is not None:
+                lines[slot] = lines[before]
+        program.line_info = b"".join(line.pack(slot, *lines[slot]) for slot in sorted(lines))
 
     def _func_info(self) -> bytes:
         record = _FUNC_INFO[self._program.byteorder]

@@ -22,6 +22,7 @@ from pyebpf.asm.slots import Slots
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.join import Joined, join
 from pyebpf.errors import LoadError
+from pyebpf.gather import gather_types
 from pyebpf.plain import replace
 from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec, ReferenceKind
 from pyebpf.uapi.insn import PSEUDO_CALL, PSEUDO_FUNC
@@ -80,6 +81,9 @@ def link_functions(spec: CollectionSpec, library: CollectionSpec) -> None:
     """
     if spec.byteorder != library.byteorder:
         raise LoadError(library.name, f"a {library.byteorder}-endian object is linked in")
+    library = library.copy()
+    for each in (spec, library):
+        gather_types(each)
     joined = _joined(spec, library)
     linked: dict[str, _Linker] = {}
     for name, program in spec.programs.items():

@@ -13,35 +13,109 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from pyebpf.asm.assemble import Assembled, Item, assemble, target_of
 from pyebpf.asm.instruction import ByteOrder, Instruction
 from pyebpf.asm.opcode import CALL, LOAD_IMMEDIATE_64, carries_jump
 from pyebpf.asm.parse import parse
+from pyebpf.asm.tokens import Place
 from pyebpf.btf.btf import Btf
+from pyebpf.btf.encode import assemble as join_areas
+from pyebpf.btf.encode import encode
+from pyebpf.btf.types import Func, FuncProto, Int
 from pyebpf.errors import BtfError, SourceLine
 from pyebpf.references import Reference, ReferenceKind
 from pyebpf.uapi import insn
 from pyebpf.uapi.helpers import FuncId
 
-__all__ = ["assembled", "lines_of", "names_of", "references_of"]
+__all__ = ["Tables", "assembled", "function_types", "lines_of", "names_of", "references_of"]
 
+_FUNC_INFO = {"little": struct.Struct("<II"), "big": struct.Struct(">II")}
 _LINE_INFO = {"little": struct.Struct("<IIII"), "big": struct.Struct(">IIII")}
 _COLUMN_BITS = 10  # below the line: BPF_LINE_INFO_LINE_COL in linux/bpf.h
 
 
+class Tables(NamedTuple):
+    """What is known about assembled code, as `ProgramSpec` has it.
+
+    Attributes:
+        btf: A type for each function; lines of the text.
+        func_info: ``struct bpf_func_info`` records.
+        line_info: ``struct bpf_line_info`` records, or nothing for code that was no text.
+    """
+
+    btf: Btf
+    func_info: bytes
+    line_info: bytes
+
+
 def assembled(
-    source: str | Iterable[Item], byteorder: ByteOrder, constants: Mapping[str, int] | None
-) -> Assembled:
+    name: str,
+    source: str | Iterable[Item],
+    byteorder: ByteOrder,
+    constants: Mapping[str, int] | None,
+) -> tuple[Assembled, Tables]:
     """Assemble text, or instructions and labels.
 
     Raises:
         AsmError: It says where; see `pyebpf.asm.parse` and `pyebpf.asm.assemble`.
     """
     if not isinstance(source, str):
-        return assemble(source, byteorder)
+        made = assemble(source, byteorder)
+        return made, _tables(name, made, byteorder, [], [])
     parsed = parse(source, byteorder, constants=constants)
-    return assemble(parsed.items, byteorder, places=parsed.places)
+    made = assemble(parsed.items, byteorder, places=parsed.places)
+    places = [
+        place
+        for item, place in zip(parsed.items, parsed.places, strict=True)
+        if isinstance(item, Instruction)
+    ]
+    return made, _tables(name, made, byteorder, places, source.split("\n"))
+
+
+def function_types(names: Iterable[str], byteorder: ByteOrder, *, lines: bytes = b"") -> Btf:
+    """Return a type for each function: static, and all that is said is that it returns an int.
+
+    The kernel asks for types of functions that it is to call, and takes those of all or of none.
+
+    Args:
+        names: The functions; the first one's type has the id 3.
+        byteorder: Of the types.
+        lines: Strings to have behind their names, each with its zero.
+    """
+    valid = (re.sub("[^A-Za-z0-9_]|^(?=[0-9])", "_", name) or "_" for name in names)
+    functions = [Func(name, 2) for name in valid]
+    blob = Btf.decode(encode([Int("int", 4, 1), FuncProto(1, ()), *functions], byteorder=byteorder))
+    types, strings, layout = blob.areas
+    return Btf.decode(join_areas(types, strings + lines, layout, byteorder))
+
+
+def _tables(
+    name: str,
+    made: Assembled,
+    byteorder: ByteOrder,
+    places: list[Place],
+    text: list[str],
+) -> Tables:
+    functions = {0: name} | {slot: each for slot, each in made.functions if slot}
+    bare = function_types(functions.values(), byteorder)
+    lines = bytearray(f"{name}.s\0".encode()) if places else bytearray()
+    file = bare.strings_length
+    offsets: dict[int, int] = {}
+    records, slot = [], 0
+    for instruction, place in zip(made.instructions, places, strict=False):
+        if place.line not in offsets:
+            offsets[place.line] = file + len(lines)
+            lines += text[place.line - 1].replace("\0", " ").encode(errors="replace") + b"\0"
+        packed = place.line << _COLUMN_BITS | min(place.column, (1 << _COLUMN_BITS) - 1)
+        records.append((slot, file, offsets[place.line], packed))
+        slot += instruction.slots
+    return Tables(
+        function_types(functions.values(), byteorder, lines=bytes(lines)),
+        b"".join(_FUNC_INFO[byteorder].pack(at, 3 + n) for n, at in enumerate(functions)),
+        b"".join(_LINE_INFO[byteorder].pack(*record) for record in records),
+    )
 
 
 def lines_of(line_info: bytes, btf: Btf | None, byteorder: ByteOrder) -> dict[int, SourceLine]:

@@ -322,7 +322,7 @@ class ProgramSpec:
         # What most programs, which come out of files, do without.
         from pyebpf.program_text import assembled, references_of
 
-        made = assembled(source, byteorder, constants)
+        made, tables = assembled(name, source, byteorder, constants)
         found = match(section)
         return cls(
             name=name,
@@ -338,6 +338,9 @@ class ProgramSpec:
             autoload=found.autoload,
             references=references_of(made),
             functions=((0, name), *(each for each in made.functions if each[0])),
+            func_info=tables.func_info,
+            line_info=tables.line_info,
+            btf=tables.btf,
         )
 
     def disassemble(

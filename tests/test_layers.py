@@ -23,7 +23,8 @@ ORDER = [
     ["sections", "references"],
     ["program_text"],
     ["spec"],
-    ["abi", "resolve", "editor", "linking"],
+    ["abi", "resolve", "gather", "editor"],
+    ["linking"],
     ["elf"],
     ["sys"],
     ["host"],
@@ -74,6 +75,7 @@ SLOW = {"dataclasses", "inspect", "signal", "difflib"}
 # attaching a program do not wait for it, and for type checkers. Everything else stands on top.
 COLD = {
     "pyebpf.btf.sanitize": "kernels that refuse an object's types",
+    "pyebpf.gather": "programs that bring types of their own",
     "pyebpf.link.auto": "loads that attach nothing",
     "pyebpf.link.raw_tracepoint": "other hooks",
     "pyebpf.link.struct_ops": "other hooks",

@@ -287,6 +287,10 @@ def load(
         )
     replacements = dict(map_replacements or {})
     resolve(spec, maps=replacements)
+    if any(each.btf not in (None, spec.btf) for each in spec.programs.values()):
+        from pyebpf.gather import gather_types
+
+        gather_types(spec)
     with contextlib.ExitStack() as owned, contextlib.ExitStack() as on_failure:
         # Closed as soon as the programs are loaded, and whatever fails before that.
         modules = on_failure.enter_context(Modules(running_kernel_btf))

@@ -191,23 +191,49 @@ def test_the_kernel_takes_each_object_printed_and_assembled_again():
             assert bpf.programs[program].run(PACKET).retval == expected
 
 
-def test_callbacks_need_types(real_kernel):
-    """The kernel asks for types of functions that it is to call; the error is its own."""
+@pytest.mark.usefixtures("real_kernel")
+def test_functions_may_be_called_by_the_kernel():
+    """It asks for their types, which assembled programs have."""
     program = ProgramSpec.assemble(
         "each",
         [
+            store(u64(R10 - 8), 0),
             mov(R1, 4),
             load_function(R2, "once"),
-            mov(R3, 0),
+            mov(R3, R10),
+            add(R3, -8),
             mov(R4, 0),
             call("loop"),
+            load(R0, u64(R10 - 8)),
             exit_(),
             function("once"),
+            load(R0, u64(R2)),
+            add(R0, 5),
+            store(u64(R2), R0),
             mov(R0, 0),
             exit_(),
         ],
         section="socket",
         license="GPL",
     )
-    with pytest.raises(pyebpf.SyscallError):
-        pyebpf.load(collection(program))
+    with pyebpf.load(collection(program)) as bpf:
+        assert bpf.programs["each"].run(PACKET).retval == 20
+
+
+@pytest.mark.usefixtures("real_kernel")
+def test_the_verifier_says_which_line_of_the_text_it_refuses():
+    """Line, column and the text around it; with other programs in the load, too."""
+    text = """
+        r1 = counts ll
+        r0 = 1
+        r0 += r9       # never written
+        exit
+    """
+    good = ProgramSpec.assemble("good", "r0 = 1\nexit", section="socket")
+    bad = ProgramSpec.assemble("bad", text, section="socket")
+    with pytest.raises(pyebpf.VerifierError, match="R9 !read_ok") as caught:
+        pyebpf.load(collection(good, bad, counts=counts()))
+    source = caught.value.source
+    assert source is not None
+    assert (source.file, source.line, source.column) == ("bad.s", 4, 9)
+    assert "# never written" in source.text

@@ -97,6 +97,7 @@ def test_a_program_of_which_nothing_is_known_has_numbers(real_kernel):
         section="socket",
         license="GPL",
     )
+    program.func_info = program.line_info = b""
     with pyebpf.load(pyebpf.CollectionSpec(programs={"plain": program})) as bpf:
         text = bpf.programs["plain"].disassemble()
         assert text.splitlines()[0] == "       0:\tcall bpf_ktime_get_ns"

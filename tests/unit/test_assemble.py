@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import struct
 import subprocess
 
 import pytest
 
 from pyebpf.asm.build import R1, call_kfunc, exit_, load_map, load_map_value, load_symbol
 from pyebpf.elf import load_spec
-from pyebpf.errors import AsmError
+from pyebpf.errors import AsmError, SourceLine
+from pyebpf.gather import gather_types
+from pyebpf.program_text import lines_of
 from pyebpf.resolve import resolve
 from pyebpf.spec import (
     CollectionSpec,
@@ -90,14 +93,63 @@ def test_what_is_printed_assembles_again(byteorder):
     """The same code and the same references."""
     program = ProgramSpec.assemble("p", TEXT, byteorder=byteorder)
     again = ProgramSpec.assemble("p", program.disassemble(), byteorder=byteorder)
-    assert again == program
+    assert (again.code, again.references) == (program.code, program.references)
+    assert (again.functions, again.func_info) == (program.functions, program.func_info)
+
+
+def test_text_is_its_own_source():
+    """Each instruction knows its line and column; each function has a type of its name."""
+    program = ProgramSpec.assemble("p", "r0 = 0; r0 += 1\n\n  call .f.1\nexit\n.f.1: exit")
+    lines = lines_of(program.line_info, program.btf, program.byteorder)
+    assert lines == {
+        0: SourceLine("p.s", 1, 1, "r0 = 0; r0 += 1"),
+        1: SourceLine("p.s", 1, 9, "r0 = 0; r0 += 1"),
+        2: SourceLine("p.s", 3, 3, "  call .f.1"),
+        3: SourceLine("p.s", 4, 1, "exit"),
+        4: SourceLine("p.s", 5, 7, ".f.1: exit"),
+    }
+    records = struct.iter_unpack("=II", program.func_info)
+    types = {slot: program.btf.type(type_id).name for slot, type_id in records}
+    assert types == {0: "p", 4: "_f_1"}
+
+
+def test_types_of_all_programs_are_gathered():
+    """Those that come along behind the collection's own; a load takes one set of types."""
+    spec = load_spec(built("subprogs"))
+    other = load_spec(built("globals")).programs["add_up"]
+    spec.programs = {
+        "first": spec.programs["first"],
+        "text": ProgramSpec.assemble("text", "r0 = 1; exit"),
+        "add_up": other.copy(),
+        "items": ProgramSpec.assemble("items", [exit_()]),
+    }
+    before = {name: shown(each) for name, each in spec.programs.items()}
+    own, types = spec.btf, spec.programs["first"].func_info
+    gather_types(spec)
+    assert spec.programs["first"].func_info == types
+    assert len(spec.btf) > len(own) + len(other.btf)
+    assert {id(each.btf) for each in spec.programs.values()} == {id(spec.btf)}
+    assert {name: shown(each) for name, each in spec.programs.items()} == before
+    spec = CollectionSpec(programs={"p": ProgramSpec.assemble("p", "exit")})
+    gather_types(spec)
+    assert spec.btf is spec.programs["p"].btf
+
+
+def shown(program):
+    """What the types say about a program."""
+    records = struct.iter_unpack("=II", program.func_info)
+    return (
+        [(slot, program.btf.describe(type_id)) for slot, type_id in records],
+        lines_of(program.line_info, program.btf, program.byteorder),
+        [program.btf.describe(each.type_id) for each in program.relocations],
+    )
 
 
 def test_names_that_text_cannot_hold_stand_in_quotes():
     """And are read back."""
     program = ProgramSpec.assemble("p", [load_symbol(R1, "odd name"), exit_()])
     assert 'r1 = "odd name" ll' in program.disassemble()
-    assert ProgramSpec.assemble("p", program.disassemble()) == program
+    assert ProgramSpec.assemble("p", program.disassemble()).references == program.references
 
 
 @pytest.mark.parametrize("path", sorted(DATA.glob("*.el.o")), ids=lambda path: path.stem)

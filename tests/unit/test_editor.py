@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import struct
 
 import pytest
 from hypothesis import given
@@ -205,14 +206,16 @@ def test_what_would_not_fit_is_an_error_and_changes_nothing(program):
         assert program == before
 
 
-def test_functions_without_types_are_refused_where_others_have_them():
+def test_new_functions_get_types_and_lines_where_others_have_them():
     """The kernel takes the types of all functions or of none."""
     program = load_spec(built("subprogs")).programs["first"]
     size = len(program.code) // 8
-    with pytest.raises(AsmError, match='function "f" has no type, but the others have'):
-        Editor(program).insert(size, "exit; f: exit; call f")
-    assert program.func_info
-    assert len(program.code) // 8 == size
+    Editor(program).insert(size, "exit; f: r0 = 1; exit; call f")
+    assert program.functions[-1] == (size + 1, "f")
+    slot, type_id = struct.unpack("=II", program.func_info[-8:])
+    assert (slot, program.btf.type(type_id).name) == (size + 1, "f")
+    assert line_at(program, size + 1) == line_at(program, size)
+    assert size + 1 in lines_of(program.line_info, program.btf, program.byteorder)
 
 
 def test_an_editor_knows_what_the_program_uses():

@@ -83,7 +83,7 @@ def test_maps_and_variables_come_along():
     for name, variable in spec.variables.items():
         assert variable.map is spec.maps[variable.map.name]
         assert variable.value == library.variables[name].value
-    assert spec.btf is library.btf
+    assert len(spec.btf) > len(library.btf)
 
 
 def test_maps_of_one_name_must_be_one():
