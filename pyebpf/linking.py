@@ -211,11 +211,15 @@ class _Linker:
             for slot, type_id in types.iter_unpack(part.program.func_info):
                 if slot == part.start:
                     program.func_info += types.pack(slot + shift, type_id + self._ids)
-            program.line_info += b"".join(
+            brought = b"".join(
                 lines.pack(slot + shift, file + self._strings, text + self._strings, column)
                 for slot, file, text, column in lines.iter_unpack(part.program.line_info)
                 if slot in inside
             )
+            if program.line_info and not brought:  # a line for the start of each, or none at all
+                *_, last = lines.iter_unpack(program.line_info)
+                brought = lines.pack(part.start + shift, *last[1:])
+            program.line_info += brought if program.line_info else b""
 
 
 def _joined(spec: CollectionSpec, library: CollectionSpec) -> Joined | None:

@@ -116,7 +116,7 @@ class _Layout:
         if carries_jump(instruction.opcode):
             return True
         may_be = _takes_function(instruction) or _is_undecided(instruction)
-        return may_be and self._slot_of(instruction.symbol) is not None
+        return may_be and self._slot_of(instruction.symbol or "") is not None
 
     def resolve(self, slot: int, instruction: Instruction) -> Instruction:
         name = instruction.symbol
@@ -156,9 +156,7 @@ class _Layout:
             message = f"goes to slot {target}, outside of the code"
             raise AsmError(message, where=self._where(slot))
 
-    def _slot_of(self, name: str | None) -> int | None:
-        if name is None:
-            return None
+    def _slot_of(self, name: str) -> int | None:
         return self.labels.get(name, self._outside.get(name))
 
     def _where(self, slot: int) -> str:

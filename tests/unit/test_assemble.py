@@ -145,6 +145,14 @@ def shown(program):
     )
 
 
+def test_lines_without_strings_are_left_out():
+    """Hostile tables are no error of a listing."""
+    program = ProgramSpec.assemble("p", "r0 = 0\nexit")
+    program.line_info = struct.pack("=IIII", 0, 1 << 20, 5, 1 << 10) + program.line_info[16:]
+    assert list(lines_of(program.line_info, program.btf, program.byteorder)) == [1]
+    assert lines_of(program.line_info, None, program.byteorder) == {}
+
+
 def test_names_that_text_cannot_hold_stand_in_quotes():
     """And are read back."""
     program = ProgramSpec.assemble("p", [load_symbol(R1, "odd name"), exit_()])
@@ -242,9 +250,25 @@ def test_names_are_found_in_the_collection():
     ]
 
 
+def test_externs_of_the_configuration_are_printed_by_name():
+    """As what a symbol is that nothing else says."""
+    program = load_spec(built("externs")).programs
+    texts = "".join(each.disassemble() for each in program.values())
+    assert "CONFIG_HZ ll" in texts or "LINUX_KERNEL_VERSION ll" in texts
+
+
 def test_a_place_behind_a_map_is_not_the_map():
     """Only values have places in them; and a call is of no map."""
     spec = collection(ProgramSpec.assemble("p", "r1 = counts + 4 ll; call counts; exit"))
     resolve(spec)
     found = [each.kind for each in spec.programs["p"].references.values()]
     assert found == [ReferenceKind.UNDEFINED, ReferenceKind.KFUNC]
+
+
+def test_programs_without_types_are_left_alone():
+    """Types that nothing refers to are not joined."""
+    program = ProgramSpec.assemble("p", "exit")
+    program.func_info = program.line_info = b""
+    spec = collection(program)
+    gather_types(spec)
+    assert spec.btf is None

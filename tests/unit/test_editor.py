@@ -218,6 +218,17 @@ def test_new_functions_get_types_and_lines_where_others_have_them():
     assert size + 1 in lines_of(program.line_info, program.btf, program.byteorder)
 
 
+def test_new_functions_of_constructors_have_no_lines():
+    """Where nothing has, none is made up."""
+    program = ProgramSpec.assemble("p", [mov(R0, 0), exit_()])
+    Editor(program).insert(2, [function("f"), exit_()])
+    assert len(program.func_info) == 16
+    assert program.line_info == b""
+    program.func_info = b""
+    Editor(program).insert(3, [function("g"), exit_()])
+    assert program.func_info == b""
+
+
 def test_an_editor_knows_what_the_program_uses():
     """Symbols by slot, maps, and a plain error for a name it does not use."""
     editor = Editor(load_spec(built("constants")).programs["count"])

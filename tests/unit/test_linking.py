@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from pyebpf.asm.build import R0, call_function, exit_, mov
+from pyebpf.btf.btf import Btf
+from pyebpf.btf.encode import encode
+from pyebpf.btf.join import join
+from pyebpf.btf.types import Opaque, Ptr
+from pyebpf.editor import Editor
 from pyebpf.elf import load_spec
 from pyebpf.errors import BtfError, LoadError
 from pyebpf.linking import link_functions, unreferenced
 from pyebpf.program_text import lines_of
-from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec, ReferenceKind
+from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec, Reference, ReferenceKind
 from pyebpf.uapi.bpf import MapType
 from tests.support.programs import built
 
@@ -51,8 +57,6 @@ def test_lines_and_types_come_along():
     program = spec.programs["add_up"]
     before, types = lines(program), len(spec.btf)
     # Let it call a function that it does not have.
-    from pyebpf.editor import Editor
-
     Editor(program).insert(0, "r6 = r1; w1 = 3; call hundreds; r1 = r6")
     link_functions(spec, library)
     after = lines(program)
@@ -114,8 +118,6 @@ def test_a_library_of_another_byte_order_is_refused():
     spec = collection(ProgramSpec.assemble("p", "exit", byteorder="little"), byteorder="little")
     with pytest.raises(LoadError, match="a big-endian object is linked in"):
         link_functions(spec, load_spec(built("subprogs", "big")))
-    from pyebpf.btf.join import join
-
     types = [load_spec(built("subprogs", order)).btf for order in ("little", "big")]
     with pytest.raises(BtfError, match="little-endian types joined with big-endian ones"):
         join(*types)
@@ -123,8 +125,6 @@ def test_a_library_of_another_byte_order_is_refused():
 
 def test_joined_types_are_those_of_both():
     """With ids of the second moved."""
-    from pyebpf.btf.join import join
-
     first, second = (load_spec(built(name)).btf for name in ("subprogs", "core"))
     joined = join(first, second)
     assert len(joined.btf) == len(first) + len(second) - 1
@@ -134,6 +134,76 @@ def test_joined_types_are_those_of_both():
         assert joined.btf.describe(type_id + joined.ids) == second.describe(type_id)
     for offset in range(1, 50):
         assert joined.btf.string(offset + joined.strings) == second.string(offset)
+
+
+def test_functions_without_lines_take_the_last_ones():
+    """The kernel takes lines for the starts of all functions, or none."""
+    library = collection(ProgramSpec.assemble("f", [mov(R0, 2), exit_()]))
+    program = ProgramSpec.assemble("p", "call f\nexit")
+    link_functions(collection(program), library)
+    assert lines(program) == {"p": ["p.s:1", "p.s:2"], "f": ["p.s:2"]}
+    library = collection(ProgramSpec.assemble("f", "r0 = 2; exit"))
+    program = ProgramSpec.assemble("p", [call_function("f"), exit_()])
+    program.references = {0: Reference(ReferenceKind.UNDEFINED, "f")}
+    link_functions(collection(program), library)
+    assert (program.line_info, len(program.func_info)) == (b"", 16)
+
+
+def test_split_types_and_unknown_kinds_cannot_be_joined():
+    """Their ids mean something else, or cannot be moved."""
+    types = load_spec(built("subprogs")).btf
+    split = Btf.decode(encode([Ptr(1)], base=types), base=types)
+    with pytest.raises(BtfError, match="split BTF cannot be joined"):
+        join(types, split)
+    unknown = Btf.decode(encode([Opaque("", 31, 31 << 24, 0, ())], layout=[(0, 0)] * 32))
+    with pytest.raises(BtfError, match="a type of a kind that is not known"):
+        join(types, unknown)
+
+
+def test_functions_of_a_library_may_name_each_other():
+    """As text does; and one that has no types takes those of all away."""
+    library = collection(
+        ProgramSpec.assemble("one", "call two; r1 = two ll; r2 = things ll; exit"),
+        ProgramSpec.assemble("two", "r0 = 2; exit"),
+    )
+    library.maps["things"] = MapSpec(name="things", type=MapType.HASH, key_size=4, value_size=4)
+    program = ProgramSpec.assemble("p", "call one; exit")
+    link_functions(collection(program), library)
+    assert [name for _, name in program.functions] == ["p", "one", "two"]
+    assert [each.symbol for each in program.references.values()] == ["things"]
+    assert len(program.func_info) == 24
+    library.programs["two"].func_info = b""
+    program = ProgramSpec.assemble("p", "call one; exit")
+    link_functions(collection(program), library)
+    assert program.func_info == program.line_info == b""
+
+
+def test_jump_tables_and_the_maps_that_maps_hold_come_along():
+    """Targets are moved; inner maps are those of the library."""
+    program = ProgramSpec.assemble("p", "call callee; exit")
+    library = load_spec(built("jump_tables"))
+    link_functions(collection(program), library)
+    (targets,) = program.jump_tables.values()
+    assert [name for _, name in program.functions] == ["p", "callee"]
+    ((theirs, _),) = [
+        (each.jump_tables, name)
+        for name, each in library.programs.items()
+        if "BPF.JT.callee" in each.jump_tables
+    ]
+    first = {name: at for at, name in library.programs["both"].functions}["callee"]
+    assert targets == tuple(each - first + 2 for each in theirs["BPF.JT.callee"])
+    library = load_spec(built("map_contents"))
+    outer = {
+        name: [held for _, held in each.entries if held in library.maps]
+        for name, each in library.maps.items()
+        if any(held in library.maps for _, held in each.entries)
+    }
+    assert outer
+    name, held = next(iter(outer.items()))
+    library.programs = {"f": ProgramSpec.assemble("f", f"r1 = map[{name}] ll; exit")}
+    spec = collection(ProgramSpec.assemble("p", "call f; exit"))
+    link_functions(spec, library)
+    assert set(spec.maps) == {name, *held}
 
 
 def test_what_nothing_uses():

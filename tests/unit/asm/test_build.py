@@ -153,6 +153,7 @@ _REFUSED = {
     "space": (lambda: addr_space_cast(R1, R2, 1 << 16, of=0), "do not fit 16 bits"),
     "register call": (lambda: build.call_register(W1), "w1 is half a register"),
     "acquire": (lambda: load_acquire(R1, s8(R2)), "only loads extend a sign"),
+    "bits": (lambda: Register(1, 16), "register of 16 bits"),
     "negated": (lambda: neg(5), "5 is not a register"),
 }  # fmt: skip
 
@@ -199,6 +200,11 @@ def test_the_farthest_jump_of_16_bits_fits():
     assert made.instructions[-2].offset == -0x8000
     made = assemble([jump_long("out"), *filler, *filler, label("out"), _EXIT], "little")
     assert made.instructions[0].immediate == 2 * 0x7FFF
+
+
+def test_what_the_verifier_makes_can_be_made():
+    """The move that adds the base of this CPU's variables."""
+    assert build.mov_percpu(R1, R2) == Instruction(0xBF, 1, 2, -1)
 
 
 def test_registers_and_places_show_themselves():

@@ -345,6 +345,19 @@ def test_labels():
     assert {"a": 0, "b": 0, ".L1": 0}.items() <= made.labels.items()
 
 
+def test_a_local_label_may_be_called():
+    """It is a function then."""
+    made = assemble(items("call 1f; exit; 1: exit"), "little")
+    assert made.instructions[0] == call_function(1)
+    assert [slot for slot, _ in made.functions] == [2]
+
+
+def test_comments_may_have_many_lines():
+    """Instructions may stand before and behind them."""
+    assert items("r0 = 0 /* one\ntwo\nthree */ exit") == [mov(R0, 0), exit_()]
+    assert items("r0 = 0 /**/ /* */; exit /* end */") == [mov(R0, 0), exit_()]
+
+
 def test_what_compilers_write_around_functions():
     """Directives say what a function is, or nothing."""
     text = """
@@ -356,6 +369,7 @@ def test_what_compilers_write_around_functions():
         r0 = 0
         exit
         .size   count, .Lfunc_end0-count
+        .type   LICENSE,@object
         .byte   0x95, 0, 0, 0, 0, 0, 0, 0
     """
     found = items(text)
