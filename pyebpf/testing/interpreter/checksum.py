@@ -1,7 +1,7 @@
 """The Internet checksum: ones' complement sums of 16-bit words (RFC 1071).
 
-A 32-bit sum of the kernel is any number that folds to the right 16 bits. Here sums are computed in
-the order of `lib/checksum.c` and `include/net/checksum.h`, so that they are equal as 32 bits, too.
+A 32-bit sum of the kernel is any number that folds to the right 16 bits; which one matters once its
+complement is taken. So sums are computed here as x86 does, and as `include/net/checksum.h` says.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ def subtract(left: int, right: int) -> int:
 
 
 def partial(data: bytes, start: int, byteorder: ByteOrder) -> int:
-    """Add the words of *data* to a sum: ``csum_partial``."""
-    if len(data) % 2:
-        data += b"\0"
+    """Add *data* to a sum: ``csum_partial``, which adds 32 bits at a time as far as it shows."""
+    data += bytes(-len(data) % 4)
     total = start
-    for at in range(0, len(data), 2):
-        total += int.from_bytes(data[at : at + 2], byteorder)
+    for at in range(0, len(data), 4):
+        total += int.from_bytes(data[at : at + 4], byteorder)
     while total >> 32:
         total = (total & MASK) + (total >> 32)
     return total
