@@ -261,6 +261,18 @@ def vlan(g: Generator) -> Code:
     return finish(g, *code, call(FuncId.skb_vlan_push))
 
 
+def change_protocol(g: Generator) -> Code:
+    if not may_grow(g):
+        return checksum_of_card(g)
+    code = [mov(1, 6), small(2, g.rng.choice((0x0008, 0xDD86, 0x0081)))]
+    return finish(g, *code, small(3, g.rng.choice((0, 0, 0, 1))), call(FuncId.skb_change_proto))
+
+
+def checksum_of_card(g: Generator) -> Code:
+    helper = g.rng.choice((FuncId.csum_update, FuncId.csum_level))
+    return finish(g, mov(1, 6), small(2, g.rng.randrange(6)), call(helper))
+
+
 def change_type(g: Generator) -> Code:
     return finish(g, mov(1, 6), small(2, g.rng.randrange(6)), call(FuncId.skb_change_type))
 
@@ -277,5 +289,5 @@ def write_field(g: Generator) -> Code:
 
 TC = [
     store_bytes, replace_checksum, change, adjust_room, vlan, change_type, load_relative,
-    write_field, redirect,
+    write_field, redirect, change_protocol, checksum_of_card,
 ]  # fmt: skip

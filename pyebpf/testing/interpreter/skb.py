@@ -99,6 +99,8 @@ class SkbContext(Context):
         start: Its address while a program runs.
         network: Offset of the network header in it.
         transport: Offset of the transport header, or ``None`` if nothing told it yet.
+        checksum_level: How many checksums after the first are known to be right; ``None`` if not
+            even the first is (``CHECKSUM_NONE``).
         encapsulated: Whether a helper put a header around it.
     """
 
@@ -120,6 +122,7 @@ class SkbContext(Context):
         self.network = 0 if link_header else min(ETHERNET, len(self.packet))
         self.transport: int | None = None
         self.encapsulated = False
+        self.checksum_level: int | None = None
         self._given = fields
         self._cb = cb
         self.address = 0

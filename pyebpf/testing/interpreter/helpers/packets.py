@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import errno
 
-from pyebpf.errors import ExecutionError
+from pyebpf.errors import ENOTSUPP, ExecutionError
 from pyebpf.testing.interpreter import checksum
 from pyebpf.testing.interpreter.calls import Function
 from pyebpf.testing.interpreter.contexts import Redirect
 from pyebpf.testing.interpreter.run import Run
 from pyebpf.testing.interpreter.skb import SkbContext
 from pyebpf.testing.interpreter.xdp import XdpContext
-from pyebpf.uapi.helper_flags import CsumReplaceFlag, HdrStartOff, RedirectFlag, SkbStoreBytesFlag
+from pyebpf.uapi.helper_flags import (
+    CsumLevel,
+    CsumReplaceFlag,
+    HdrStartOff,
+    RedirectFlag,
+    SkbStoreBytesFlag,
+)
 from pyebpf.uapi.helpers import FuncId
 
 __all__ = ["HELPERS", "buffer_of"]
@@ -33,7 +39,7 @@ L4_FLAGS = int(
     | CsumReplaceFlag.HDR_FIELD_MASK
     | CsumReplaceFlag.IPV6
 )
-CSUM_LIMIT = 512  # MAX_BPF_STACK: what csum_diff takes
+SKB_MAX_CSUM_LEVEL = 3
 
 
 def buffer_of(run: Run, context: int) -> SkbContext:
@@ -146,6 +152,29 @@ def csum_diff(run: Run, old: int, old_size: int, new: int, new_size: int, seed: 
     return checksum.fold(total) ^ 0xFFFF
 
 
+def csum_update(run: Run, context: int, value: int) -> int:
+    """Change the checksum that a network card computed; there is none here."""
+    buffer_of(run, context)
+    return -ENOTSUPP
+
+
+def csum_level(run: Run, context: int, level: int) -> int:
+    """Ask or change how many checksums are taken to be right."""
+    skb = buffer_of(run, context)
+    known = skb.checksum_level
+    if level == CsumLevel.QUERY:
+        return -errno.EACCES if known is None else known
+    if level == CsumLevel.INC:
+        skb.checksum_level = 0 if known is None else min(known + 1, SKB_MAX_CSUM_LEVEL)
+    elif level == CsumLevel.DEC:
+        skb.checksum_level = known - 1 if known else None
+    elif level == CsumLevel.RESET:
+        skb.checksum_level = None
+    else:
+        return -errno.EINVAL
+    return 0
+
+
 def get_hash_recalc(run: Run, context: int) -> int:
     """Return the packet's hash, which a test gives."""
     return buffer_of(run, context).get("hash")
@@ -170,6 +199,14 @@ def redirect(run: Run, interface: int, flags: int) -> int:
         return XDP_ABORTED if is_xdp else TC_ACT_SHOT
     run.context.redirect = Redirect(None, interface & MASK_32, flags)
     return XDP_REDIRECT if is_xdp else TC_ACT_REDIRECT
+
+
+def redirect_peer(run: Run, interface: int, flags: int) -> int:
+    """Send the packet into the namespace behind an interface; return what is to be returned."""
+    if flags:
+        return TC_ACT_SHOT
+    run.context.redirect = Redirect(None, interface & MASK_32, flags)
+    return TC_ACT_REDIRECT
 
 
 def redirect_map(run: Run, pointer: int, key: int, flags: int) -> int:
@@ -223,6 +260,9 @@ HELPERS: dict[int, Function] = {
     FuncId.get_hash_recalc: get_hash_recalc,
     FuncId.set_hash_invalid: set_hash_invalid,
     FuncId.set_hash: set_hash,
+    FuncId.csum_update: csum_update,
+    FuncId.csum_level: csum_level,
     FuncId.redirect: redirect,
+    FuncId.redirect_peer: redirect_peer,
     FuncId.redirect_map: redirect_map,
 }

@@ -83,10 +83,14 @@ def skb_adjust_room(run: Run, context: int, delta: int, mode: int, flags: int) -
             return -errno.EINVAL
         smallest = IPV4_HEADER if flags & AdjRoomFlag.DECAP_L3_IPV4 else IPV6_HEADER
     if delta < 0:
-        return _shrink(run, skb, at, -delta, smallest, flags)
-    if len(skb.packet) + delta > LARGEST:
+        status = _shrink(run, skb, at, -delta, smallest, flags)
+    elif len(skb.packet) + delta > LARGEST:
         return -ENOTSUPP
-    return _grow(run, skb, at, delta, flags)
+    else:
+        status = _grow(run, skb, at, delta, flags)
+    if status == 0 and not flags & AdjRoomFlag.NO_CSUM_RESET:
+        skb.checksum_level = None
+    return status
 
 
 def _shrink(run: Run, skb: SkbContext, at: int, size: int, smallest: int, flags: int) -> int:
@@ -137,6 +141,28 @@ def _grow(run: Run, skb: SkbContext, at: int, size: int, flags: int) -> int:
 def _shift(skb: SkbContext, size: int) -> None:
     if skb.transport is not None:
         skb.transport += size
+
+
+def skb_change_proto(run: Run, context: int, protocol: int, flags: int) -> int:
+    """Turn an IPv4 packet into an IPv6 one or back, as far as its length goes."""
+    skb = buffer_of(run, context)
+    wanted = int.from_bytes((protocol & 0xFFFF).to_bytes(2, run.byteorder), "big")
+    if flags:
+        return -errno.EINVAL
+    at, more = skb.network, IPV6_HEADER - IPV4_HEADER
+    if (_protocol(run, skb), wanted) == (IPV4, IPV6):
+        _shift(skb, more)
+        skb.replace((skb.packet[:at] + bytes(more) + skb.packet[at:])[: len(skb.packet) + more])
+    elif (_protocol(run, skb), wanted) == (IPV6, IPV4):
+        if at + more > len(skb.packet):
+            return -errno.ENOMEM
+        _shift(skb, -more)
+        skb.replace(skb.packet[:at] + skb.packet[at + more :])
+    else:
+        return -ENOTSUPP
+    _set_protocol(run, skb, wanted)
+    skb.set("hash", 0)
+    return 0
 
 
 def skb_change_type(run: Run, context: int, kind: int) -> int:
@@ -232,6 +258,7 @@ HELPERS: dict[int, Function] = {
     FuncId.skb_change_tail: skb_change_tail,
     FuncId.skb_change_head: skb_change_head,
     FuncId.skb_adjust_room: skb_adjust_room,
+    FuncId.skb_change_proto: skb_change_proto,
     FuncId.skb_change_type: skb_change_type,
     FuncId.skb_vlan_push: skb_vlan_push,
     FuncId.skb_vlan_pop: skb_vlan_pop,
