@@ -32,7 +32,13 @@ What differs from a kernel, on purpose:
 - Helpers and kernel functions that are not modelled end the program with `NotModelledError`, never
   with a made-up result.
 
-Which packages do what: `program` `check` `flow` (code) · `compiler` `statements` `operations`
+Held to the kernel: random programs give the same return values, packets, contexts and maps in both
+(``make differential``), and so do all compiled programs of the tests; to the public suite
+bpf_conformance too (``BPF_CONFORMANCE=folder make test``). CPython 3.11 runs 10 to 50 million
+instructions a second, once a program is compiled, which takes some 10 µs an instruction
+(``python -m tests.bench.interpreter``).
+
+Which modules do what: `program` `check` `flow` (code) · `compiler` `statements` `operations`
 `atomics` `calls` `binding` (to Python) · `machine` `run` `world` `memory` `contexts` (running)
 · `helpers` `kfuncs` `maps` `map_kinds` (what programs call and share).
 """
