@@ -305,7 +305,12 @@ class Generator:
             size = self.rng.choice((insn.B, insn.H, insn.W, insn.DW))
             return [Instruction(insn.STX | insn.ATOMIC | size, dst, base, offset, operation)]
         src = self.any_number() if base == 10 else self.rng.choice(KEPT)
-        return [Instruction(insn.STX | insn.ATOMIC | size, base, src, offset, operation)]
+        code = [Instruction(insn.STX | insn.ATOMIC | size, base, src, offset, operation)]
+        if operation == insn.CMPXCHG and size == insn.W and self.in_function:
+            # If the exchange took place and a function returns r0, Linux 6.18 on x86 sometimes leaves
+            # its upper half as it was, though the instruction is said to clear it: cleared here.
+            code.append(Instruction(insn.ALU | insn.MOV | insn.X, 0, 0))
+        return code
 
     # --- calls ----------------------------------------------------------------------------------
 
