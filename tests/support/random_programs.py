@@ -307,7 +307,7 @@ class Generator:
         src = self.any_number() if base == 10 else self.rng.choice(KEPT)
         code = [Instruction(insn.STX | insn.ATOMIC | size, base, src, offset, operation)]
         if operation == insn.CMPXCHG and size == insn.W and self.in_function:
-            # If the exchange took place and a function returns r0, Linux 6.18 on x86 sometimes leaves
+            # If it exchanged and a function returns r0, Linux 6.18 on x86 sometimes leaves
             # its upper half as it was, though the instruction is said to clear it: cleared here.
             code.append(Instruction(insn.ALU | insn.MOV | insn.X, 0, 0))
         return code
