@@ -51,7 +51,7 @@ class Binding:
         tools: Mapping[str, object],
     ) -> None:
         self.program = program
-        self.regions: list[Region] = [program.text]
+        self.regions: list[Region] = [program.text, *program.tables]
         self.maps: dict[int, Map] = {}  # by the address of their handle
         self.arena: Map | None = None
         self._calls = Calls(program, helpers, kfuncs)

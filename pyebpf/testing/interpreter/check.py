@@ -14,10 +14,11 @@ from pyebpf.errors import AsmError
 from pyebpf.testing.interpreter import atomics, operations
 from pyebpf.uapi import insn
 
-__all__ = ["SIZES", "check", "jump_target", "problem_of", "written"]
+__all__ = ["GOTOX", "SIZES", "check", "jump_target", "problem_of", "written"]
 
 SIZES = {insn.B: 1, insn.H: 2, insn.W: 4, insn.DW: 8}
 FRAME_POINTER = 10
+GOTOX = insn.JMP | insn.JA | insn.X
 
 
 def check(instructions: Mapping[int, Instruction], length: int) -> None:
@@ -48,6 +49,8 @@ def jump_target(slot: int, each: Instruction) -> int | None:
     if each.opcode == CALL and each.src == insn.PSEUDO_CALL:
         return slot + 1 + each.immediate
     if kind not in (insn.JMP, insn.JMP32) or each.opcode & 0xF0 in (insn.CALL, insn.EXIT):
+        return None
+    if each.opcode == GOTOX:  # through a table
         return None
     if each.opcode == insn.JMP32 | insn.JA:
         return slot + 1 + each.immediate
@@ -99,6 +102,8 @@ def _known_jump(each: Instruction) -> bool:
     if operation == insn.EXIT:
         fields = each.dst or each.src or each.offset or each.immediate
         return wide and not register and not fields
+    if operation == insn.JA and register and wide:  # gotox, Linux 6.19
+        return not (each.src or each.offset or each.immediate)
     if operation == insn.JA:
         unused = each.immediate if wide else each.offset
         return not (register or each.dst or each.src or unused)

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pyebpf.testing.interpreter.calls import Calls
+from pyebpf.testing.interpreter.check import GOTOX
 from pyebpf.testing.interpreter.flow import Block, Liveness
 from pyebpf.testing.interpreter.program import Program
 from pyebpf.testing.interpreter.statements import Statements
@@ -174,21 +175,37 @@ class _Writer:
             elif block.next is not None:
                 following = block.next
             else:
+                if self.program.instructions[block.slots[-1]].opcode == GOTOX:
+                    self._through_table(block, depth)
                 return
             if not self._inside(following, depth):
                 self._leave(following, depth)
                 return
             start = following
 
+    def _through_table(self, block: Block, depth: int) -> None:
+        slot = block.slots[-1]
+        text = self.program.text.base
+        numbers = ", ".join(
+            f"{text + 8 * target:#x}: {self._number(target)}" for target in block.table
+        )
+        register = f"r{self.program.instructions[slot].dst}"
+        self._add(depth, f"b = {{{numbers}}}.get({register})", slot)
+        self._add(depth, f"if b is None: run.bad_jump({register})", slot)
+        self._add(depth, "continue")
+
     def _inside(self, start: int, depth: int) -> bool:
         alone = self.flow[start].entered_from == 1 and start != self.entry
         return alone and depth < DEEPEST
 
     def _leave(self, start: int, depth: int) -> None:
+        self._add(depth, f"b = {self._number(start)}; continue")
+
+    def _number(self, start: int) -> int:
         if start not in self.numbers:
             self.numbers[start] = len(self.numbers)
             self.waiting.append(start)
-        self._add(depth, f"b = {self.numbers[start]}; continue")
+        return self.numbers[start]
 
     def _conditional(self, block: Block, depth: int) -> None:
         slot = block.slots[-1]

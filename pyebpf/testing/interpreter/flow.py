@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pyebpf.asm.instruction import Instruction
 from pyebpf.asm.opcode import CALL, LOAD_IMMEDIATE_64
 from pyebpf.errors import AsmError
-from pyebpf.testing.interpreter.check import jump_target, written
+from pyebpf.testing.interpreter.check import GOTOX, jump_target, written
 from pyebpf.testing.interpreter.program import Program
 from pyebpf.uapi import insn
 
@@ -34,18 +34,20 @@ class Block:
         slots: Where they are.
         jump: The slot the last one jumps to, or ``None``.
         next: The slot that follows otherwise, or ``None`` after an exit or a plain jump.
+        table: The slots that an indirect jump may lead to.
         entered_from: How many ways lead here; the function's entry counts as one.
     """
 
     slots: list[int]
     jump: int | None = None
     next: int | None = None
+    table: tuple[int, ...] = ()
     entered_from: int = 0
 
     @property
     def successors(self) -> list[int]:
         """Where it may go on."""
-        return [each for each in (self.jump, self.next) if each is not None]
+        return [*(each for each in (self.jump, self.next) if each is not None), *self.table]
 
 
 def blocks(program: Program, entry: int) -> dict[int, Block]:
@@ -64,6 +66,7 @@ def blocks(program: Program, entry: int) -> dict[int, Block]:
                 current.next = slot
             current = found[slot] = Block([])
         current.slots.append(slot)
+        current.table = _table(program, slot)
         jump, following = _ways(program, slot)
         if jump is not None or following is None:
             current.jump, current.next = jump, following
@@ -71,7 +74,8 @@ def blocks(program: Program, entry: int) -> dict[int, Block]:
     found[entry].entered_from = 1
     for each in found.values():
         for successor in each.successors:
-            found[successor].entered_from += 1
+            # What a table leads to needs a number of its own, as if there were two ways to it.
+            found[successor].entered_from += 2 if each.table else 1
     return found
 
 
@@ -83,6 +87,9 @@ def _walk(program: Program, entry: int) -> tuple[set[int], set[int]]:
         slot: int | None = waiting.pop()
         while slot is not None and slot not in reached:
             reached.add(slot)
+            table = _table(program, slot)
+            targets.update(table)
+            waiting += table
             jump, slot = _ways(program, slot)
             if jump is not None:
                 targets.add(jump)
@@ -92,10 +99,14 @@ def _walk(program: Program, entry: int) -> tuple[set[int], set[int]]:
     return reached, targets
 
 
+def _table(program: Program, slot: int) -> tuple[int, ...]:
+    return program.targets(slot) if program.instructions[slot].opcode == GOTOX else ()
+
+
 # Where the instruction at a slot jumps, and what follows it if it does not.
 def _ways(program: Program, slot: int) -> tuple[int | None, int | None]:
     each = program.instructions[slot]
-    if each.opcode == EXIT:
+    if each.opcode in (EXIT, GOTOX):
         return None, None
     target = None
     if each.opcode not in (CALL, LOAD_IMMEDIATE_64):
@@ -218,6 +229,8 @@ def _stored(each: Instruction, dst: int, src: int) -> int:
 
 def _computed(each: Instruction, dst: int, src: int) -> int:
     operation, register = each.opcode & 0xF0, each.opcode & insn.X
+    if each.opcode == GOTOX:
+        return dst
     if each.opcode & 0x07 in (insn.ALU, insn.ALU64):
         if operation == insn.MOV:
             return src if register else 0

@@ -6,6 +6,7 @@ machine first runs the program, because the code depends on the machine's helper
 
 from __future__ import annotations
 
+import bisect
 import sys
 from collections.abc import Mapping
 from functools import cached_property
@@ -50,6 +51,8 @@ class Program:
             what the code says.
         kfunc_slots: Names of kernel functions by the slot of single calls.
         exception_callback: The slot of the function that gets what the program throws.
+        jump_tables: The slots that indirect jumps lead to, by the slot of the 64-bit load of a
+            table's address; a load may be of the middle: slots and an offset in bytes.
 
     Raises:
         AsmError: Malformed instructions, or such that the kernel does not know.
@@ -69,6 +72,7 @@ class Program:
         operands: Mapping[int, Operand] | None = None,
         kfunc_slots: Mapping[int, str] | None = None,
         exception_callback: int | None = None,
+        jump_tables: Mapping[int, tuple[tuple[int, ...], int]] | None = None,
     ) -> None:
         self.name = name
         self.type = type
@@ -85,6 +89,7 @@ class Program:
             raise AsmError(f"{len(self.code) // 8} instructions; 1 to {MOST_INSTRUCTIONS} may be")
         # Where functions are: callbacks are called by address.
         self.text = Region(b"", f"code of {name or 'the program'}", writable=False)
+        self.tables = self._tables(jump_tables or {})
         self.instructions = self._decode()
         check(self.instructions, self.length)
 
@@ -109,6 +114,7 @@ class Program:
         """
         operands: dict[int, Operand] = {}
         kfuncs: dict[int, str] = {}
+        tables: dict[int, tuple[tuple[int, ...], int]] = {}
         code = bytearray(spec.code)
         slots = Slots(code, spec.byteorder)
         known = {} if symbols is None else symbols
@@ -120,6 +126,8 @@ class Program:
                 operands[slot] = maps[reference.symbol]
             elif reference.kind is ReferenceKind.MAP_VALUE:
                 operands[slot] = (maps[reference.symbol], reference.offset)
+            elif reference.kind is ReferenceKind.JUMP_TABLE:
+                tables[slot] = (spec.jump_tables[reference.symbol], reference.offset)
             elif reference.kind is not ReferenceKind.CONSTANT:
                 operands[slot] = (
                     known[reference.symbol]
@@ -134,6 +142,7 @@ class Program:
             operands=operands,
             kfunc_slots=kfuncs,
             exception_callback=_exception_callback(spec),
+            jump_tables=tables,
         )
 
     @property
@@ -187,6 +196,27 @@ class Program:
         if each.src in (insn.PSEUDO_MAP_FD, insn.PSEUDO_MAP_IDX):
             return found
         return found, high & 0xFFFF_FFFF
+
+    def targets(self, slot: int) -> tuple[int, ...]:
+        """Return where the indirect jump at *slot* may lead: what tables have of its function."""
+        at = bisect.bisect(self.entries, slot)
+        end = self.entries[at] if at < len(self.entries) else self.length
+        inside = range(self.entries[at - 1], end)
+        known = self._targets.intersection(inside, self.instructions)
+        return tuple(sorted(known))
+
+    # Addresses of instructions, as programs load them from a table.
+    def _tables(self, tables: Mapping[int, tuple[tuple[int, ...], int]]) -> list[Region]:
+        self._targets: set[int] = set()
+        made: dict[tuple[int, ...], Region] = {}
+        for slot, (targets, offset) in tables.items():
+            if targets not in made:
+                addresses = (self.text.base + 8 * target for target in targets)
+                data = b"".join(each.to_bytes(8, self.byteorder) for each in addresses)
+                made[targets] = Region(data, "jump table", writable=False)
+            self._targets.update(targets)
+            self.operands = {**self.operands, slot: made[targets].base + offset}
+        return list(made.values())
 
     def kfunc(self, slot: int) -> str:
         """Return the name of the kernel function that is called at *slot*."""

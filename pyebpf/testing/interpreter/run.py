@@ -126,6 +126,10 @@ class Run:
         self.executed = executed
         raise InstructionLimitError(f"more than {self.limit} instructions executed")
 
+    def bad_jump(self, address: int) -> None:
+        """End a program that jumps where no table leads."""
+        raise ExecutionError(f"jump to {address:#x}, which is in none of its jump tables")
+
     def missing_helper(self, number: int) -> None:
         """End a program that calls an unknown helper."""
         raise NotModelledError(f"helper {FuncId(number).name} ({number})")

@@ -8,7 +8,7 @@ import pytest
 
 from pyebpf.elf import load_spec
 from pyebpf.errors import MemoryAccessError, NotModelledError
-from pyebpf.testing.interpreter import Machine, Program, World, make_map
+from pyebpf.testing.interpreter import Machine, Program, SkbContext, World, make_map
 from pyebpf.testing.interpreter.prog_test_run import prog_test_run
 from pyebpf.uapi.bpf import ProgType
 from tests.support.programs import built, names
@@ -18,7 +18,7 @@ RUNNABLE = {ProgType.SOCKET_FILTER, ProgType.XDP, ProgType.SCHED_CLS, ProgType.S
 # Objects whose programs need what only a kernel has, or are wrong on purpose.
 NEED_A_KERNEL = {
     "core", "core_matches", "core_missing", "externs", "externs_ksyms", "externs_kconfig",
-    "refused", "jump_tables",
+    "refused",
 }  # fmt: skip
 
 
@@ -71,6 +71,18 @@ def test_what_is_thrown_is_what_is_returned() -> None:
     for order in ("little", "big"):
         assert retvals("exceptions", "with_callback", order) == [42] * 3
         assert retvals("exceptions", "without", order) == [3] * 3
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_indirect_jumps_lead_through_tables(order) -> None:
+    """In a table of the program's own, and in one of a function that it calls."""
+    spec = load_spec(built("jump_tables", order))
+    found = {}
+    for name, marks in (("alone", (0, 1, 2, 3, 1000)), ("both", (0, 1, 2, 3, 6))):
+        program = Program.from_spec(spec.programs[name], {})
+        contexts = [SkbContext(PACKET, ProgType.SOCKET_FILTER, mark=mark) for mark in marks]
+        found[name] = [Machine().run(program, context).r0 for context in contexts]
+    assert found == {"alone": [10, 20, 30, 7, 7], "both": [11, 21, 31, 8, 31]}
 
 
 def test_what_the_verifier_refuses_ends_with_a_name() -> None:

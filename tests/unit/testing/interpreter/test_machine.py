@@ -229,6 +229,19 @@ def test_a_tail_call_in_a_function_returns_to_its_caller() -> None:
     assert Machine().run(made(*code, maps={1: programs}), BytesContext(b"")).r0 == 34
 
 
+def test_a_jump_through_no_table_ends_the_program() -> None:
+    """To a number, or where there is no table at all."""
+    jump = Instruction(insn.JMP | insn.JA | insn.X, 1)
+    table = [number(1, 0), load(8, 1, 1, 0), jump, EXIT, small(0, 6), EXIT]
+    assert result(*table, jump_tables={0: ((5,), 0)}) == 6
+    assert result(*table, jump_tables={0: ((4, 5), 8)}) == 6
+    table[1] = add(1, 1)
+    with pytest.raises(ExecutionError, match=r"instruction 3: jump to 0x.*none of its jump tables"):
+        result(*table, jump_tables={0: ((5,), 0)})
+    with pytest.raises(ExecutionError, match="instruction 0: jump to 0x1, which is in none"):
+        result(jump, EXIT)
+
+
 def test_a_program_may_throw_from_anywhere() -> None:
     """Its value is what was thrown, or what its callback makes of it."""
     code = [small(1, 5), own(1), EXIT, Instruction(CALL, 0, 2, 0, 1), small(0, 0), EXIT]
