@@ -130,7 +130,7 @@ class Differential:
                 )
                 with bpf.prog_load(_request(kind, TARGET)) as target:
                     self.programs[kind][INDEXES[1]] = target.fileno()
-            self.btf, self.function_type = _function_type()
+            self.btf, self.function_type = function_type()
             stack.enter_context(self.btf)
             self.stack = stack.pop_all()
         self.maps = Descriptors(
@@ -301,8 +301,8 @@ def _request(kind: ProgType, code: bytes) -> ProgLoad:
     return attr
 
 
-# One static function for all: what is said about it is not compared with its code.
-def _function_type() -> tuple[FD, int]:
+def function_type() -> tuple[FD, int]:
+    """Load types with one static function, which does for all: nobody compares it with the code."""
     builder = BtfBuilder()
     number = builder.int("long", 8)
     function = builder.add(FUNC, "function", builder.add(FUNC_PROTO, "", number))

@@ -214,6 +214,8 @@ def describe(error: BaseException) -> ExecutionError | None:
         if match is None:
             return None
         found = ExecutionError(f"{match[1]} is read before it is written")
+    elif isinstance(error, RecursionError):
+        found = ExecutionError("calls are nested deeper than Python's own may be")
     elif isinstance(error, ExecutionError):
         found = error
     else:

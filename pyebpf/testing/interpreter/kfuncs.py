@@ -35,7 +35,7 @@ class Thrown(Exception):
         callback = run.started.program.exception_callback
         if callback is None:
             return self.cookie
-        run.depth = 0
+        run.depth = run.floor = 0
         return run.started.call(run, callback, [self.cookie])
 
 

@@ -144,7 +144,7 @@ class Machine:
             arguments = context.enter(self.memory, program.byteorder)
             try:
                 yield run, arguments
-            except (ExecutionError, NameError) as error:
+            except (ExecutionError, NameError, RecursionError) as error:
                 described = describe(error)
                 if described is None or described is error:
                     raise

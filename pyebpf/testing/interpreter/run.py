@@ -46,6 +46,7 @@ class Run:
         started: The one that the run began with.
         executed: Instructions so far, brought up to date at calls and at the end.
         depth: Nested calls.
+        floor: Where those of the program begin that is running now; each may have eight.
         scratch: For helpers that remember something until the run ends, by a name of theirs.
     """
 
@@ -65,6 +66,7 @@ class Run:
         self.limit = world.instruction_limit
         self.may_goto_limit = world.may_goto_limit
         self.depth = 0
+        self.floor = 0
         self.scratch: dict[str, Any] = {}
         self.started = binding
         self._bind = bind
@@ -112,7 +114,7 @@ class Run:
     def enter(self) -> tuple[bytearray | bytes | memoryview, int]:
         """Begin a function: a stack frame of zeros, and the address past its end."""
         depth = self.depth
-        if depth >= MOST_FRAMES:
+        if depth - self.floor >= MOST_FRAMES:
             raise ExecutionError(f"more than {MOST_FRAMES} nested calls")
         if depth == len(self._stacks):
             self._stacks.append(self.memory.allocate(STACK_SIZE, f"stack of call depth {depth}"))
@@ -162,6 +164,7 @@ class Run:
             return False
         self._tail_calls += 1
         self.depth -= 1
+        self.floor = self.depth
         self.binding = self._bind(target)
         self.binding.place(self.memory)
         self._maps |= self.binding.maps
@@ -212,22 +215,22 @@ def _drive_steps(run: Run, helper: Generated) -> Generator[Any, None, int]:
 # A tail call replaces the function that makes it: its frame is given back, and its caller gets what
 # the other program returns.
 def _tail_call(run: Run, context: int, programs: int, index: int) -> int | None:
-    before = run.binding
+    before = run.binding, run.floor
     if not run.switch(programs, index):
         return None
     value = run.binding.call(run, 0, (context,))
-    run.binding = before
+    run.binding, run.floor = before
     return value
 
 
 def _tail_call_steps(
     run: Run, context: int, programs: int, index: int
 ) -> Generator[Any, None, int | None]:
-    before = run.binding
+    before = run.binding, run.floor
     if not run.switch(programs, index):
         return None
     value = yield from run.binding.steps(run, 0, (context,))
-    run.binding = before
+    run.binding, run.floor = before
     return value
 
 
