@@ -5,12 +5,15 @@ What random programs do not draw: kinds of maps beyond the common ones, kernel f
 
 from __future__ import annotations
 
+import contextlib
+import struct
 import sys
 from dataclasses import dataclass
 
 import pytest
 
 from pyebpf.asm.instruction import Instruction, encode_all
+from pyebpf.errors import SyscallError
 from pyebpf.host.kernel_btf import kernel_btf
 from pyebpf.maps.map import Map as KernelMap
 from pyebpf.spec import MapSpec
@@ -32,9 +35,11 @@ from tests.support.code import (
     mov,
     number,
     skip_if,
+    slots,
     small,
     store,
 )
+from tests.support.differential import function_type
 
 EXIT = Instruction(insn.JMP | insn.EXIT)
 PACKET = bytes(12) + b"\x08\x00" + bytes(range(100))
@@ -49,6 +54,7 @@ class Case:
     type: ProgType = TC
     maps: tuple[MapSpec, ...] = ()
     since: str = "5.15"
+    function: int = 0  # where a second function begins, for programs with callbacks
 
 
 def kfunc(name: str) -> Instruction:
@@ -160,6 +166,19 @@ def printed(*numbers: int) -> Code:
     ]
 
 
+def looped(count: int, flags: int, *body: Instruction) -> Case:
+    """Call a callback that many times; what the helper returns is the result."""
+    start = [mov(6, 1), small(1, count), callback(2, 8), mov(3, 10), add(3, -8)]
+    start += [small(4, flags), call(FuncId.loop), EXIT]
+    begin = slots(start)
+    start[2] = callback(2, begin - 3)
+    return Case([*start, *body, EXIT], since="6.7", function=begin)
+
+
+def callback(dst: int, distance: int) -> Instruction:
+    return Instruction(insn.LD | insn.IMM | insn.DW, dst, insn.PSEUDO_FUNC, 0, distance)
+
+
 HASH, LPM = spec(MapType.HASH), spec(MapType.LPM_TRIE, entries=3)
 CASES = {
     "hash is full": Case(
@@ -233,6 +252,11 @@ CASES = {
         maps=(spec(MapType.PERF_EVENT_ARRAY, 4, 4),),
     ),
     "printing": Case(counting(printed(5, 255), printed(-1, 16, 3))),
+    "loop": looped(5, 0, small(0, 0)),
+    "loop that stops": looped(5, 0, small(0, 1)),
+    "loop of none": looped(0, 0, small(0, 0)),
+    "loop with flags": looped(5, 1, small(0, 0)),
+    "loop too long": looped((8 << 20) + 1, 0, small(0, 0)),
     "iterator": Case([mov(6, 1), *iterated(-3, 10), EXIT], since="6.4"),
     "empty iterator": Case([mov(6, 1), *iterated(4, 4), EXIT], since="6.4"),
     "iterator backwards": Case([mov(6, 1), *iterated(5, 4), EXIT], since="6.4"),
@@ -286,7 +310,7 @@ def test_a_call_answers_the_same(name) -> None:
         }
         program = Program(raw, type=case.type, maps=maps, kfuncs=names)
         ours = prog_test_run(Machine(), program, PACKET)
-        assert in_kernel(raw, case.type) == (ours.retval, ours.data)
+        assert in_kernel(raw, case) == (ours.retval, ours.data)
     finally:
         for each in kernel_maps:
             each.close()
@@ -302,17 +326,22 @@ def linked(each: Instruction, maps: list[KernelMap], numbers: dict[str, int]) ->
     return each
 
 
-def in_kernel(code: bytes, kind: ProgType) -> tuple[int, bytes]:
+def in_kernel(code: bytes, case: Case) -> tuple[int, bytes]:
     log = bytearray(1 << 16)
-    attr = ProgLoad(prog_type=int(kind), insn_cnt=len(code) // 8)
+    attr = ProgLoad(prog_type=int(case.type), insn_cnt=len(code) // 8)
     attr.insns, attr.license = code, b"GPL\0"
     attr.log_level, attr.log_size, attr.log_buf = 1, len(log), log
-    try:
-        program = bpf.prog_load(attr)
-    except Exception:
-        print(log.partition(b"\0")[0].decode())
-        raise
-    with program:
+    with contextlib.ExitStack() as stack:
+        if case.function:  # callbacks have to be described
+            types, function = function_type()
+            stack.enter_context(types)
+            attr.prog_btf_fd, attr.func_info_rec_size, attr.func_info_cnt = types.fileno(), 8, 2
+            attr.func_info = struct.pack("=4I", 0, function, case.function, function)
+        try:
+            program = stack.enter_context(bpf.prog_load(attr))
+        except SyscallError:
+            print(log.partition(b"\0")[0].decode())
+            raise
         out = bytearray(4096)
         run = ProgTestRun(prog_fd=program.fileno(), data_in=PACKET, data_size_in=len(PACKET))
         run.data_out, run.data_size_out = out, len(out)
