@@ -16,7 +16,6 @@ Code stays bytes: a program's code is its raw instructions plus tables keyed by 
 from __future__ import annotations
 
 import copy
-import enum
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -27,6 +26,7 @@ from pyebpf.btf.btf import Btf
 from pyebpf.btf.types import FuncProto, Member, Ptr, Struct
 from pyebpf.btf.values import Codec, codec
 from pyebpf.errors import BtfError, LoadError, UnreferencedSymbolError
+from pyebpf.map_pinning import Pinning
 from pyebpf.plain import field, plain, replace
 from pyebpf.references import CoreRelocation, Reference, ReferenceKind
 from pyebpf.sections import match
@@ -57,30 +57,6 @@ class Descriptor(Protocol):
     def fileno(self) -> int:
         """Return the descriptor's number."""
         ...
-
-
-class Pinning(enum.IntEnum):
-    """How a map definition asks to be pinned: ``enum libbpf_pin_type``.
-
-    Projects with loaders of their own number kinds of their own; they can be read, and are to be
-    replaced before a load.
-    """
-
-    NONE = 0
-    BY_NAME = 1
-
-    @classmethod
-    def _missing_(cls, value: object) -> Pinning | None:
-        if not isinstance(value, int):
-            return None
-        member = int.__new__(cls, value)
-        member._name_ = f"UNKNOWN_{value}"
-        member._value_ = value
-        return member
-
-    # Python 3.11.0 to 3.11.3 would copy by name, which unknown kinds do not have.
-    def __reduce_ex__(self, protocol: object) -> tuple[object, ...]:
-        return type(self), (int(self),)
 
 
 @plain(kw_only=True)

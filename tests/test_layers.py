@@ -20,7 +20,7 @@ ORDER = [
     ["errors", "names", "plain"],
     ["asm"],
     ["btf"],
-    ["sections", "references"],
+    ["sections", "references", "map_pinning"],
     ["program_text"],
     ["spec"],
     ["abi", "resolve", "gather", "editor"],
@@ -42,6 +42,7 @@ ORDER = [
 LIMITED = {
     "names": set(),
     "plain": set(),
+    "map_pinning": set(),
     "sections": {"uapi", "errors"},
     "sys": {"uapi", "errors"},
     "host": {"sys", "btf", "uapi", "errors"},

@@ -15,7 +15,6 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 
 from pyebpf.asm.instruction import Instruction, decode_all, encode_all
 from pyebpf.asm.opcode import CALL, LOAD_IMMEDIATE_64
@@ -26,6 +25,7 @@ from pyebpf.btf_object import btf_by_id
 from pyebpf.errors import BtfError, SourceLine, SyscallError
 from pyebpf.host import kallsyms
 from pyebpf.maps.info import map_info
+from pyebpf.plain import field, plain, replace
 from pyebpf.program_text import lines_of, names_of
 from pyebpf.sys import bpf
 from pyebpf.uapi.helpers import FuncId
@@ -41,7 +41,7 @@ _BASE = "__bpf_call_base"
 _ADDRESS = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class Xlated:
     """Code of a loaded program.
 
