@@ -9,8 +9,8 @@ import contextlib
 import errno
 import mmap
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar, overload
 
 from pyebpf.btf.btf import Btf
 from pyebpf.errors import ENOTSUPP, EbpfError, SyscallError, naming
@@ -33,6 +33,32 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
+class _Late:
+    """A codec that is made when it is first used, and is an attribute of the map from then on.
+
+    To make those of all maps, data sections first of all, took a quarter of a load. Neither a
+    property nor `__getattr__`: those make every access slower.
+    """
+
+    def __init__(self, make: Callable[[MapSpec], Codec]) -> None:
+        self._make = make
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, owned: None, owner: type) -> _Late: ...
+
+    @overload
+    def __get__(self, owned: MapBase[Any, Any], owner: type) -> Codec: ...
+
+    def __get__(self, owned: MapBase[Any, Any] | None, owner: type) -> Codec | _Late:
+        if owned is None:
+            return self
+        found = owned.__dict__[self._name] = self._make(owned.spec)
+        return found
+
+
 class MapBase(Handle, Generic[K, V]):
     """A map in the kernel: see `pyebpf.maps.map.Map`.
 
@@ -45,8 +71,8 @@ class MapBase(Handle, Generic[K, V]):
 
     KIND = "map"
 
-    key_codec: Codec
-    value_codec: Codec
+    key_codec = _Late(key_codec)
+    value_codec = _Late(value_codec)
 
     def __init__(
         self, fd: FD, spec: MapSpec, *, key: CodecLike | None = None, value: CodecLike | None = None
@@ -64,20 +90,6 @@ class MapBase(Handle, Generic[K, V]):
             waits=spec.type in WAITS,
             array=spec.type in ARRAYS,
         )
-
-    if not TYPE_CHECKING:  # which would take it for every attribute there could be
-
-        def __getattr__(self, name: str) -> Codec:
-            # Codecs of BTF types are made when they are first used: to make those of all maps, data
-            # sections first of all, took a quarter of a load. Not properties: attributes of the
-            # object itself are 30 ns faster at every access to an element.
-            if name == "key_codec":
-                self.key_codec = found = key_codec(self.spec)
-            elif name == "value_codec":
-                self.value_codec = found = value_codec(self.spec)
-            else:
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            return found
 
     # --- what it is
 

@@ -39,6 +39,7 @@ from pyebpf.maps.many import ManyElements
 from pyebpf.maps.own_types import plain_types
 from pyebpf.maps.per_cpu import PerCpuOperations
 from pyebpf.maps.queue import QueueOperations
+from pyebpf.maps.subscript import Subscript
 from pyebpf.maps.types import type_named
 from pyebpf.maps.user_codec import CodecLike, as_codec
 from pyebpf.spec import Descriptor, MapSpec
@@ -53,7 +54,9 @@ V = TypeVar("V")
 D = TypeVar("D")
 
 
-class Map(ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Generic[K, V]):
+class Map(
+    Subscript[K, V], ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Generic[K, V]
+):
     """A map in the kernel.
 
     May be shared between threads. Use it with ``with``, or call `close`.
@@ -508,14 +511,6 @@ class Map(ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Gen
 
     def _missing(self, cmd: Cmd, key: object) -> KeyNotFoundError:
         return KeyNotFoundError(str(cmd), errno.ENOENT, f'no key {key!r} in map "{self.name}"')
-
-    __getitem__ = lookup
-
-    def __setitem__(self, key: K, value: V) -> None:
-        self.update(key, value)
-
-    def __delitem__(self, key: K) -> None:
-        self.delete(key)
 
     def __contains__(self, key: object) -> bool:
         """Whether there is such a key; of a bloom filter, whether it may hold that value."""
