@@ -29,6 +29,9 @@ from pyebpf.uapi.bpf import MapFlag, MapType
 
 __all__ = ["MapBase"]
 
+# Bytes whose copying takes so long, some microseconds, that other threads should run meanwhile.
+LARGE_VALUE = 1 << 16
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -83,11 +86,12 @@ class MapBase(Handle, Generic[K, V]):
             self.key_codec = key_codec(spec, key)
         if value is not None:
             self.value_codec = value_codec(spec, value)
+        size = value_bytes(spec)
         self._elements = kernel.current().elements(
             fd.fileno(),
             spec.key_size,
-            value_bytes(spec),
-            waits=spec.type in WAITS,
+            size,
+            waits=spec.type in WAITS or size > LARGE_VALUE,
             array=spec.type in ARRAYS,
         )
 

@@ -1,12 +1,13 @@
 """``m[key]``, ``m[key] = value``, ``del m[key]``: the operations programs make by the million.
 
-    m[5] ──▶ the cell for keys ──BPF_MAP_LOOKUP_ELEM──▶ the cell for values ──▶ 7      numbers
-      └────▶ lookup(5) ──codecs, Elements──▶ kernel                                   all the rest
+    m[5] ──▶ cell of the key ──BPF_MAP_LOOKUP_ELEM──▶ cell of the value ──▶ 7
+      └────▶ lookup(5): codecs, Elements ──▶ kernel
 
-Numbers in this machine's layout go through `pyebpf.sys.elements.Cells`, at the cost of the system
-call and a quarter of a microsecond. All else goes through `lookup`, `update` and `delete`: other
-types, calls that wait, whoever comes while another thread or the code below a signal handler is at
-the cells, and whatever failed, to fail again with its reason.
+The first way is that of `pyebpf.sys.elements.Cells`: for numbers in this machine's layout, which
+are stored and read without a codec, it costs the system call and a quarter of a microsecond. The
+second one, `lookup`, `update` and `delete`, is for calls that wait, for whoever comes while another
+thread or the code below a signal handler is at the cells, and for whatever failed: to fail again,
+with its reason.
 """
 
 from __future__ import annotations
@@ -16,37 +17,41 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from pyebpf.maps.base import MapBase
+from pyebpf.maps.codec import Codec, PerCpuCodec
 from pyebpf.maps.native import native_format
 from pyebpf.maps.user_codec import CodecLike
 from pyebpf.spec import MapSpec
+from pyebpf.sys.elements import quiet_call
 from pyebpf.sys.fd import FD
+from pyebpf.uapi.bpf import Cmd
 
 __all__ = ["Subscript"]
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-# What the quick way stumbles over: not its turn, a key or value of a wrong type or size.
+# What the quick way stumbles over: somebody at the cells, a key or value of a wrong type or size.
 _NOT_HERE = (IndexError, TypeError, ValueError, OverflowError)
 
 
 class Subscript(MapBase[K, V], Generic[K, V]):
     """The three operations in square brackets."""
 
-    # What `Cells` says; attributes of the map itself, because each further dot costs 2 ns.
-    _key_cell: Any
-    _value_cell: Any
-    _call: Callable[..., int]
-    _lookup_call: tuple[object, ...]
-    _update_call: tuple[object, ...]
-    _delete_call: tuple[object, ...]
+    # Attributes of the map itself, because each further dot costs 2 ns at every access.
+    _lookup_key: Any
+    _lookup_value: Any
+    _update_key: Any
+    _update_value: Any
+    _delete_key: Any
 
     def __init__(
         self, fd: FD, spec: MapSpec, *, key: CodecLike | None = None, value: CodecLike | None = None
     ) -> None:
         super().__init__(fd, spec, key=key, value=value)
-        # None: not known yet. Empty: somebody is at the cells, or there are none.
-        self._turn: list[None] | None = None
+        # `Cells.free` of each operation; empty also while there are no cells.
+        self._lookups: list[tuple[object, ...]] = []
+        self._updates: list[tuple[object, ...]] = []
+        self._deletes: list[tuple[object, ...]] = []
         self._unprepared = [None]
 
     @abstractmethod
@@ -62,70 +67,104 @@ class Subscript(MapBase[K, V], Generic[K, V]):
         """Remove *key*."""
 
     def __getitem__(self, key: K) -> V:
-        turn = self._turn
-        if turn:
+        try:
+            arguments = self._lookups.pop()
             try:
-                token = turn.pop()
-                try:
-                    self._key_cell[0] = key
-                    if not self._call(*self._lookup_call):
-                        return self._value_cell[0]  # type: ignore[no-any-return]  # as the codec
-                finally:
-                    turn.append(token)
-            except _NOT_HERE:
-                pass
-        elif turn is None:
+                self._lookup_key[0] = key
+                if not quiet_call(*arguments):
+                    return self._lookup_value[0]  # type: ignore[no-any-return]
+            finally:
+                self._lookups.append(arguments)
+        except _NOT_HERE:
             self._prepare()
         return self.lookup(key)
 
     def __setitem__(self, key: K, value: V) -> None:
-        turn = self._turn
-        if turn:
+        try:
+            arguments = self._updates.pop()
             try:
-                token = turn.pop()
-                try:
-                    self._key_cell[0] = key
-                    self._value_cell[0] = value
-                    if not self._call(*self._update_call):
-                        return
-                finally:
-                    turn.append(token)
-            except _NOT_HERE:
-                pass
-        elif turn is None:
+                self._update_key[0] = key
+                self._update_value[0] = value
+                if not quiet_call(*arguments):
+                    return
+            finally:
+                self._updates.append(arguments)
+        except _NOT_HERE:
             self._prepare()
         self.update(key, value)
 
     def __delitem__(self, key: K) -> None:
-        turn = self._turn
-        if turn:
+        try:
+            arguments = self._deletes.pop()
             try:
-                token = turn.pop()
-                try:
-                    self._key_cell[0] = key
-                    if not self._call(*self._delete_call):
-                        return
-                finally:
-                    turn.append(token)
-            except _NOT_HERE:
-                pass
-        elif turn is None:
+                self._delete_key[0] = key
+                if not quiet_call(*arguments):
+                    return
+            finally:
+                self._deletes.append(arguments)
+        except _NOT_HERE:
             self._prepare()
         self.delete(key)
 
-    # Not before the codecs are needed anyway. Only one thread may do it: the token of one set of
-    # cells must not go with another set.
+    # At the first access, when the codecs are needed anyway. Only one thread may do it: arguments
+    # of one set of cells must not go with the cells of another set.
     def _prepare(self) -> None:
+        if not self._unprepared:
+            return
         try:
             self._unprepared.pop()
         except IndexError:
             return
-        key, value = native_format(self.key_codec), native_format(self.value_codec)
-        cells = self._elements.cells(key, value) if key and value else None
-        if cells is None:
-            self._turn = []
+        lookup = self._elements.cells(Cmd.MAP_LOOKUP_ELEM)
+        update = self._elements.cells(Cmd.MAP_UPDATE_ELEM)
+        delete = self._elements.cells(Cmd.MAP_DELETE_ELEM)
+        if lookup is None or update is None or delete is None:
             return
-        self._key_cell, self._value_cell, self._call = cells.key, cells.value, cells.call
-        self._lookup_call, self._update_call = cells.lookup, cells.update
-        self._delete_call = cells.delete
-        self._turn = cells.turn
+        self._lookup_key = _cell(self.key_codec, lookup.key)
+        self._lookup_value = _cell(self.value_codec, lookup.value)
+        self._update_key = _cell(self.key_codec, update.key)
+        self._update_value = _cell(self.value_codec, update.value)
+        self._delete_key = _cell(self.key_codec, delete.key)
+        self._lookups, self._updates, self._deletes = lookup.free, update.free, delete.free
+
+
+class _Cell:
+    """Memory of one value of any codec, used as if it were a memoryview of one item."""
+
+    __slots__ = ("_decode", "_encode", "_memory")
+
+    def __init__(self, codec: Codec, memory: memoryview) -> None:
+        self._memory = memory
+        self._decode: Callable[[bytes], object] = codec.decode
+        self._encode: Callable[[object], bytes] = codec.encode
+
+    def __getitem__(self, index: int) -> object:
+        return self._decode(self._memory.tobytes())
+
+    def __setitem__(self, index: int, value: object) -> None:
+        self._memory[:] = self._encode(value)
+
+
+class _NumberOfEachCpu(_Cell):
+    """Memory of one number per CPU, read as a list at once."""
+
+    __slots__ = ("_numbers",)
+
+    def __init__(self, codec: PerCpuCodec, number: str, memory: memoryview) -> None:
+        super().__init__(codec, memory)
+        numbers = memory.cast(number)  # type: ignore[call-overload]  # a literal, to mypy
+        self._numbers: memoryview = numbers[:: codec.stride // codec.inner.size]
+
+    def __getitem__(self, index: int) -> object:
+        return self._numbers.tolist()
+
+
+def _cell(codec: Codec, memory: memoryview) -> object:
+    number = native_format(codec)
+    if number is not None:
+        return memory.cast(number)  # type: ignore[call-overload]
+    if isinstance(codec, PerCpuCodec):
+        number = native_format(codec.inner)
+        if number is not None:
+            return _NumberOfEachCpu(codec, number, memory)
+    return _Cell(codec, memory)
