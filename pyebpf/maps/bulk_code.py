@@ -1,0 +1,279 @@
+"""The programs of in-kernel bulk access, made of instructions; `pyebpf.maps.bulk` runs them.
+
+They talk with user space through one array of a single large value that both sides have mapped:
+
+    0        4        8         64                 Layout.values_at      Layout.flags_at
+    count u32| state u32 | …    | keys, one after  | values, likewise    | one byte per key: found
+                                | the other        |                     |  (`many` alone)
+
+Keys and values are spaced so that each is aligned as its size allows, because some architectures
+want that. Two programs:
+
+    many    for i in range(count): flags[i] = key i is in the map; if so copy its value
+    all     for each entry: copy key and value; count = how many
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pyebpf.asm.assemble import Assembled, Item, assemble
+from pyebpf.asm.build import (
+    R0,
+    R1,
+    R2,
+    R3,
+    R4,
+    R6,
+    R7,
+    R8,
+    R9,
+    W7,
+    Place,
+    Register,
+    add,
+    call,
+    exit_,
+    function,
+    jeq,
+    jge,
+    jne,
+    label,
+    load,
+    load_function,
+    load_map,
+    load_map_value,
+    mov,
+    mul,
+    store,
+    u8,
+    u16,
+    u32,
+    u64,
+)
+
+__all__ = ["COUNT", "DONE", "FULL", "Layout", "MOVED", "STATE", "all_entries", "many_keys"]
+
+# Words of the area's head, by 4 bytes.
+COUNT, STATE = 0, 1
+_AGAIN = 2
+_KEYS_AT = 64
+
+# What STATE says after `all`: complete; more entries than there is room; the map changed so that
+# entries may be missing or wrong.
+DONE, FULL, MOVED = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where things are in the area.
+
+    Attributes:
+        key_size: Bytes of a key.
+        value_size: Bytes of a value.
+        capacity: Keys there is room for.
+    """
+
+    key_size: int
+    value_size: int
+    capacity: int
+
+    @property
+    def key_stride(self) -> int:
+        """Bytes from one key to the next."""
+        return _stride(self.key_size)
+
+    @property
+    def value_stride(self) -> int:
+        """Bytes from one value to the next."""
+        return _stride(self.value_size)
+
+    @property
+    def keys_at(self) -> int:
+        """Where keys begin."""
+        return _KEYS_AT
+
+    @property
+    def values_at(self) -> int:
+        """Where values begin."""
+        return _KEYS_AT + (self.key_stride * self.capacity + 7 & ~7)
+
+    @property
+    def flags_at(self) -> int:
+        """Where flags begin."""
+        return self.values_at + (self.value_stride * self.capacity + 7 & ~7)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the area."""
+        return self.flags_at + (self.capacity + 7 & ~7)
+
+
+def many_keys(layout: Layout) -> Assembled:
+    """Return the program that looks up many keys. Needs ``bpf_loop``: Linux 5.17."""
+    return _assembled(
+        function("many"),
+        load_map_value(R6, "area"),
+        load(R1, u32(R6 + COUNT * 4)),
+        load_function(R2, "one"),
+        mov(R3, 0),
+        mov(R4, 0),
+        call("loop"),
+        mov(R0, 0),
+        exit_(),
+        function("one"),  # (index, context)
+        mov(R6, R1),
+        jge(R6, layout.capacity, "beyond"),
+        *_address(R2, "area", layout.keys_at, R6, layout.key_stride),
+        load_map(R1, "map"),
+        call("map_lookup_elem"),
+        load_map_value(R7, "area", layout.flags_at),
+        add(R7, R6),
+        jne(R0, 0, "found"),
+        store(u8(R7), 0),
+        exit_(),
+        label("found"),
+        store(u8(R7), 1),
+        *_address(R8, "area", layout.values_at, R6, layout.value_stride),
+        *_copy(R8, R0, layout.value_size, through=R1),
+        mov(R0, 0),
+        exit_(),
+        label("beyond"),
+        mov(R0, 1),
+        exit_(),
+    )
+
+
+def all_entries(layout: Layout, *, moves: bool) -> Assembled:
+    """Return the program that copies all entries. Needs ``bpf_for_each_map_elem``: Linux 5.13.
+
+    The walk takes no lock. Where entries move, an entry that is deleted and used again for another
+    key while it is being copied, or while the walk stands on it, would give a key with another
+    one's value or lead the walk into another bucket, away from entries that were there all the
+    time. So each key is compared after its value was copied, and a second walk compares the keys
+    with those of the first: what two walks in a row have met in the same order was there.
+
+    Args:
+        layout: Of the area.
+        moves: The map's entries come and go (hashes), unlike those of arrays.
+    """
+    again = _second_walk(layout) if moves else []
+    return _assembled(
+        function("all"),
+        load_map_value(R6, "area"),
+        store(u32(R6 + COUNT * 4), 0),
+        store(u32(R6 + STATE * 4), DONE),
+        *_for_each("each"),
+        *(_check_second_walk() if moves else ()),
+        mov(R0, 0),
+        exit_(),
+        function("each"),  # (map, key, value, context)
+        load_map_value(R6, "area"),
+        load(W7, u32(R6 + COUNT * 4)),
+        jge(R7, layout.capacity, "full"),
+        *_address(R8, "area", layout.keys_at, R7, layout.key_stride, spoils=R1),
+        *_copy(R8, R2, layout.key_size, through=R1),
+        *_address(R9, "area", layout.values_at, R7, layout.value_stride, spoils=R1),
+        *_copy(R9, R3, layout.value_size, through=R1),
+        *(_compare(R8, R2, layout.key_size, "each moved") if moves else ()),
+        add(R7, 1),
+        store(u32(R6 + COUNT * 4), W7),
+        mov(R0, 0),
+        exit_(),
+        label("full"),
+        store(u32(R6 + STATE * 4), FULL),
+        mov(R0, 1),
+        exit_(),
+        *(_moved("each moved") if moves else ()),
+        *again,
+    )
+
+
+def _check_second_walk() -> list[Item]:
+    return [
+        load(R1, u32(R6 + STATE * 4)),
+        jne(R1, DONE, "out"),
+        store(u32(R6 + _AGAIN * 4), 0),
+        *_for_each("again"),
+        load(R1, u32(R6 + COUNT * 4)),
+        load(R2, u32(R6 + _AGAIN * 4)),
+        jeq(R1, R2, "out"),
+        store(u32(R6 + STATE * 4), MOVED),
+        label("out"),
+    ]
+
+
+def _second_walk(layout: Layout) -> list[Item]:
+    return [
+        function("again"),  # (map, key, value, context)
+        load_map_value(R6, "area"),
+        load(W7, u32(R6 + _AGAIN * 4)),
+        jge(R7, layout.capacity, "again moved"),
+        *_address(R8, "area", layout.keys_at, R7, layout.key_stride, spoils=R1),
+        *_compare(R8, R2, layout.key_size, "again moved"),
+        add(R7, 1),
+        store(u32(R6 + _AGAIN * 4), W7),
+        mov(R0, 0),
+        exit_(),
+        *_moved("again moved"),
+    ]
+
+
+def _moved(name: str) -> list[Item]:
+    return [label(name), store(u32(R6 + STATE * 4), MOVED), mov(R0, 1), exit_()]
+
+
+def _for_each(name: str) -> list[Item]:
+    return [
+        load_map(R1, "map"),
+        load_function(R2, name),
+        mov(R3, 0),
+        mov(R4, 0),
+        call("for_each_map_elem"),
+    ]
+
+
+# dst = address of the index-th of things that are *stride* apart.
+def _address(
+    dst: Register, area: str, start: int, index: Register, stride: int, *, spoils: Register = R1
+) -> list[Item]:
+    return [
+        mov(dst, index),
+        mul(dst, stride),
+        load_map_value(spoils, area, start),
+        add(dst, spoils),
+    ]
+
+
+def _copy(dst: Register, src: Register, size: int, *, through: Register) -> list[Item]:
+    items: list[Item] = []
+    for offset, place in _parts(size):
+        items += [load(through, place(src + offset)), store(place(dst + offset), through)]
+    return items
+
+
+def _compare(first: Register, second: Register, size: int, other: str) -> list[Item]:
+    items: list[Item] = []
+    for offset, place in _parts(size):
+        items += [load(R0, place(first + offset)), load(R1, place(second + offset))]
+        items += [jne(R0, R1, other)]
+    return items
+
+
+# The pieces of *size* bytes that are aligned where the start is.
+def _parts(size: int) -> Iterator[tuple[int, Callable[[Place], Place]]]:
+    offset = 0
+    for step, place in ((8, u64), (4, u32), (2, u16), (1, u8)):
+        while size - offset >= step:
+            yield offset, place
+            offset += step
+
+
+def _stride(size: int) -> int:
+    return size if size in (1, 2, 4) else size + 7 & ~7
+
+
+def _assembled(*items: Item) -> Assembled:
+    return assemble(items, sys.byteorder)
