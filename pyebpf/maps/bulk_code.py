@@ -6,10 +6,11 @@ They talk with user space through one array of a single large value that both si
     count u32| state u32 | …    | keys, one after  | values, likewise    | one byte per key: found
                                 | the other        |                     |  (`many` alone)
 
-Keys and values are spaced so that each is aligned as its size allows, because some architectures
-want that. Two programs:
+Two programs. Where an architecture wants memory aligned, the verifier refuses them for sizes that
+are neither 1, 2 or 4 nor multiples of 8.
 
-    many    for i in range(count): flags[i] = key i is in the map; if so copy its value
+    many    for i in range(count): flags[i] = key i is in the map; if so copy its value;
+            state = how many are not
     all     for each entry: copy key and value; count = how many
 """
 
@@ -81,16 +82,6 @@ class Layout:
     capacity: int
 
     @property
-    def key_stride(self) -> int:
-        """Bytes from one key to the next."""
-        return _stride(self.key_size)
-
-    @property
-    def value_stride(self) -> int:
-        """Bytes from one value to the next."""
-        return _stride(self.value_size)
-
-    @property
     def keys_at(self) -> int:
         """Where keys begin."""
         return _KEYS_AT
@@ -98,12 +89,12 @@ class Layout:
     @property
     def values_at(self) -> int:
         """Where values begin."""
-        return _KEYS_AT + (self.key_stride * self.capacity + 7 & ~7)
+        return _KEYS_AT + (self.key_size * self.capacity + 7 & ~7)
 
     @property
     def flags_at(self) -> int:
         """Where flags begin."""
-        return self.values_at + (self.value_stride * self.capacity + 7 & ~7)
+        return self.values_at + (self.value_size * self.capacity + 7 & ~7)
 
     @property
     def size(self) -> int:
@@ -116,6 +107,7 @@ def many_keys(layout: Layout) -> Assembled:
     return _assembled(
         function("many"),
         load_map_value(R6, "area"),
+        store(u32(R6 + STATE * 4), 0),
         load(R1, u32(R6 + COUNT * 4)),
         load_function(R2, "one"),
         mov(R3, 0),
@@ -126,17 +118,21 @@ def many_keys(layout: Layout) -> Assembled:
         function("one"),  # (index, context)
         mov(R6, R1),
         jge(R6, layout.capacity, "beyond"),
-        *_address(R2, "area", layout.keys_at, R6, layout.key_stride),
+        *_address(R2, "area", layout.keys_at, R6, layout.key_size),
         load_map(R1, "map"),
         call("map_lookup_elem"),
         load_map_value(R7, "area", layout.flags_at),
         add(R7, R6),
         jne(R0, 0, "found"),
         store(u8(R7), 0),
+        load_map_value(R8, "area"),
+        load(R1, u32(R8 + STATE * 4)),
+        add(R1, 1),
+        store(u32(R8 + STATE * 4), R1),
         exit_(),
         label("found"),
         store(u8(R7), 1),
-        *_address(R8, "area", layout.values_at, R6, layout.value_stride),
+        *_address(R8, "area", layout.values_at, R6, layout.value_size),
         *_copy(R8, R0, layout.value_size, through=R1),
         mov(R0, 0),
         exit_(),
@@ -173,9 +169,9 @@ def all_entries(layout: Layout, *, moves: bool) -> Assembled:
         load_map_value(R6, "area"),
         load(W7, u32(R6 + COUNT * 4)),
         jge(R7, layout.capacity, "full"),
-        *_address(R8, "area", layout.keys_at, R7, layout.key_stride, spoils=R1),
+        *_address(R8, "area", layout.keys_at, R7, layout.key_size, spoils=R1),
         *_copy(R8, R2, layout.key_size, through=R1),
-        *_address(R9, "area", layout.values_at, R7, layout.value_stride, spoils=R1),
+        *_address(R9, "area", layout.values_at, R7, layout.value_size, spoils=R1),
         *_copy(R9, R3, layout.value_size, through=R1),
         *(_compare(R8, R2, layout.key_size, "each moved") if moves else ()),
         add(R7, 1),
@@ -211,7 +207,7 @@ def _second_walk(layout: Layout) -> list[Item]:
         load_map_value(R6, "area"),
         load(W7, u32(R6 + _AGAIN * 4)),
         jge(R7, layout.capacity, "again moved"),
-        *_address(R8, "area", layout.keys_at, R7, layout.key_stride, spoils=R1),
+        *_address(R8, "area", layout.keys_at, R7, layout.key_size, spoils=R1),
         *_compare(R8, R2, layout.key_size, "again moved"),
         add(R7, 1),
         store(u32(R6 + _AGAIN * 4), W7),
@@ -269,10 +265,6 @@ def _parts(size: int) -> Iterator[tuple[int, Callable[[Place], Place]]]:
         while size - offset >= step:
             yield offset, place
             offset += step
-
-
-def _stride(size: int) -> int:
-    return size if size in (1, 2, 4) else size + 7 & ~7
 
 
 def _assembled(*items: Item) -> Assembled:

@@ -5,6 +5,8 @@ What comes out is the same either way; each element is read in one step, the who
 
 from __future__ import annotations
 
+import fcntl
+import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, cast, overload
@@ -13,9 +15,15 @@ from pyebpf.errors import ENOTSUPP, EbpfError, NotSupportedError, SyscallError
 from pyebpf.maps import dtypes, iterate
 from pyebpf.maps.base import MapBase
 from pyebpf.maps.batch import Batch, NoBatchError
+from pyebpf.maps.bulk import AllEntries, Entries, ManyKeys
+from pyebpf.maps.bulk_choice import Choice, EntriesChoice
 from pyebpf.maps.kinds import ARRAYS, HASHES, KEYLESS, OF_MAPS, SPARSE, SPARSE_WITH_COOKIES
+from pyebpf.maps.native import column
 from pyebpf.maps.types import value_bytes
-from pyebpf.uapi.bpf import Cmd, UpdateFlag
+from pyebpf.maps.user_codec import CodecLike
+from pyebpf.spec import MapSpec
+from pyebpf.sys.fd import FD
+from pyebpf.uapi.bpf import Cmd, MapType, UpdateFlag
 
 __all__ = ["ManyElements"]
 
@@ -25,9 +33,19 @@ D = TypeVar("D")
 
 _COOKIE_SIZE = 8
 
+# Bytes of kernel memory that copies of a map may take, as long as the `Map` is open.
+_MOST_COPIED = 32 << 20
+
 
 class ManyElements(MapBase[K, V], Generic[K, V]):
     """What is done with many elements of a map."""
+
+    def __init__(
+        self, fd: FD, spec: MapSpec, *, key: CodecLike | None = None, value: CodecLike | None = None
+    ) -> None:
+        super().__init__(fd, spec, key=key, value=value)
+        self._many: Choice[ManyKeys] = Choice()
+        self._all = EntriesChoice()
 
     # Calls that this kernel has not for this kind of map, found out by trying.
     _without: frozenset[Cmd] = frozenset()
@@ -48,12 +66,32 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
     def update(self, key: K, value: V, *, flags: int = 0) -> None:
         """Set the value at *key*."""
 
-    def get_many(self, keys: Iterable[K], default: D | None = None) -> list[V | D | None]:
+    def get_many(
+        self, keys: Iterable[K], default: D | None = None, *, in_kernel: bool | None = None
+    ) -> list[V | D | None]:
         """Return the values at several keys, in their order, *default* for those not there.
+
+        Args:
+            keys: As the key codec takes them.
+            default: For missing ones.
+            in_kernel: Let a program in the kernel look them up, at a tenth of the cost, which takes
+                a millisecond to make; by default once that pays. ``False``: never.
 
         Raises:
             SyscallError: As `lookup`, but for missing keys.
+            NotSupportedError: *in_kernel* is wanted and not to be had.
         """
+        keys = keys if isinstance(keys, list) else list(keys)
+        bulk = self._many.made
+        if bulk is None or in_kernel is False or not bulk.usable:
+            bulk = self._choose_many(len(keys), in_kernel)
+        if bulk is not None:
+            try:
+                found = bulk.get(keys, default)
+                if found is not None:
+                    return found
+            except (TypeError, ValueError, OverflowError):
+                pass  # what is wrong with a key, encoding it alone says best
         return [self.get(key, default) for key in keys]
 
     def lookup_batch(self, *, size: int = 0) -> list[tuple[K, V]]:
@@ -145,30 +183,58 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
         with self._doing("delete from"):
             return self._delete_raw(encoded)
 
-    def to_dict(self) -> dict[K, V]:
-        """Return all entries as a dict, in few system calls; keys must be hashable."""
-        return dict(self._decoded(key, value) for key, value in self._raw_items())
+    def to_dict(self, *, in_kernel: bool | None = None) -> dict[K, V]:
+        """Return all entries as a dict, in few system calls; keys must be hashable.
 
-    def to_numpy(self) -> tuple[Any, Any]:
+        Args:
+            in_kernel: Let a program in the kernel copy them; by default where that has proven to be
+                quicker. ``False``: never.
+
+        Raises:
+            IterationAborted: The map changes faster than it can be walked.
+            NotSupportedError: *in_kernel* is wanted and not to be had.
+        """
+        keys, values, number = self._entries(in_kernel)
+        return dict(
+            zip(
+                column(self.key_codec, keys, number),
+                column(self.value_codec, values, number),
+                strict=True,
+            )
+        )
+
+    def to_numpy(self, *, in_kernel: bool | None = None) -> tuple[Any, Any]:
         """Return all entries as two arrays, of keys and of values.
 
         Their dtypes are those of the types: numbers, structured ones for structs, ``S`` for text;
         bytes without a type are ``V``. Values of per-CPU kinds have a column for each possible CPU.
         Bit-fields have no dtype and are left out.
 
+        Args:
+            in_kernel: As for `to_dict`.
+
         Raises:
             ImportError: There is no numpy.
             TypeError: A codec of the user's own, of which no dtype is known.
             IterationAborted: The map changes faster than it can be walked.
+            NotSupportedError: *in_kernel* is wanted and not to be had.
         """
-        keys, values = bytearray(), bytearray()
-        for chunk in self._distinct_chunks():
-            keys += chunk[0]
-            values += chunk[1]
+        keys, values, _ = self._entries(in_kernel)
         return (
             dtypes.array(self.key_codec, keys, self.btf),
             dtypes.array(self.value_codec, values, self.btf),
         )
+
+    def close(self) -> None:
+        """Close the descriptor; closing twice is fine.
+
+        The kernel keeps the map as long as a pin, a program or another descriptor holds it.
+        """
+        try:
+            super().close()
+        finally:
+            self._many.close()
+            self._all.close()
 
     # --- bytes
 
@@ -189,6 +255,50 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
 
     def _decoded(self, key: bytes, value: bytes) -> tuple[K, V]:
         return cast("K", self.key_codec.decode(key)), cast("V", self.value_codec.decode(value))
+
+    # Not LRU maps: a program's lookup makes an entry young. Nor maps of descriptors.
+    def _choose_many(self, number: int, wanted: bool | None) -> ManyKeys | None:
+        if wanted is False:
+            return None
+        if self.type not in (MapType.HASH, MapType.ARRAY):
+            if wanted:
+                raise NotSupportedError("in-kernel bulk access", None, str(self.type))
+            return None
+        bulk = self._many.bulk(self._make_many, number, wanted=wanted)
+        if bulk is None:
+            self._many.spend(number)
+        return bulk
+
+    def _make_many(self) -> ManyKeys:
+        with self._fd.dup() as fd:
+            return ManyKeys(_readable(fd), self.key_codec, self.value_codec)
+
+    def _make_all(self) -> AllEntries:
+        with self._fd.dup() as fd:
+            return AllEntries(
+                _readable(fd),
+                key_size=self.key_size,
+                value_size=self.value_size,
+                capacity=self.max_entries,
+                moves=self.type != MapType.ARRAY,
+            )
+
+    def _entries(self, wanted: bool | None) -> Entries:
+        size = self.max_entries * (self.key_size + self.value_size)
+        copied = self.type in (MapType.HASH, MapType.LRU_HASH, MapType.ARRAY)
+        copied = copied and size <= _MOST_COPIED
+        if wanted and not copied:
+            raise NotSupportedError("in-kernel bulk access", None, f"{self.type}, {size} bytes")
+        if wanted is False or not copied:
+            return self._plain_entries()
+        return self._all.entries(self._make_all, self._plain_entries, wanted=wanted)
+
+    def _plain_entries(self) -> Entries:
+        keys, values = bytearray(), bytearray()
+        for some_keys, some_values in self._distinct_chunks():
+            keys += some_keys
+            values += some_values
+        return Entries(keys, values, len(keys) // self.key_size)
 
     # Keys and values of each entry, once.
     def _raw_items(self, size: int = 0) -> Iterator[tuple[bytes, bytes]]:
@@ -285,3 +395,10 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
 
     def _lacks(self, cmd: Cmd) -> None:
         self._without |= {cmd}
+
+
+# A program would read it all the same.
+def _readable(fd: FD) -> int:
+    if fcntl.fcntl(fd.fileno(), fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+        raise NotSupportedError("reading", None, "the map was opened for writing alone")
+    return fd.fileno()

@@ -55,7 +55,11 @@ D = TypeVar("D")
 
 
 class Map(
-    Subscript[K, V], ManyElements[K, V], PerCpuOperations[K, V], QueueOperations[K, V], Generic[K, V]
+    Subscript[K, V],
+    ManyElements[K, V],
+    PerCpuOperations[K, V],
+    QueueOperations[K, V],
+    Generic[K, V],
 ):
     """A map in the kernel.
 
@@ -440,17 +444,6 @@ class Map(
             following = self._elements.next_key(encoded)
         return None if following is None else cast("K", self.key_codec.decode(following))
 
-    @overload
-    def get(self, key: K) -> V | None: ...
-
-    @overload
-    def get(self, key: K, default: D) -> V | D: ...
-
-    def get(self, key: K, default: object = None) -> object:
-        """Return the value at *key*, or *default* if there is none."""
-        data = self._find(self.key_codec.encode(key))
-        return default if data is None else self.value_codec.decode(data)
-
     def keys(self) -> Iterator[K]:
         """Iterate over the keys; over the full slots of arrays of maps, programs, devices and CPUs.
 
@@ -487,13 +480,6 @@ class Map(
         """
         with self._doing("delete from"):
             self._delete_raw(list(self._raw_keys()))
-
-    def _find(self, key: bytes) -> bytes | None:
-        try:
-            return self._elements.lookup(key, 0)
-        except EbpfError as error:
-            self._name("lookup in", error)
-            raise
 
     def _remove(self, key: bytes) -> bool:
         try:

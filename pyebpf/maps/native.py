@@ -1,6 +1,7 @@
 """Which codecs are those of plain numbers, laid out as this machine lays them out.
 
     codec ──native_format()──▶ "I", "q", "d" ... for memoryview.cast and array, or None
+    codec, bytes of many values ──column()──▶ [5, 6, 7]
 
 Memory of such values needs no codec: a cast memoryview reads and writes it at the speed of C.
 """
@@ -9,12 +10,13 @@ from __future__ import annotations
 
 import struct
 import sys
+from typing import Any
 
 from pyebpf.btf.codec import Codec as BtfCodec
-from pyebpf.maps.codec import Codec, IndexCodec
+from pyebpf.maps.codec import Codec, IndexCodec, PerCpuCodec
 from pyebpf.maps.user_codec import StructCodec
 
-__all__ = ["native_format"]
+__all__ = ["column", "native_format"]
 
 _FORMATS = frozenset("?bBhHiIqQfd")
 # Prefixes of struct formats that mean the bytes of this machine.
@@ -36,3 +38,22 @@ def native_format(codec: Codec) -> str | None:
     elif isinstance(codec, StructCodec):
         found = codec.text.lstrip(_NATIVE)
     return found if found in _FORMATS and struct.calcsize(found) == codec.size else None
+
+
+def column(codec: Codec, data: bytearray | memoryview, count: int) -> list[Any]:
+    """Return the first *count* values of *data*, where they stand one after another."""
+    view = memoryview(data)[: codec.size * count]
+    number = native_format(codec)
+    if number is not None:
+        return view.cast(number).tolist()  # type: ignore[call-overload, no-any-return]
+    if isinstance(codec, PerCpuCodec):
+        number = native_format(codec.inner)
+        if number is not None:
+            # A column for each CPU, then the rows of all of them.
+            numbers = view.cast(number)  # type: ignore[call-overload]
+            apart = codec.stride // codec.inner.size
+            step = apart * codec.cpus
+            columns = [numbers[first::step].tolist() for first in range(0, step, apart)]
+            return [list(row) for row in zip(*columns, strict=True)]
+    decode, size = codec.decode, codec.size
+    return [decode(view[at : at + size]) for at in range(0, size * count, size)]

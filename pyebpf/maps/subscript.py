@@ -1,4 +1,4 @@
-"""``m[key]``, ``m[key] = value``, ``del m[key]``: the operations programs make by the million.
+"""``m[key]``, ``m.get(key)``, ``m[key] = value``, ``del m[key]``: what is done by the million.
 
     m[5] ──▶ cell of the key ──BPF_MAP_LOOKUP_ELEM──▶ cell of the value ──▶ 7
       └────▶ lookup(5): codecs, Elements ──▶ kernel
@@ -12,16 +12,18 @@ with its reason.
 
 from __future__ import annotations
 
+import errno
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
+from pyebpf.errors import EbpfError
 from pyebpf.maps.base import MapBase
 from pyebpf.maps.codec import Codec, PerCpuCodec
 from pyebpf.maps.native import native_format
 from pyebpf.maps.user_codec import CodecLike
 from pyebpf.spec import MapSpec
-from pyebpf.sys.elements import quiet_call
+from pyebpf.sys.elements import call, last_errno, quiet_call
 from pyebpf.sys.fd import FD
 from pyebpf.uapi.bpf import Cmd
 
@@ -29,13 +31,14 @@ __all__ = ["Subscript"]
 
 K = TypeVar("K")
 V = TypeVar("V")
+D = TypeVar("D")
 
 # What the quick way stumbles over: somebody at the cells, a key or value of a wrong type or size.
 _NOT_HERE = (IndexError, TypeError, ValueError, OverflowError)
 
 
 class Subscript(MapBase[K, V], Generic[K, V]):
-    """The three operations in square brackets."""
+    """The operations in square brackets, and `get`."""
 
     # Attributes of the map itself, because each further dot costs 2 ns at every access.
     _lookup_key: Any
@@ -79,6 +82,23 @@ class Subscript(MapBase[K, V], Generic[K, V]):
             self._prepare()
         return self.lookup(key)
 
+    def get(self, key: K, default: D | None = None) -> V | D | None:
+        """Return the value at *key*, or *default* if there is none."""
+        try:
+            arguments = self._lookups.pop()
+            try:
+                self._lookup_key[0] = key
+                if not call(*arguments):
+                    return self._lookup_value[0]  # type: ignore[no-any-return]
+                if last_errno() == errno.ENOENT:
+                    return default
+            finally:
+                self._lookups.append(arguments)
+        except _NOT_HERE:
+            self._prepare()
+        data = self._find(self.key_codec.encode(key))
+        return default if data is None else cast("V", self.value_codec.decode(data))
+
     def __setitem__(self, key: K, value: V) -> None:
         try:
             arguments = self._updates.pop()
@@ -105,6 +125,13 @@ class Subscript(MapBase[K, V], Generic[K, V]):
         except _NOT_HERE:
             self._prepare()
         self.delete(key)
+
+    def _find(self, key: bytes) -> bytes | None:
+        try:
+            return self._elements.lookup(key, 0)
+        except EbpfError as error:
+            self._name("lookup in", error)
+            raise
 
     # At the first access, when the codecs are needed anyway. Only one thread may do it: arguments
     # of one set of cells must not go with the cells of another set.

@@ -43,7 +43,7 @@ from pyebpf.sys.fd import FD, duplicate
 from pyebpf.sys.numbers import numbers
 from pyebpf.uapi.bpf import Cmd
 
-__all__ = ["Buffer", "Cells", "Elements", "quiet_call"]
+__all__ = ["Buffer", "Cells", "Elements", "call", "last_errno", "quiet_call"]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -55,6 +55,9 @@ _holding_gil = ctypes.PyDLL(None, use_errno=True).syscall
 _releasing_gil = ctypes.CDLL(None, use_errno=True).syscall
 # For `Cells`: 40 ns less without errno. (And 20 less with all arguments in one tuple than bound.)
 quiet_call: Callable[..., int] = ctypes.PyDLL(None).syscall
+# The same with errno, which `last_errno` tells.
+call: Callable[..., int] = _holding_gil
+last_errno = ctypes.get_errno
 
 # Words of the attr; _VALUE is next_key in get_next_key's.
 _KEY, _VALUE, _FLAGS = 1, 2, 3

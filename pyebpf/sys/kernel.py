@@ -47,6 +47,7 @@ from pyebpf.sys.failures import failure
 from pyebpf.sys.libc import error_number, libc
 from pyebpf.sys.mapping import Mapping
 from pyebpf.sys.numbers import Numbers, numbers
+from pyebpf.sys.test_run import TestRun
 from pyebpf.uapi.attrs import CommonAttr, ProgLoad
 from pyebpf.uapi.bpf import COMMON_ATTRS, Cmd, ProgType
 from pyebpf.uapi.cstruct import CStruct
@@ -106,6 +107,9 @@ class Kernel(Protocol):
         self, fd: int, key_size: int, value_size: int, *, waits: bool, array: bool = False
     ) -> Elements:
         """Return the hot calls of one map: see `Elements`."""
+
+    def test_run(self, fd: int) -> TestRun:
+        """Return the run of one program: see `TestRun`."""
 
     def open(self, path: str, flags: int) -> int:
         """Open a file, close-on-exec, and return its raw descriptor."""
@@ -246,6 +250,10 @@ class LinuxKernel:
     ) -> Elements:
         """Return the hot calls of one map; arguments as for `Elements`."""
         return Elements(fd, key_size, value_size, waits=waits, array=array)
+
+    def test_run(self, fd: int) -> TestRun:
+        """Return the run of one program that takes no input; arguments as for `TestRun`."""
+        return TestRun(fd)
 
     def open(self, path: str, flags: int) -> int:
         """Open a file: a cgroup, a network namespace, a directory.

@@ -1,0 +1,141 @@
+"""When the in-kernel way is taken: where it is to be had, and where it has proven to win.
+
+Making a program costs one or two milliseconds, some thousand entries the plain way. So it is made
+when the plain way has cost as much: at most twice what would have been best, whatever comes.
+Lookups are quicker then without exception. Copies of a whole map are timed both ways: how many
+nanoseconds an entry takes depends on the machine's caches, and where entries come and go, much work
+in the kernel is for nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from pyebpf.errors import EbpfError, NotSupportedError
+from pyebpf.maps.bulk import AllEntries, Bulk, Entries
+
+__all__ = ["Choice", "EntriesChoice"]
+
+B = TypeVar("B", bound=Bulk)
+
+# Entries that cost the plain way about what a program does.
+_WORTH = 4096
+# How many times the quicker way is taken before the slower one gets another chance.
+_PATIENCE = 32
+
+
+class Choice(Generic[B]):
+    """Makes the program of one map when it pays, and keeps it.
+
+    Attributes:
+        made: The program, if there is one; a parent's in a fork's child.
+    """
+
+    def __init__(self) -> None:
+        self.made: B | None = None
+        self._spent = 0
+        self._refusal: EbpfError | None = None
+        self._making = threading.Lock()
+        self._closed = False
+
+    def spend(self, entries: int) -> None:
+        """Count entries that took the plain way."""
+        self._spent += entries
+
+    def bulk(self, make: Callable[[], B], entries: int, *, wanted: bool | None) -> B | None:
+        """Return the program, if it is to be used.
+
+        Args:
+            make: Makes it; after a refusal it is not asked again.
+            entries: How many are asked for.
+            wanted: The user's word: ``None`` leaves it to experience.
+
+        Raises:
+            NotSupportedError: It is wanted and not to be had.
+        """
+        made = self.made
+        if made is not None and made.usable:
+            return made
+        if wanted is None and self._spent + entries < _WORTH:
+            return None
+        made = self._new(make)
+        if made is None and wanted:
+            reason = str(self._refusal) if self._refusal else "somebody else is making it"
+            raise NotSupportedError("in-kernel bulk access", None, reason)
+        return made
+
+    def _new(self, make: Callable[[], B]) -> B | None:
+        if self._refusal is not None or not self._making.acquire(blocking=False):
+            return None
+        try:
+            self._drop()  # a parent's
+            self.made = make()
+            if self._closed:  # meanwhile
+                self._drop()
+        except EbpfError as error:
+            self._refusal = error
+        finally:
+            self._making.release()
+        return self.made
+
+    def close(self) -> None:
+        """Let go of the program, for good."""
+        self._closed = True
+        self._drop()
+
+    def _drop(self) -> None:
+        made, self.made = self.made, None
+        if made is not None:
+            made.close()
+
+
+class EntriesChoice(Choice[AllEntries]):
+    """Takes the quicker way to all entries, by what each has cost so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cost: dict[bool, float] = {}  # nanoseconds an entry, in the kernel or plain
+        self._since = 0
+
+    def entries(
+        self, make: Callable[[], AllEntries], plain: Callable[[], Entries], *, wanted: bool | None
+    ) -> Entries:
+        """Return all entries of the map, by way of *plain* or of the program.
+
+        Args:
+            make: Makes the program.
+            plain: Gets the entries without it.
+            wanted: The user's word: ``None`` leaves it to experience.
+
+        Raises:
+            NotSupportedError: The program is wanted and not to be had.
+            EbpfError: What *plain* raises.
+        """
+        start = time.thread_time_ns()
+        bulk = None
+        if wanted or (wanted is None and self._favours_kernel()):
+            bulk = self.bulk(make, 0, wanted=wanted)
+        found = bulk.get() if bulk is not None else None
+        if found is None:
+            found = plain()
+            self.spend(found.number)
+        # Work in the kernel that was for nothing counts as its cost.
+        self._note(bulk is not None, time.thread_time_ns() - start, found.number)
+        return found
+
+    def _favours_kernel(self) -> bool:
+        if len(self._cost) < 2:
+            return True not in self._cost
+        quicker = self._cost[True] < self._cost[False]
+        self._since += 1
+        if self._since < _PATIENCE:
+            return quicker
+        self._since = 0
+        return not quicker
+
+    def _note(self, in_kernel: bool, spent: int, number: int) -> None:
+        if number:
+            self._cost[in_kernel] = spent / number
