@@ -8,6 +8,8 @@
 #   make corpus DIR=objects   the loader beside libbpf over other people's objects (root): tests/corpus
 #   make differential         random programs, the kernel beside the interpreter (root); COUNT=100000
 #   make corpus-text DIR=objects   the disassembler beside llvm-objdump: tests/corpus/disassembly.py
+#   make bench                how fast it is, beside libbpf, bcc and pylibbpf (root); ARGS="--work map"
+#   make bench-install        get those peers, from Debian and PyPI
 #   make bench-load           how long loading takes, beside libbpf (root): tests/bench/load.py
 #   make test-kernel KERNEL="5.10 6.1" VMTEST=command    the kernel tests under other kernels
 
@@ -70,6 +72,25 @@ corpus-text:
 	@[ -n "$(DIR)" ] || { echo "corpus-text: set DIR to a directory of eBPF objects"; exit 1; }
 	@$(RUN) -m tests.corpus.disassembly $(DIR) $(ARGS)
 
+# What cannot be built is a peer that is skipped.
+bench:
+	@.ci/setup python test
+	@$(MAKE) --no-print-directory -k build/bench/maps build/bench/numbers.bpf.o || true
+	@$(RUN) -m tests.bench $(ARGS)
+
+bench-install:
+	@.ci/setup bench
+
+LIBBPF_LIBS = -lbpf
+build/bench/maps: tests/bench/maps.c
+	@mkdir -p build/bench
+	$(CC) -O2 $(LIBBPF_CFLAGS) $< -o $@ $(LIBBPF_LIBS)
+
+CLANG = $(firstword $(wildcard /usr/bin/clang-19 /usr/bin/clang /usr/bin/clang-*) clang)
+build/bench/numbers.bpf.o: tests/bench/numbers.bpf.c
+	@mkdir -p build/bench
+	$(CLANG) -O2 -g --target=bpf -idirafter /usr/include/$(shell uname -m)-linux-gnu -c $< -o $@
+
 bench-load:
 	@.ci/setup python
 	@$(RUN) -m tests.bench.load $(ARGS)
@@ -84,4 +105,4 @@ test-kernel:
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
-.PHONY: help demo test fuzz lint bpf corpus corpus-text differential bench-load test-kernel clean
+.PHONY: help demo test fuzz lint bpf corpus corpus-text differential bench bench-install bench-load test-kernel clean

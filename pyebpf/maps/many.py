@@ -33,6 +33,9 @@ D = TypeVar("D")
 
 _COOKIE_SIZE = 8
 
+# Entries that are decoded at once.
+_DECODED = 2048
+
 # Bytes of kernel memory that copies of a map may take, as long as the `Map` is open.
 _MOST_COPIED = 32 << 20
 
@@ -195,13 +198,17 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
             NotSupportedError: *in_kernel* is wanted and not to be had.
         """
         keys, values, number = self._entries(in_kernel)
-        return dict(
-            zip(
-                column(self.key_codec, keys, number),
-                column(self.value_codec, values, number),
-                strict=True,
-            )
-        )
+        found: dict[K, V] = {}
+        # Some at a time, so that what is made on the way stays in the CPU's caches.
+        with memoryview(keys) as all_keys, memoryview(values) as all_values:
+            for start in range(0, number, _DECODED):
+                count = min(_DECODED, number - start)
+                some = (
+                    column(self.key_codec, all_keys[start * self.key_codec.size :], count),
+                    column(self.value_codec, all_values[start * self.value_codec.size :], count),
+                )
+                found.update(zip(*some, strict=True))
+        return found
 
     def to_numpy(self, *, in_kernel: bool | None = None) -> tuple[Any, Any]:
         """Return all entries as two arrays, of keys and of values.

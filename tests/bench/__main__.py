@@ -1,0 +1,45 @@
+"""``python -m tests.bench [--work PREFIX]``, as root: how fast the library is, beside its peers.
+
+Peers that are not installed are skipped by name; ``make bench-install`` gets them. The table goes
+to standard output and, as JSON, to ``build/bench.json``: a list of ``{"work", "peer", "median",
+"min", "max", "unit", "rounds"}``, times in the unit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from tests.bench import maps
+from tests.bench.harness import BUILD, Suite, measure, report, write
+
+SUITES: tuple[Suite, ...] = (maps,)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench ARGS=", description=__doc__.split("\n")[0])
+    parser.add_argument("--work", default="", metavar="PREFIX", help='such as "map.lookup"')
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)), help="to run on")
+    parser.add_argument("--python", default=peers_python(), help="interpreter of Python peers")
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {options.cpu})
+    results = []
+    for suite in SUITES:
+        if any(work.startswith(options.work) for work in suite.UNITS):
+            results += measure(
+                suite, python=options.python, rounds=options.rounds, works=options.work
+            )
+    report(results)
+    write(results, BUILD.parent / "bench.json")
+
+
+def peers_python() -> str:
+    """Return the interpreter that ``make bench-install`` gave the peers, or this one."""
+    installed = BUILD / "venv" / "bin" / "python"
+    return str(installed) if installed.exists() else sys.executable
+
+
+if __name__ == "__main__":
+    main()
