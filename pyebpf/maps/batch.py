@@ -41,6 +41,8 @@ __all__ = ["Batch", "Chunk", "NoBatchError"]
 # Bytes of keys and values in one call, and entries: from 256 on the number hardly matters.
 _BYTES, _ENTRIES = 1 << 20, 4096
 _WORD = 4
+# Bytes to start with for a whole map; those that stay unused cost nothing.
+_MOST = 64 << 20
 # How often the kernel may lose entries before the walk is given up.
 _TRIES = 64
 # As for walks key by key: see `pyebpf.maps.iterate`.
@@ -63,6 +65,60 @@ class Chunk(NamedTuple):
     keys: bytearray
     values: bytearray
     entries: int
+
+
+class _Walk:
+    """One walk over a map: where it is, and what to do about errors.
+
+    Args:
+        fd: The map.
+        place_size: Bytes of a place in it.
+        delete: Remove what is met.
+    """
+
+    def __init__(self, fd: Callable[[], int], place_size: int, *, delete: bool) -> None:
+        self._fd = fd
+        self._call = bpf.map_lookup_and_delete_batch if delete else bpf.map_lookup_batch
+        self._place_size = place_size
+        self._here: bytearray | None = None
+        self._tries, self._first = 0, True
+        self.more = True
+
+    def step(self, keys: bytearray | memoryview, values: bytearray | memoryview, room: int) -> int:
+        """Take the next entries.
+
+        Returns:
+            How many; -1 if there is no room for all of the next bucket.
+
+        Raises:
+            NoBatchError: At the first step.
+            SyscallError: Anything else.
+        """
+        while True:
+            there = bytearray(self._place_size)
+            attr = MapBatch(
+                map_fd=self._fd(),
+                in_batch=self._here,
+                out_batch=there,
+                keys=keys,
+                values=values,
+                count=room,
+            )
+            try:
+                self.more = self._call(attr)
+            except (NotSupportedError, SyscallError) as error:
+                if self._first and _lacking(error):
+                    raise NoBatchError from None
+                self._tries += 1
+                if isinstance(error, SyscallError) and self._tries <= _TRIES:
+                    if error.errno == errno.ENOSPC:
+                        return -1
+                    if error.errno in (errno.EINTR, errno.EAGAIN):
+                        continue
+                raise
+            self._first = False
+            self._here = there
+            return int(attr.count)
 
 
 class Batch:
@@ -89,7 +145,8 @@ class Batch:
         self._key_size, self._value_size = key_size, value_size
         self._max_entries = max_entries
         self._array = array
-        fitting = _BYTES // max(key_size + value_size, 1)
+        self._entry_size = max(key_size + value_size, 1)
+        fitting = _BYTES // self._entry_size
         self._size = max(1, min(_ENTRIES, fitting, max_entries or _ENTRIES))
 
     def chunks(self, size: int = 0, *, delete: bool = False) -> Iterator[Chunk]:
@@ -104,43 +161,51 @@ class Batch:
             IterationAborted: The map changes faster than it can be walked.
             SyscallError: Anything else.
         """
-        call = bpf.map_lookup_and_delete_batch if delete else bpf.map_lookup_batch
         size = size or self._size
-        here: bytearray | None = None
-        visited, tries, first = 0, 0, True
-        while True:
-            there = bytearray(max(self._key_size, _WORD))
+        walk = _Walk(self._fd, max(self._key_size, _WORD), delete=delete)
+        visited = 0
+        while walk.more:
             keys, values = bytearray(size * self._key_size), bytearray(size * self._value_size)
-            attr = MapBatch(
-                map_fd=self._fd(),
-                in_batch=here,
-                out_batch=there,
-                keys=keys,
-                values=values,
-                count=size,
-            )
-            try:
-                more = call(attr)
-            except (NotSupportedError, SyscallError) as error:
-                if first and _lacking(error):
-                    raise NoBatchError from None
-                tries += 1
-                if isinstance(error, SyscallError) and tries <= _TRIES:
-                    if error.errno == errno.ENOSPC:
-                        size *= 2
-                        continue
-                    if error.errno in (errno.EINTR, errno.EAGAIN):
-                        continue
-                raise
-            first = False
-            if attr.count:
-                yield Chunk(keys, values, attr.count)
-            if not more:
-                return
-            visited += attr.count
+            entries = walk.step(keys, values, size)
+            if entries < 0:
+                size *= 2
+                continue
+            if entries:
+                yield Chunk(keys, values, entries)
+            visited += entries
             if self._max_entries and visited > _BOUND * self._max_entries:
                 raise IterationAborted("it changes faster than it can be walked")
-            here = there
+
+    def whole(self) -> Chunk:
+        """Return the entries in one piece, which the kernel fills: nothing is copied again.
+
+        For kinds that go on from a bucket or an index, and so end, however they change.
+
+        Raises:
+            NoBatchError: There is no such call.
+            SyscallError: Anything else.
+        """
+        room = min(self._max_entries or self._size, max(_MOST // self._entry_size, self._size))
+        keys, values = bytearray(room * self._key_size), bytearray(room * self._value_size)
+        walk = _Walk(self._fd, max(self._key_size, _WORD), delete=False)
+        number = entries = 0
+        while walk.more:
+            if entries < 0 or number == room:
+                # More than the map holds have been met, as some went and others came; or there is
+                # too little room for the next bucket.
+                more = max(room // 4, self._size)
+                keys.extend(bytes(more * self._key_size))
+                values.extend(bytes(more * self._value_size))
+                room += more
+            with memoryview(keys) as all_keys, memoryview(values) as all_values:
+                entries = walk.step(
+                    all_keys[number * self._key_size :],
+                    all_values[number * self._value_size :],
+                    room - number,
+                )
+            number += max(entries, 0)
+        del keys[number * self._key_size :], values[number * self._value_size :]
+        return Chunk(keys, values, number)
 
     def update(self, keys: Sequence[bytes], values: Sequence[bytes], flags: int) -> None:
         """Set entries.

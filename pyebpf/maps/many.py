@@ -85,8 +85,8 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
             NotSupportedError: *in_kernel* is wanted and not to be had.
         """
         keys = keys if isinstance(keys, list) else list(keys)
-        bulk = self._many.made
-        if bulk is None or in_kernel is False or not bulk.usable:
+        bulk = self._many.made if in_kernel is not False else None
+        if bulk is None or not bulk.usable:
             bulk = self._choose_many(len(keys), in_kernel)
         if bulk is not None:
             try:
@@ -301,6 +301,12 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
         return self._all.entries(self._make_all, self._plain_entries, wanted=wanted)
 
     def _plain_entries(self) -> Entries:
+        if self._never_restarts and self._has(Cmd.MAP_LOOKUP_BATCH):
+            with self._doing("lookup in"):
+                try:
+                    return Entries(*self._batch().whole())
+                except NoBatchError:
+                    self._lacks(Cmd.MAP_LOOKUP_BATCH)
         keys, values = bytearray(), bytearray()
         for some_keys, some_values in self._distinct_chunks():
             keys += some_keys
