@@ -1,6 +1,6 @@
 """When the in-kernel way is taken: where it is to be had, and where it has proven to win.
 
-Making a program costs one or two milliseconds, some thousand entries the plain way. So it is made
+Making a program costs some milliseconds, thousands of entries the plain way. So it is made
 when the plain way has cost as much: at most twice what would have been best, whatever comes.
 Lookups are quicker then without exception. Copies of a whole map are timed both ways: how many
 nanoseconds an entry takes depends on the machine's caches, and where entries come and go, much work
@@ -21,8 +21,9 @@ __all__ = ["Choice", "EntriesChoice"]
 
 B = TypeVar("B", bound=Bulk)
 
-# Entries that cost the plain way about what a program does.
-_WORTH = 4096
+# Keys that cost the plain way about what a program does; entries copied, at a tenth of that.
+_KEYS_WORTH = 4096
+_ENTRIES_WORTH = 1 << 16
 # How many times the quicker way is taken before the slower one gets another chance.
 _PATIENCE = 32
 
@@ -30,12 +31,16 @@ _PATIENCE = 32
 class Choice(Generic[B]):
     """Makes the program of one map when it pays, and keeps it.
 
+    Args:
+        worth: Entries that cost the plain way about what the program does.
+
     Attributes:
         made: The program, if there is one; a parent's in a fork's child.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, worth: int = _KEYS_WORTH) -> None:
         self.made: B | None = None
+        self._worth = worth
         self._spent = 0
         self._refusal: EbpfError | None = None
         self._making = threading.Lock()
@@ -59,7 +64,7 @@ class Choice(Generic[B]):
         made = self.made
         if made is not None and made.usable:
             return made
-        if wanted is None and self._spent + entries < _WORTH:
+        if wanted is None and self._spent + entries < self._worth:
             return None
         made = self._new(make)
         if made is None and wanted:
@@ -96,7 +101,7 @@ class EntriesChoice(Choice[AllEntries]):
     """Takes the quicker way to all entries, by what each has cost so far."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(_ENTRIES_WORTH)
         self._cost: dict[bool, float] = {}  # nanoseconds an entry, in the kernel or plain
         self._since = 0
 

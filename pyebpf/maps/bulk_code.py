@@ -55,7 +55,19 @@ from pyebpf.asm.build import (
     u64,
 )
 
-__all__ = ["COUNT", "DONE", "FULL", "Layout", "MOVED", "STATE", "all_entries", "many_keys"]
+__all__ = [
+    "COUNT",
+    "DONE",
+    "FULL",
+    "MOVED",
+    "STATE",
+    "Layout",
+    "address",
+    "all_entries",
+    "compare",
+    "copy",
+    "many_keys",
+]
 
 # Words of the area's head, by 4 bytes.
 COUNT, STATE = 0, 1
@@ -118,7 +130,7 @@ def many_keys(layout: Layout) -> Assembled:
         function("one"),  # (index, context)
         mov(R6, R1),
         jge(R6, layout.capacity, "beyond"),
-        *_address(R2, "area", layout.keys_at, R6, layout.key_size),
+        *address(R2, layout.keys_at, R6, layout.key_size),
         load_map(R1, "map"),
         call("map_lookup_elem"),
         load_map_value(R7, "area", layout.flags_at),
@@ -132,8 +144,8 @@ def many_keys(layout: Layout) -> Assembled:
         exit_(),
         label("found"),
         store(u8(R7), 1),
-        *_address(R8, "area", layout.values_at, R6, layout.value_size),
-        *_copy(R8, R0, layout.value_size, through=R1),
+        *address(R8, layout.values_at, R6, layout.value_size),
+        *copy(R8, R0, layout.value_size),
         mov(R0, 0),
         exit_(),
         label("beyond"),
@@ -169,11 +181,11 @@ def all_entries(layout: Layout, *, moves: bool) -> Assembled:
         load_map_value(R6, "area"),
         load(W7, u32(R6 + COUNT * 4)),
         jge(R7, layout.capacity, "full"),
-        *_address(R8, "area", layout.keys_at, R7, layout.key_size, spoils=R1),
-        *_copy(R8, R2, layout.key_size, through=R1),
-        *_address(R9, "area", layout.values_at, R7, layout.value_size, spoils=R1),
-        *_copy(R9, R3, layout.value_size, through=R1),
-        *(_compare(R8, R2, layout.key_size, "each moved") if moves else ()),
+        *address(R8, layout.keys_at, R7, layout.key_size),
+        *copy(R8, R2, layout.key_size),
+        *address(R9, layout.values_at, R7, layout.value_size),
+        *copy(R9, R3, layout.value_size),
+        *(compare(R8, R2, layout.key_size, "each moved") if moves else ()),
         add(R7, 1),
         store(u32(R6 + COUNT * 4), W7),
         mov(R0, 0),
@@ -207,8 +219,8 @@ def _second_walk(layout: Layout) -> list[Item]:
         load_map_value(R6, "area"),
         load(W7, u32(R6 + _AGAIN * 4)),
         jge(R7, layout.capacity, "again moved"),
-        *_address(R8, "area", layout.keys_at, R7, layout.key_size, spoils=R1),
-        *_compare(R8, R2, layout.key_size, "again moved"),
+        *address(R8, layout.keys_at, R7, layout.key_size),
+        *compare(R8, R2, layout.key_size, "again moved"),
         add(R7, 1),
         store(u32(R6 + _AGAIN * 4), W7),
         mov(R0, 0),
@@ -231,29 +243,24 @@ def _for_each(name: str) -> list[Item]:
     ]
 
 
-# dst = address of the index-th of things that are *stride* apart.
-def _address(
-    dst: Register, area: str, start: int, index: Register, stride: int, *, spoils: Register = R1
-) -> list[Item]:
-    return [
-        mov(dst, index),
-        mul(dst, stride),
-        load_map_value(spoils, area, start),
-        add(dst, spoils),
-    ]
+def address(dst: Register, start: int, index: Register, size: int) -> list[Item]:
+    """``dst = &area[start + index * size]``; spoils R1."""
+    return [mov(dst, index), mul(dst, size), load_map_value(R1, "area", start), add(dst, R1)]
 
 
-def _copy(dst: Register, src: Register, size: int, *, through: Register) -> list[Item]:
+def copy(dst: Register, src: Register, size: int, *, at: int = 0) -> list[Item]:
+    """Copy *size* bytes, from *at* behind *src*; spoils R1."""
     items: list[Item] = []
     for offset, place in _parts(size):
-        items += [load(through, place(src + offset)), store(place(dst + offset), through)]
+        items += [load(R1, place(src + (at + offset))), store(place(dst + offset), R1)]
     return items
 
 
-def _compare(first: Register, second: Register, size: int, other: str) -> list[Item]:
+def compare(first: Register, second: Register, size: int, other: str, *, at: int = 0) -> list[Item]:
+    """Go to *other* if *size* bytes differ, the second ones from *at* on; spoils R0 and R1."""
     items: list[Item] = []
     for offset, place in _parts(size):
-        items += [load(R0, place(first + offset)), load(R1, place(second + offset))]
+        items += [load(R0, place(first + offset)), load(R1, place(second + (at + offset)))]
         items += [jne(R0, R1, other)]
     return items
 

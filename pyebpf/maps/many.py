@@ -282,12 +282,12 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
 
     def _make_all(self) -> AllEntries:
         with self._fd.dup() as fd:
-            return AllEntries(
+            return AllEntries.of(
                 _readable(fd),
+                self.type,
                 key_size=self.key_size,
                 value_size=self.value_size,
                 capacity=self.max_entries,
-                moves=self.type != MapType.ARRAY,
             )
 
     def _entries(self, wanted: bool | None) -> Entries:
