@@ -30,7 +30,7 @@ from pyebpf.asm.slots import Slots
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.encode import encode
 from pyebpf.btf.types import Func, FuncProto, Int
-from pyebpf.errors import EbpfError
+from pyebpf.errors import EbpfError, NotSupportedError
 from pyebpf.host.kernel_btf import kernel_btf
 from pyebpf.maps import bulk_code, bulk_walk
 from pyebpf.maps.bulk_code import COUNT, DONE, STATE, Layout
@@ -99,16 +99,19 @@ class Bulk:
     def __init__(
         self, map_fd: int, layout: Layout, code: Assembled, types: Mapping[str, int] = NO_TYPES
     ) -> None:
+        running = kernel.current()
+        if not isinstance(running, kernel.LinuxKernel):
+            raise NotSupportedError("in-kernel bulk access", None, "the kernel is a made-up one")
         length = -(-layout.size // mmap.PAGESIZE) * mmap.PAGESIZE
         with ExitStack() as stack:
             area = stack.enter_context(_area(layout.size))  # the mapping and the program keep it
-            memory = kernel.current().mmap(area.fileno(), length, writable=True)
+            memory = running.mmap(area.fileno(), length, writable=True)
             undo = stack.enter_context(ExitStack())
             undo.callback(memory.close)
             self._program = undo.enter_context(
                 _load(code, {"map": map_fd, "area": area.fileno(), **types})
             )
-            self._run = kernel.current().test_run(self._program.fileno())
+            self._run = running.test_run(self._program.fileno())
             undo.pop_all()
         self._layout = layout
         self._memory = memory

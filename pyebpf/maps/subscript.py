@@ -23,7 +23,7 @@ from pyebpf.maps.codec import Codec, PerCpuCodec
 from pyebpf.maps.native import native_format
 from pyebpf.maps.user_codec import CodecLike
 from pyebpf.spec import MapSpec
-from pyebpf.sys.elements import call, last_errno, quiet_call
+from pyebpf.sys.elements import Elements, call, last_errno, quiet_call
 from pyebpf.sys.fd import FD
 from pyebpf.uapi.bpf import Cmd
 
@@ -142,6 +142,8 @@ class Subscript(MapBase[K, V], Generic[K, V]):
             self._unprepared.pop()
         except IndexError:
             return
+        if not isinstance(self._elements, Elements):
+            return  # another kernel's, which need not be quick
         lookup = self._elements.cells(Cmd.MAP_LOOKUP_ELEM)
         update = self._elements.cells(Cmd.MAP_UPDATE_ELEM)
         delete = self._elements.cells(Cmd.MAP_DELETE_ELEM)

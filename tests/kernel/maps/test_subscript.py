@@ -18,7 +18,7 @@ from pyebpf.host import cpus
 from pyebpf.maps.map import Map
 from pyebpf.maps.native import native_format
 from pyebpf.maps.user_codec import as_codec
-from pyebpf.sys import kernel
+from pyebpf.sys.elements import Elements
 from pyebpf.uapi.bpf import MapType
 from tests.support.children import fork
 
@@ -28,21 +28,6 @@ def numbers() -> Iterator[Map[int, int]]:
     with Map.create(type=MapType.HASH, max_entries=64, key="I", value="Q", name="numbers") as made:
         made[1] = 10  # the first access prepares the quick way
         yield made
-
-
-class Counting(kernel.LinuxKernel):
-    """Makes what `Elements` is asked for visible: the quick way does not ask it."""
-
-    def elements(self, *arguments, **options):
-        found = super().elements(*arguments, **options)
-        asked = self.asked = []
-
-        class Elements:
-            def __getattr__(self, name: str) -> object:
-                asked.append(name)
-                return getattr(found, name)
-
-        return Elements()
 
 
 class Point(ctypes.Structure):
@@ -85,20 +70,46 @@ def test_what_is_written_is_read_whichever_way(text: str) -> None:
             assert dict(made.items()) == {}
 
 
-def test_numbers_pass_no_codec_and_records_no_second_system_call() -> None:
-    """Once prepared, neither asks `Elements` again; what fails does, for its reason."""
-    with kernel.use(Counting()) as counting:
-        for key, value, pair in (("I", "Q", (1, 2)), ("<HH", Point, ((1, 2), Point(3, 4)))):
-            with Map.create(type=MapType.HASH, max_entries=8, key=key, value=value) as made:
-                made[pair[0]] = pair[1]
-                counting.asked.clear()
-                made[pair[0]] = pair[1]
-                assert bytes(memoryview(made[pair[0]])) if value is Point else made[pair[0]]
-                del made[pair[0]]
-                assert counting.asked == []
-                with pytest.raises(KeyNotFoundError):
-                    made[pair[0]]
-                assert counting.asked == ["lookup"]
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What `Elements` is asked for: the quick way does not ask it."""
+    names: list[str] = []
+
+    def counted(name: str) -> Callable[..., object]:
+        real = getattr(Elements, name)
+
+        def method(*arguments: object) -> object:
+            names.append(name)
+            return real(*arguments)
+
+        return method
+
+    for name in ("lookup", "update", "delete"):
+        monkeypatch.setattr(Elements, name, counted(name))
+    return names
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "pair"),
+    [("I", "Q", (1, 2)), ("<HH", Point, ((1, 2), Point(3, 4)))],
+    ids=["numbers", "records"],
+)
+def test_what_is_prepared_asks_nobody(
+    asked: list[str], key: str, value: str | type, pair: tuple
+) -> None:
+    """Numbers and all else; what fails is asked for once more, for its reason."""
+    with Map.create(type=MapType.HASH, max_entries=8, key=key, value=value) as made:
+        made[pair[0]] = pair[1]
+        asked.clear()
+        made[pair[0]] = pair[1]
+        assert bytes(memoryview(made[pair[0]])) if value is Point else made[pair[0]] == pair[1]
+        assert made.get(pair[0]) is not None
+        del made[pair[0]]
+        assert made.get(pair[0]) is None
+        assert asked == []
+        with pytest.raises(KeyNotFoundError):
+            made[pair[0]]
+        assert asked == ["lookup"]
 
 
 @pytest.mark.parametrize(
