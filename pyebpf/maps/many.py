@@ -5,6 +5,7 @@ What comes out is the same either way; each element is read in one step, the who
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from abc import abstractmethod
@@ -18,12 +19,13 @@ from pyebpf.maps.batch import Batch, NoBatchError
 from pyebpf.maps.bulk import AllEntries, Entries, ManyKeys
 from pyebpf.maps.bulk_choice import Choice, EntriesChoice
 from pyebpf.maps.kinds import ARRAYS, HASHES, KEYLESS, OF_MAPS, SPARSE, SPARSE_WITH_COOKIES
+from pyebpf.maps.mapped import mapped_entries
 from pyebpf.maps.native import column
 from pyebpf.maps.types import value_bytes
 from pyebpf.maps.user_codec import CodecLike
 from pyebpf.spec import MapSpec
 from pyebpf.sys.fd import FD
-from pyebpf.uapi.bpf import Cmd, MapType, UpdateFlag
+from pyebpf.uapi.bpf import Cmd, MapFlag, MapType, UpdateFlag
 
 __all__ = ["ManyElements"]
 
@@ -291,6 +293,10 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
             )
 
     def _entries(self, wanted: bool | None) -> Entries:
+        if not wanted and self.type == MapType.ARRAY and self.flags & MapFlag.MMAPABLE:
+            # What cannot be mapped says why the plain way.
+            with contextlib.suppress(EbpfError), self.memory(writable=False) as memory:
+                return mapped_entries(memory, self.value_size, self.max_entries)
         size = self.max_entries * (self.key_size + self.value_size)
         copied = self.type in (MapType.HASH, MapType.LRU_HASH, MapType.ARRAY)
         copied = copied and size <= _MOST_COPIED

@@ -17,6 +17,7 @@ import pytest
 
 from pyebpf.elf import load_spec
 from pyebpf.errors import ClosedError, NotSupportedError, SyscallError
+from pyebpf.maps.batch import Batch
 from pyebpf.maps.map import Map
 from pyebpf.spec import MapSpec
 from pyebpf.sys import kernel
@@ -128,6 +129,31 @@ def test_wrong_keys_are_errors_as_ever(numbers: Map[int, int]) -> None:
         with pytest.raises((ValueError, TypeError)):
             numbers.get_many([1, bad], in_kernel=True)  # type: ignore[list-item]
     assert numbers.get_many([1, 2], in_kernel=True) == [3, 6]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 8, 12, 24])
+def test_mapped_arrays_are_read_from_memory(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a system call; typed memory sees what programs and system calls see."""
+    with Map.create(
+        type=MapType.ARRAY, max_entries=300, value_size=size, flags=MapFlag.MMAPABLE
+    ) as made:
+        wanted = {number: os.urandom(size) for number in range(300)}
+        made.update_batch(wanted)
+        assert made.to_dict(in_kernel=True) == wanted
+        with monkeypatch.context() as patch:
+            patch.setattr(Batch, "whole", None)
+            assert made.to_dict() == wanted
+            keys, values = made.to_numpy()
+        assert keys.tolist() == list(range(300))
+        assert [value.tobytes() for value in values] == list(wanted.values())
+        with made.memory() as memory:
+            if size == 8:
+                view = memoryview(memory).cast("Q")
+                view[5] = 77
+                assert made[5] == struct.pack("=Q", 77)
+                made[5] = bytes(8)
+                assert np.frombuffer(memory, "u8")[5] == view[5] == 0
+                view.release()
 
 
 # ---- where it is to be had --------------------------------------------------------------------
