@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, overload
 
 from pyebpf.errors import EbpfError
 from pyebpf.maps.base import MapBase
@@ -82,14 +82,20 @@ class Subscript(MapBase[K, V], Generic[K, V]):
             self._prepare()
         return self.lookup(key)
 
-    def get(self, key: K, default: D | None = None) -> V | D | None:
+    @overload
+    def get(self, key: K) -> V | None: ...
+
+    @overload
+    def get(self, key: K, default: D) -> V | D: ...
+
+    def get(self, key: K, default: object = None) -> object:
         """Return the value at *key*, or *default* if there is none."""
         try:
             arguments = self._lookups.pop()
             try:
                 self._lookup_key[0] = key
                 if not call(*arguments):
-                    return self._lookup_value[0]  # type: ignore[no-any-return]
+                    return self._lookup_value[0]
                 if last_errno() == errno.ENOENT:
                     return default
             finally:
@@ -97,7 +103,7 @@ class Subscript(MapBase[K, V], Generic[K, V]):
         except _NOT_HERE:
             self._prepare()
         data = self._find(self.key_codec.encode(key))
-        return default if data is None else cast("V", self.value_codec.decode(data))
+        return default if data is None else self.value_codec.decode(data)
 
     def __setitem__(self, key: K, value: V) -> None:
         try:
