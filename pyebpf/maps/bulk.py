@@ -22,7 +22,7 @@ import weakref
 from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import Any
 
 from pyebpf import btf_object
 from pyebpf.asm.assemble import Assembled
@@ -33,6 +33,7 @@ from pyebpf.btf.types import Func, FuncProto, Int
 from pyebpf.errors import EbpfError, NotSupportedError
 from pyebpf.host.kernel_btf import kernel_btf
 from pyebpf.maps import bulk_code, bulk_walk
+from pyebpf.maps.bulk_choice import Entries
 from pyebpf.maps.bulk_code import COUNT, DONE, STATE, Layout
 from pyebpf.maps.bulk_walk import HashLayout
 from pyebpf.maps.codec import Codec
@@ -43,7 +44,7 @@ from pyebpf.sys.fd import FD
 from pyebpf.uapi.attrs import MapCreate, MapElem, ProgLoad
 from pyebpf.uapi.bpf import MapFlag, MapType, ProgFlag, ProgType
 
-__all__ = ["AllEntries", "Bulk", "Entries", "ManyKeys"]
+__all__ = ["AllEntries", "Bulk", "ManyKeys"]
 
 _SIGNED = 1
 _FUNC_INFO = struct.Struct("=II")
@@ -67,20 +68,6 @@ def _forked() -> None:
 
 
 os.register_at_fork(after_in_child=_forked)
-
-
-class Entries(NamedTuple):
-    """All entries, one after another.
-
-    Attributes:
-        keys: Bytes of the keys.
-        values: Bytes of the values, in the same order.
-        number: How many.
-    """
-
-    keys: bytearray
-    values: bytearray
-    number: int
 
 
 class Bulk:

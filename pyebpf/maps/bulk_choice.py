@@ -12,20 +12,59 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pyebpf.errors import EbpfError, NotSupportedError
-from pyebpf.maps.bulk import AllEntries, Bulk, Entries
 
-__all__ = ["Choice", "EntriesChoice"]
-
-B = TypeVar("B", bound=Bulk)
+__all__ = ["Choice", "Entries", "EntriesChoice", "EntriesProgram", "KeysProgram", "Program"]
 
 # Keys that cost the plain way about what a program does; entries copied, at a tenth of that.
 _KEYS_WORTH = 4096
 _ENTRIES_WORTH = 1 << 16
 # How many times the quicker way is taken before the slower one gets another chance.
 _PATIENCE = 32
+
+
+class Entries(NamedTuple):
+    """All entries of a map, one after another.
+
+    Attributes:
+        keys: Bytes of the keys.
+        values: Bytes of the values, in the same order.
+        number: How many.
+    """
+
+    keys: bytearray
+    values: bytearray
+    number: int
+
+
+class Program(Protocol):
+    """What `pyebpf.maps.bulk` makes; that is imported by those who use it, it takes 4 ms."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether this process may use it."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class KeysProgram(Program, Protocol):
+    """See `pyebpf.maps.bulk.ManyKeys`."""
+
+    def get(self, keys: list[Any], default: object) -> list[Any] | None:
+        """Return the values of *keys*; ``None`` if it cannot be now."""
+
+
+class EntriesProgram(Program, Protocol):
+    """See `pyebpf.maps.bulk.AllEntries`."""
+
+    def get(self) -> Entries | None:
+        """Return all entries; ``None`` if it cannot be now."""
+
+
+B = TypeVar("B", bound=Program)
 
 
 class Choice(Generic[B]):
@@ -97,7 +136,7 @@ class Choice(Generic[B]):
             made.close()
 
 
-class EntriesChoice(Choice[AllEntries]):
+class EntriesChoice(Choice[EntriesProgram]):
     """Takes the quicker way to all entries, by what each has cost so far."""
 
     def __init__(self) -> None:
@@ -106,7 +145,11 @@ class EntriesChoice(Choice[AllEntries]):
         self._since = 0
 
     def entries(
-        self, make: Callable[[], AllEntries], plain: Callable[[], Entries], *, wanted: bool | None
+        self,
+        make: Callable[[], EntriesProgram],
+        plain: Callable[[], Entries],
+        *,
+        wanted: bool | None,
     ) -> Entries:
         """Return all entries of the map, by way of *plain* or of the program.
 

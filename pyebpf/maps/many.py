@@ -16,8 +16,7 @@ from pyebpf.errors import ENOTSUPP, EbpfError, NotSupportedError, SyscallError
 from pyebpf.maps import dtypes, iterate
 from pyebpf.maps.base import MapBase
 from pyebpf.maps.batch import Batch, NoBatchError
-from pyebpf.maps.bulk import AllEntries, Entries, ManyKeys
-from pyebpf.maps.bulk_choice import Choice, EntriesChoice
+from pyebpf.maps.bulk_choice import Choice, Entries, EntriesChoice, EntriesProgram, KeysProgram
 from pyebpf.maps.kinds import ARRAYS, HASHES, KEYLESS, OF_MAPS, SPARSE, SPARSE_WITH_COOKIES
 from pyebpf.maps.mapped import mapped_entries
 from pyebpf.maps.native import column
@@ -49,7 +48,7 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
         self, fd: FD, spec: MapSpec, *, key: CodecLike | None = None, value: CodecLike | None = None
     ) -> None:
         super().__init__(fd, spec, key=key, value=value)
-        self._many: Choice[ManyKeys] = Choice()
+        self._many: Choice[KeysProgram] = Choice()
         self._all = EntriesChoice()
 
     # Calls that this kernel has not for this kind of map, found out by trying.
@@ -266,7 +265,7 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
         return cast("K", self.key_codec.decode(key)), cast("V", self.value_codec.decode(value))
 
     # Not LRU maps: a program's lookup makes an entry young. Nor maps of descriptors.
-    def _choose_many(self, number: int, wanted: bool | None) -> ManyKeys | None:
+    def _choose_many(self, number: int, wanted: bool | None) -> KeysProgram | None:
         if wanted is False:
             return None
         if self.type not in (MapType.HASH, MapType.ARRAY):
@@ -278,11 +277,15 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
             self._many.spend(number)
         return bulk
 
-    def _make_many(self) -> ManyKeys:
+    def _make_many(self) -> KeysProgram:
+        from pyebpf.maps.bulk import ManyKeys
+
         with self._fd.dup() as fd:
             return ManyKeys(_readable(fd), self.key_codec, self.value_codec)
 
-    def _make_all(self) -> AllEntries:
+    def _make_all(self) -> EntriesProgram:
+        from pyebpf.maps.bulk import AllEntries
+
         with self._fd.dup() as fd:
             return AllEntries.of(
                 _readable(fd),

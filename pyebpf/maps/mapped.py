@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 from array import array
 
-from pyebpf.maps.bulk import Entries
+from pyebpf.maps.bulk_choice import Entries
 
 __all__ = ["mapped_entries"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pathlib
 import sys
 
 from tests.bench import maps
@@ -23,6 +24,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)), help="to run on")
     parser.add_argument("--python", default=peers_python(), help="interpreter of Python peers")
+    parser.add_argument("--output", type=pathlib.Path, default=BUILD.parent / "bench.json")
     options = parser.parse_args()
     os.sched_setaffinity(0, {options.cpu})
     results = []
@@ -32,7 +34,7 @@ def main() -> None:
                 suite, python=options.python, rounds=options.rounds, works=options.work
             )
     report(results)
-    write(results, BUILD.parent / "bench.json")
+    write(results, options.output)
 
 
 def peers_python() -> str:
