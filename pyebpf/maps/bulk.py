@@ -20,7 +20,7 @@ import struct
 import sys
 import weakref
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -177,9 +177,10 @@ class ManyKeys(Bulk):
         layout = Layout(key_size=key_size, value_size=value_size, capacity=capacity)
         super().__init__(map_fd, layout, bulk_code.many_keys(layout))
         self._capacity = capacity
+        self._few: dict[int, tuple[Callable[..., None], memoryview]] = {}
         self._encode = key_codec.encode
         self._value_codec = value_codec
-        self._keys = self._view(layout.keys_at, key_size * capacity)
+        self._keys = self._key_memory = self._view(layout.keys_at, key_size * capacity)
         self._values = self._view(layout.values_at, value_size * capacity)
         self._flags = self._view(layout.flags_at, capacity)
         self._key_format = native_format(key_codec)
@@ -194,7 +195,7 @@ class ManyKeys(Bulk):
         """Return the values of *keys*, *default* for missing ones; ``None`` if it cannot be now.
 
         Raises:
-            TypeError: Or ``ValueError``: a key that does not fit.
+            TypeError: Or ``ValueError``, ``struct.error``: a key that does not fit.
         """
         try:
             token = self._free.pop()
@@ -213,21 +214,37 @@ class ManyKeys(Bulk):
 
     def _get(self, keys: Sequence[Any], default: object) -> list[Any] | None:
         count = len(keys)
-        if self._key_format is not None:
-            self._keys[:count] = array(self._key_format, keys)
+        few = self._few.get(count)
+        if few is not None:
+            pack, view = few
+            pack(self._key_memory, 0, *keys)
+            self._head[COUNT] = count
+            if quiet_call(*self._run.arguments):
+                return None
+            values = view.tolist()
         else:
-            self._keys[: count * self._layout.key_size] = b"".join(map(self._encode, keys))
-        self._head[COUNT] = count
-        if quiet_call(*self._run.arguments) if count <= _FEW else self._run():
-            return None
-        if self._value_format is not None:
-            values = self._values[:count].tolist()
-        else:
-            values = column(self._value_codec, self._values, count)
+            if self._key_format is not None:
+                self._keys[:count] = array(self._key_format, keys)
+            else:
+                self._keys[: count * self._layout.key_size] = b"".join(map(self._encode, keys))
+            self._head[COUNT] = count
+            if quiet_call(*self._run.arguments) if count <= _FEW else self._run():
+                return None
+            values = self._decoded(count)
         if not self._head[STATE]:
             return values
         flags = self._flags[:count].tobytes()
         return [value if flag else default for value, flag in zip(values, flags, strict=True)]
+
+    # The second time that a few keys are asked for, what depends on their number alone is there.
+    def _decoded(self, count: int) -> list[Any]:
+        if self._value_format is None:
+            return column(self._value_codec, self._values, count)
+        values = self._values[:count]
+        if self._key_format is not None and count <= _FEW:
+            self._views.append(values)
+            self._few[count] = struct.Struct(f"{count}{self._key_format}").pack_into, values
+        return values.tolist()
 
     def _get_in_parts(self, keys: Sequence[Any], default: object) -> list[Any] | None:
         capacity, found = self._capacity, []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import struct
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, cast, overload
@@ -33,6 +34,9 @@ V = TypeVar("V")
 D = TypeVar("D")
 
 _COOKIE_SIZE = 8
+
+# What packing a key raises.
+_UNFIT = (TypeError, ValueError, OverflowError, struct.error)
 
 # Entries that are decoded at once.
 _DECODED = 2048
@@ -86,16 +90,18 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
             NotSupportedError: *in_kernel* is wanted and not to be had.
         """
         keys = keys if isinstance(keys, list) else list(keys)
-        bulk = self._many.made if in_kernel is not False else None
-        if bulk is None or not bulk.usable:
+        bulk = self._many.made
+        if bulk is None or in_kernel is False:
             bulk = self._choose_many(len(keys), in_kernel)
-        if bulk is not None:
+        while bulk is not None:
             try:
                 found = bulk.get(keys, default)
-                if found is not None:
-                    return found
-            except (TypeError, ValueError, OverflowError):
-                pass  # what is wrong with a key, encoding it alone says best
+            except _UNFIT:
+                break  # what is wrong with a key, encoding it alone says best
+            if found is not None:
+                return found
+            # Somebody is at it; or it is a parent's, of which we are a fork.
+            bulk = None if bulk.usable else self._choose_many(len(keys), in_kernel)
         return [self.get(key, default) for key in keys]
 
     def lookup_batch(self, *, size: int = 0) -> list[tuple[K, V]]:
