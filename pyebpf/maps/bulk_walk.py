@@ -38,6 +38,7 @@ from pyebpf.asm.build import (
     R8,
     R9,
     R10,
+    W0,
     Register,
     add,
     call,
@@ -47,6 +48,7 @@ from pyebpf.asm.build import (
     jge,
     jne,
     jset,
+    jsge,
     jump,
     label,
     load,
@@ -147,6 +149,9 @@ def walk(layout: Layout, where: HashLayout) -> Assembled:
         mov(R3, 0),
         mov(R4, 0),
         call("loop"),
+        jsge(W0, 0, "out"),  # inlined, its error has 32 bits
+        store(u32(R6 + STATE * 4), FULL),  # more buckets than it goes round
+        label("out"),
         mov(R0, 0),
         exit_(),
         function("bucket"),  # (index, context)

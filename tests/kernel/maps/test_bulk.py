@@ -290,6 +290,19 @@ def test_large_maps_are_not_doubled() -> None:
         assert made.to_dict() == {b"abcd": bytes(1024)}
 
 
+def test_more_buckets_than_a_loop_goes_round_are_no_empty_map() -> None:
+    """``bpf_loop`` refuses more than 8 million turns."""
+    with Map.create(
+        type=MapType.HASH,
+        max_entries=(1 << 23) + 1,
+        key="B",
+        value="B",
+        flags=MapFlag.NO_PREALLOC,
+    ) as made:
+        made.update_batch({number: number for number in range(200)})
+        assert made.to_dict(in_kernel=True) == {number: number for number in range(200)}
+
+
 # ---- while the map changes --------------------------------------------------------------------
 
 STAYING, COMING = range(600), range(600, 1200)
