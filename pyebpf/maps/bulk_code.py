@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from pyebpf.asm.assemble import Assembled, Item, assemble
 from pyebpf.asm.build import (
@@ -54,6 +53,7 @@ from pyebpf.asm.build import (
     u32,
     u64,
 )
+from pyebpf.plain import plain
 
 __all__ = [
     "COUNT",
@@ -79,7 +79,7 @@ _KEYS_AT = 64
 DONE, FULL, MOVED = 0, 1, 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class Layout:
     """Where things are in the area.
 

@@ -23,7 +23,6 @@ That the kernel does lay out hashes so is tried out before it is relied upon: se
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 
 from pyebpf.asm.assemble import Assembled, Item, assemble
 from pyebpf.asm.build import (
@@ -76,6 +75,7 @@ from pyebpf.maps.bulk_code import (
     compare,
     copy,
 )
+from pyebpf.plain import plain
 
 __all__ = ["CAST", "HashLayout", "hash_layout", "walk"]
 
@@ -88,7 +88,7 @@ _CHAIN = 16
 _SEEN = R10 - 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class HashLayout:
     """Where the kernel has what the program reads.
 
