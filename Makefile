@@ -72,22 +72,24 @@ corpus-text:
 	@[ -n "$(DIR)" ] || { echo "corpus-text: set DIR to a directory of eBPF objects"; exit 1; }
 	@$(RUN) -m tests.corpus.disassembly $(DIR) $(ARGS)
 
+BENCH = $(addprefix build/bench/,maps readers numbers.bpf.o events.bpf.o)
+
 # What cannot be built is a peer that is skipped.
 bench:
 	@.ci/setup python test
-	@$(MAKE) --no-print-directory -k build/bench/maps build/bench/numbers.bpf.o || true
+	@$(MAKE) --no-print-directory -k $(BENCH) || true
 	@$(RUN) -m tests.bench $(ARGS)
 
 bench-install:
 	@.ci/setup bench
 
 LIBBPF_LIBS = -lbpf
-build/bench/maps: tests/bench/maps.c
+build/bench/%: tests/bench/%.c
 	@mkdir -p build/bench
 	$(CC) -O2 $(LIBBPF_CFLAGS) $< -o $@ $(LIBBPF_LIBS)
 
 CLANG = $(firstword $(wildcard /usr/bin/clang-19 /usr/bin/clang /usr/bin/clang-*) clang)
-build/bench/numbers.bpf.o: tests/bench/numbers.bpf.c
+build/bench/%.bpf.o: tests/bench/%.bpf.c
 	@mkdir -p build/bench
 	$(CLANG) -O2 -g --target=bpf -idirafter /usr/include/$(shell uname -m)-linux-gnu -c $< -o $@
 

@@ -12,10 +12,10 @@ import os
 import pathlib
 import sys
 
-from tests.bench import maps
+from tests.bench import maps, readers
 from tests.bench.harness import BUILD, Suite, measure, report, write
 
-SUITES: tuple[Suite, ...] = (maps,)
+SUITES: tuple[Suite, ...] = (maps, readers)
 
 
 def main() -> None:

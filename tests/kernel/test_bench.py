@@ -16,6 +16,14 @@ WORKS = {
     "map.get_many16",
     "map.bulk_dump",
     "map.percpu_lookup",
+    "ring.copy64",
+    "ring.zerocopy64",
+    "ring.callback64",
+    "ring.typed64",
+    "ring.iter64",
+    "ring.callback_var",
+    "perf.copy60",
+    "perf.callback60",
 }
 
 

@@ -1,0 +1,239 @@
+"""The works of readers, done in Python: ``reader_subject.py PEER FDS``, in a process of its own.
+
+PEER is pyebpf, bcc or pylibbpf; FDS says which descriptors are which rings and the programs that
+fill them: ``ring64=3:4,…``. Says what it can do, then for each line that names a work how many
+nanoseconds of CPU an event took. bcc's functions are called as its own Python calls them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import json
+import os
+import pathlib
+import struct
+import sys
+import time
+from collections.abc import Callable
+
+from map_subject import OBJECT, python  # type: ignore[import-not-found]  # beside this file
+
+EVENTS = 100_000
+PAGES = 4096  # of a perf ring: 16 MiB
+COPIES = 256 << 10
+
+Work = Callable[[], float]
+KEPT: list[object] = []  # callbacks that C has
+
+
+def main() -> None:
+    peer, text = sys.argv[1:]
+    rings: dict[str, tuple[int, int]] = {}
+    for item in text.split(","):
+        name, _, fds = item.partition("=")
+        ring, _, program = fds.partition(":")
+        rings[name] = (int(ring), int(program))
+    try:
+        works = {"pyebpf": pyebpf, "bcc": bcc, "pylibbpf": pylibbpf}[peer](rings)
+    except ImportError as error:
+        print(json.dumps({"missing": str(error)}), flush=True)
+        return
+    print(json.dumps({"works": list(works), "python": python()}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps({"ns": works[line.strip()]()}), flush=True)
+
+
+class Event(ctypes.Structure):
+    """What is taken for the records of 64 bytes."""
+
+    _fields_ = tuple((f"field{number}", ctypes.c_uint64) for number in range(8))
+
+
+# ---- who does it ------------------------------------------------------------------------------
+
+
+def pyebpf(rings: dict[str, tuple[int, int]]) -> dict[str, Work]:
+    sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+    from pyebpf.maps.map import Map
+    from pyebpf.readers.perf import PerfReader
+    from pyebpf.readers.reader import Reader
+    from pyebpf.readers.ring import RingReader
+
+    cpu = min(os.sched_getaffinity(0))
+    btf = types()
+
+    def opened(name: str, record: object = None) -> Reader:
+        with Map.from_fd(rings[name][0]) as ring:
+            ring.spec.btf = btf
+            if name.startswith("perf"):
+                return PerfReader(ring, pages=PAGES, cpus=[cpu], record=record)
+            return RingReader(ring, record=record)
+
+    def work(name: str, consume: Callable[[Reader], int], record: object = None) -> Work:
+        # A reader has looked where its ring stands when it is made: one at a time.
+        def run() -> float:
+            with opened(name, record) as reader:
+                return measured(rings[name][1], lambda: consume(reader))
+
+        return run
+
+    def typed(event: object) -> None:
+        event.field0  # noqa: B018 -- two fields are what one wants
+        event.field1  # noqa: B018
+
+    def iterate(reader: Reader) -> int:
+        for count, event in enumerate(reader, 1):
+            event.field0  # noqa: B018
+            event.field1  # noqa: B018
+            if count == EVENTS:
+                return count
+        return 0
+
+    works = {
+        "ring.callback64": work("ring64", lambda reader: reader.dispatch(nothing, timeout=0)),
+        "ring.typed64": work("ring64", lambda reader: reader.dispatch(typed, timeout=0), "event"),
+        "ring.iter64": work("ring64", iterate, "event"),
+        "ring.callback_var": work("ringvar", lambda reader: reader.dispatch(nothing, timeout=0)),
+        "perf.callback60": work("perf60", lambda reader: reader.dispatch(nothing, timeout=0)),
+    }
+    if importlib.util.find_spec("numpy") is not None:
+        memory = bytearray(COPIES)
+
+        def copy(reader: Reader) -> int:
+            count = 0
+            while number := len(reader.read_array(0, out=memory)):
+                count += number
+            return count
+
+        def look(reader: Reader) -> int:
+            count = 0
+            while True:
+                with reader.lease(0) as records:
+                    number = len(records.array())
+                if not number:
+                    return count
+                count += number
+
+        works["ring.copy64"] = work("ring64", copy)
+        works["ring.zerocopy64"] = work("ring64", look)
+        works["perf.copy60"] = work("perf60", copy)
+    return works
+
+
+# Types as an object has them: eight fields of 8 bytes.
+def types() -> object:
+    from pyebpf.btf.btf import Btf
+    from tests.support.btf_builder import BtfBuilder
+
+    builder = BtfBuilder()
+    number = builder.int("unsigned long long", 8)
+    fields = [(f"field{place}", number, place * 64) for place in range(8)]
+    builder.struct("event", 64, *fields)
+    return Btf.decode(builder.build())
+
+
+def bcc(rings: dict[str, tuple[int, int]]) -> dict[str, Work]:
+    from bcc.libbcc import lib
+    from bcc.table import _LOST_CB_TYPE, _RAW_CB_TYPE, _RINGBUF_CB_TYPE
+
+    def ring(name: str, function: Callable) -> Work:
+        def guarded(context: object, data: int, size: int) -> int:  # as in bcc.table
+            try:
+                found = function(context, data, size)
+                found = int(found)
+            except Exception:
+                found = 0
+            return found
+
+        callback = _RINGBUF_CB_TYPE(guarded)
+        fd, program = rings[name]
+        manager = ctypes.c_void_p(lib.bpf_new_ringbuf(fd, callback, None))
+        KEPT.append(callback)
+        return lambda: measured(program, lambda: (lib.bpf_consume_ringbuf(manager), None)[1])
+
+    def string(context: object, data: int, size: int) -> None:
+        nothing(ctypes.string_at(data, size))
+
+    def event(context: object, data: int, size: int) -> None:
+        found = ctypes.cast(data, ctypes.POINTER(Event)).contents
+        found.field0  # noqa: B018
+        found.field1  # noqa: B018
+
+    # The three libbpf managers of one ring share its positions, as they read them each time.
+    works = {
+        "ring.callback64": ring("ring64", string),
+        "ring.typed64": ring("ring64", event),
+        "ring.iter64": ring("ring64", event),
+        "ring.callback_var": ring("ringvar", string),
+    }
+    cpu = min(os.sched_getaffinity(0))
+
+    def received(context: object, data: int, size: int) -> None:
+        try:  # as in bcc.table
+            string(cpu, data, size)
+        except OSError as error:
+            raise SystemExit from error
+
+    raw = _RAW_CB_TYPE(received)
+    lost = _LOST_CB_TYPE(lambda context, count: None)
+    reader = ctypes.c_void_p(lib.bpf_open_perf_buffer(raw, lost, None, -1, cpu, PAGES))
+    KEPT.extend((raw, lost))
+    if reader.value:
+        fd, program = rings["perf60"]
+        key = ctypes.c_uint32(cpu)
+        value = ctypes.c_uint32(lib.perf_reader_fd(reader))
+        lib.bpf_update_elem(fd, ctypes.byref(key), ctypes.byref(value), 0)
+        readers = (ctypes.c_void_p * 1)(reader.value)
+
+        def consume() -> None:
+            lib.perf_reader_consume(1, readers)
+
+        works["perf.callback60"] = lambda: measured(program, consume)
+    return works
+
+
+def pylibbpf(rings: dict[str, tuple[int, int]]) -> dict[str, Work]:
+    import pylibbpf
+
+    if not OBJECT.exists():
+        raise ImportError("it takes maps from objects, and no clang has made one")
+    made = pylibbpf.BpfObject(str(OBJECT.with_name("events.bpf.o")))
+    made.load()
+    events = made["events"]
+    fd, program = rings["perf60"]
+    os.dup2(fd, events.get_fd())
+    events.open_perf_buffer(lambda cpu, data, size: nothing(data), page_cnt=PAGES)
+    KEPT.append(made)
+    return {"perf.callback60": lambda: measured(program, lambda: (events.consume(), None)[1])}
+
+
+# ---- what is done -----------------------------------------------------------------------------
+
+
+def nothing(data: bytes) -> None:
+    """Stand for what a user does with an event."""
+
+
+def measured(program: int, consume: Callable[[], object]) -> float:
+    """Return the nanoseconds an event takes, of as many as the program has put into the ring."""
+    run_program(program, EVENTS)
+    start = time.thread_time_ns()
+    count = consume()
+    spent = time.thread_time_ns() - start
+    if count is not None and count != EVENTS:
+        raise RuntimeError(f"{count} events, not {EVENTS}")
+    return spent / EVENTS
+
+
+# BPF_PROG_TEST_RUN by hand, as peers have nothing for it.
+def run_program(fd: int, repeat: int) -> None:
+    data = ctypes.create_string_buffer(64)
+    attr = struct.pack("=IIIIQQII", fd, 0, 64, 0, ctypes.addressof(data), 0, repeat, 0)
+    buffer = ctypes.create_string_buffer(attr, len(attr))
+    if ctypes.CDLL(None, use_errno=True).syscall(321, 10, buffer, len(attr)) < 0:
+        raise OSError(ctypes.get_errno(), "BPF_PROG_TEST_RUN")
+
+
+if __name__ == "__main__":
+    main()
