@@ -27,7 +27,10 @@ from pyebpf.sys.fd import FD
 from pyebpf.uapi.attrs import MapElem
 from pyebpf.uapi.bpf import MapFlag, MapType
 
-__all__ = ["MapBase"]
+__all__ = ["MISUSES", "MapBase"]
+
+# What keys and values of a wrong type or size raise.
+MISUSES = (TypeError, ValueError, OverflowError)
 
 # Bytes whose copying takes so long, some microseconds, that other threads should run meanwhile.
 LARGE_VALUE = 1 << 16
@@ -199,8 +202,21 @@ class MapBase(Handle, Generic[K, V]):
             self._name(what, error)
             raise
 
+    @contextlib.contextmanager
+    def _encoding(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except MISUSES as error:
+            self._name(what, error)
+            raise
+
     # As `naming` does, at no cost while nothing fails; says the reason, where the map knows more.
-    def _name(self, doing: str, error: EbpfError) -> None:
+    def _name(self, doing: str, error: Exception) -> None:
+        if not isinstance(error, EbpfError):
+            # What a codec refuses; others, such as UnicodeEncodeError, are made of more than text.
+            if type(error) in MISUSES:
+                error.args = (f'{doing} map "{self.name}": {error}',)
+            return
         if isinstance(error, SyscallError):
             if error.errno in (ENOTSUPP, errno.EOPNOTSUPP):
                 error.detail = f"{self.type} has no such operation"

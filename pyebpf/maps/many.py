@@ -161,7 +161,8 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
         """
         pairs = entries.items() if isinstance(entries, Mapping) else entries
         encode_key, encode_value = self.key_codec.encode, self.value_codec.encode
-        encoded = [(encode_key(key), encode_value(value)) for key, value in pairs]
+        with self._encoding("update"):
+            encoded = [(encode_key(key), encode_value(value)) for key, value in pairs]
         keys, values = [key for key, _ in encoded], [value for _, value in encoded]
         with self._doing("update"):
             if not flags & ~UpdateFlag.LOCK and self._has(Cmd.MAP_UPDATE_BATCH):
@@ -189,7 +190,8 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
 
         Since Linux 5.6; one by one before.
         """
-        encoded = [self.key_codec.encode(key) for key in keys]
+        with self._encoding("delete from"):
+            encoded = [self.key_codec.encode(key) for key in keys]
         with self._doing("delete from"):
             return self._delete_raw(encoded)
 

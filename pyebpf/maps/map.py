@@ -31,6 +31,7 @@ from pyebpf.errors import (
     SyscallError,
     naming,
 )
+from pyebpf.maps.base import MISUSES
 from pyebpf.maps.codec import BytesCodec, Codec, PerCpuCodec
 from pyebpf.maps.create import completed, create, with_defaults
 from pyebpf.maps.info import spec_of
@@ -379,7 +380,7 @@ class Map(
         """
         try:
             data = self._elements.lookup(self.key_codec.encode(key), flags)
-        except EbpfError as error:
+        except (EbpfError, *MISUSES) as error:
             self._name("lookup in", error)
             raise
         if data is None:
@@ -404,7 +405,7 @@ class Map(
         """
         try:
             self._elements.update(self.key_codec.encode(key), self.value_codec.encode(value), flags)
-        except EbpfError as error:
+        except (EbpfError, *MISUSES) as error:
             self._name("update", error)
             raise
 
@@ -415,7 +416,12 @@ class Map(
             KeyNotFoundError: No such key.
             SyscallError: ``EINVAL`` for arrays, whose elements always exist.
         """
-        if not self._remove(self.key_codec.encode(key)):
+        try:
+            encoded = self.key_codec.encode(key)
+        except MISUSES as error:
+            self._name("delete from", error)
+            raise
+        if not self._remove(encoded):
             raise self._missing(Cmd.MAP_DELETE_ELEM, key)
 
     def lookup_and_delete(self, key: K) -> V:

@@ -114,6 +114,28 @@ def test_bad_codecs_and_sizes_leave_no_map_behind():
             small(**bad).close()
 
 
+def test_what_cannot_be_a_key_or_value_is_named_with_its_map():
+    """Operation, map, and both sizes or what was given; nothing is changed."""
+    with small() as m, m.raw as raw:
+        m[1] = 1
+        uses = {
+            r'^update map "t": value -1, format .Q.': lambda: m.update(1, -1),
+            r'^update map "t": key .x., format .I.': lambda: m.update("x", 1),
+            r'^lookup in map "t": key 4294967296, format': lambda: m[1 << 32],
+            r'^delete from map "t": key .x., format': lambda: m.delete("x"),
+            r'^update map "t": value takes 8 bytes, not 7$': lambda: raw.update(bytes(4), bytes(7)),
+            r'^lookup in map "t": key takes 4 bytes, not 5$': lambda: raw[bytes(5)],
+            r'^update map "t": value -2, format': lambda: m.update_batch({1: 5, 2: -2}),
+            r'^delete from map "t": key -3, format': lambda: m.delete_batch([1, -3]),
+        }
+        for message, use in uses.items():
+            with pytest.raises(ValueError, match=message):
+                use()
+        with pytest.raises(TypeError, match=r'^update map "t": value without .* not int$'):
+            raw[bytes(4)] = 1
+        assert m.to_dict() == {1: 1}
+
+
 def test_a_thousand_threads_share_one_map():
     """Each sees its own value at its own key, always; nothing is mixed up, nothing lost."""
     with small(max_entries=2000) as m:
