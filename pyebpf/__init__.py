@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from pyebpf.elf import load_spec as load_spec
     from pyebpf.elf.listing import listing as listing
     from pyebpf.errors import AsmError as AsmError
+    from pyebpf.errors import AttachError as AttachError
     from pyebpf.errors import BtfError as BtfError
     from pyebpf.errors import ClosedError as ClosedError
     from pyebpf.errors import CoreRelocationError as CoreRelocationError
@@ -205,6 +206,7 @@ _HOMES = {
     "LoadError": "pyebpf.errors",
     "CoreRelocationError": "pyebpf.errors",
     "ExternError": "pyebpf.errors",
+    "AttachError": "pyebpf.errors",
     "IncompatibleError": "pyebpf.errors",
     "MapIncompatibleError": "pyebpf.errors",
     "UnreferencedSymbolError": "pyebpf.errors",

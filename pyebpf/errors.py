@@ -17,6 +17,7 @@ Everything the library raises about the kernel, an object file or a reader desce
     │   └── ElfError · BtfError · AsmError
     ├── LoadError                    .name             this spec cannot be loaded here
     │   ├── CoreRelocationError · ExternError · UnreferencedSymbolError
+    │   ├── AttachError(ValueError)                    a program cannot be attached there
     │   └── IncompatibleError                          what exists is not as expected
     │       └── MapIncompatibleError
     ├── ExecutionError               .slot             the interpreter ended a program
@@ -44,6 +45,7 @@ from typing import NamedTuple
 __all__ = [
     "ENOTSUPP",
     "AsmError",
+    "AttachError",
     "BtfError",
     "ClosedError",
     "CoreRelocationError",
@@ -92,6 +94,8 @@ def errno_name(number: int) -> str:
     """Return the constant's name for an errno, ``"ENOTSUPP"`` for the kernel's 524 included."""
     if number == ENOTSUPP:
         return "ENOTSUPP"
+    if number == errno_module.EOPNOTSUPP:  # libc's ENOTSUP has the same number
+        return "EOPNOTSUPP"
     return errno_module.errorcode.get(number, f"errno {number}")
 
 
@@ -397,6 +401,13 @@ class IncompatibleError(LoadError):
 
 class MapIncompatibleError(IncompatibleError):
     """An existing map does not fit the spec that is to use it, or is not as expected."""
+
+
+class AttachError(LoadError, ValueError):
+    """A program cannot be attached there: of the wrong kind, or no such interface, file, cgroup.
+
+    Found out before the kernel was asked to attach; nothing has changed.
+    """
 
 
 class UnreferencedSymbolError(LoadError):

@@ -12,30 +12,15 @@ from collections.abc import Iterator
 
 from pyebpf.errors import NotSupportedError, SyscallError, naming
 from pyebpf.handle import Handle
-from pyebpf.plain import plain
+from pyebpf.link.details import LinkDetails
+from pyebpf.link.info import link_details
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
 from pyebpf.uapi.attrs import LinkDetach, LinkUpdate
-from pyebpf.uapi.bpf import LinkType
-from pyebpf.uapi.info import LinkInfo
+from pyebpf.uapi.flags import AttachFlag
 
-__all__ = ["Link", "LinkDetails", "loaded_links"]
-
-
-@plain(frozen=True, kw_only=True)
-class LinkDetails:
-    """A link as the kernel describes it.
-
-    Attributes:
-        id: The kernel's id.
-        type: ``enum bpf_link_type``.
-        program_id: Id of the attached program.
-    """
-
-    id: int
-    type: LinkType
-    program_id: int
+__all__ = ["DescriptorLink", "Link", "LinkDetails", "loaded_links"]
 
 
 class Link(Handle):
@@ -94,26 +79,35 @@ class Link(Handle):
         return f"link to {self.target}" if self.target else "link"
 
     def info(self) -> LinkDetails:
-        """Return what the kernel knows about the link. Since Linux 5.8."""
-        raw = LinkInfo()
-        bpf.obj_get_info_by_fd(self.fileno(), raw)
-        return LinkDetails(id=raw.id, type=LinkType(raw.type), program_id=raw.prog_id)
+        """Return what the kernel knows about the link, of the class for its kind.
+
+        Since Linux 5.8.
+        """
+        return link_details(self.fileno())
 
     @property
     def id(self) -> int:
         """The kernel's id for it."""
         return self.info().id
 
-    def update(self, program: Program) -> None:
+    def update(self, program: Program, *, expected: Program | None = None) -> None:
         """Put another program of the same kind in place, without a gap.
 
+        Args:
+            program: The new one; may be closed afterwards.
+            expected: Only if this is the attached program.
+
         Raises:
-            SyscallError: ``EINVAL`` if the hook cannot replace programs.
+            SyscallError: ``EINVAL`` if the hook cannot replace programs or the new one does not
+                fit, ``EPERM`` if another program than the expected one is attached.
 
         Since Linux 5.7.
         """
         with naming(f'update link to program "{program.name}"'):
-            bpf.link_update(LinkUpdate(link_fd=self.fileno(), new_prog_fd=program.fileno()))
+            attr = LinkUpdate(link_fd=self.fileno(), new_prog_fd=program.fileno())
+            if expected is not None:
+                attr.flags, attr.old_prog_fd = AttachFlag.REPLACE, expected.fileno()
+            bpf.link_update(attr)
 
     def detach(self) -> None:
         """Detach at once, pinned or not; the link stays open, attached to nothing.
@@ -125,6 +119,14 @@ class Link(Handle):
         """
         with naming(f"detach from {self.target}" if self.target else "detach link"):
             bpf.link_detach(LinkDetach(link_fd=self.fileno()))
+
+    def disown(self) -> None:
+        """Leave the program attached and close this object; links only do so when pinned.
+
+        Raises:
+            NotSupportedError: It is a ``bpf_link``: pin it.
+        """
+        raise NotSupportedError("disowning a bpf_link", None, "pin(path) keeps it attached")
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"fd {self.fileno()}"
@@ -148,7 +150,7 @@ class DescriptorLink(Link):
         """Not possible; raises `NotSupportedError`."""
         raise self._refuse("information")
 
-    def update(self, program: Program) -> None:
+    def update(self, program: Program, *, expected: Program | None = None) -> None:
         """Not possible; raises `NotSupportedError`."""
         raise self._refuse("update")
 

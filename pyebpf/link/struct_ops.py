@@ -18,6 +18,7 @@ from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD, duplicate
 from pyebpf.uapi.attrs import LinkCreate, LinkUpdate, MapElem
 from pyebpf.uapi.bpf import AttachType, MapFlag, MapType
+from pyebpf.uapi.flags import AttachFlag
 
 __all__ = ["StructOpsLink", "StructOpsRegistration", "attach_struct_ops"]
 
@@ -30,11 +31,17 @@ class StructOpsLink(Link):
     Since Linux 6.4.
     """
 
-    def update(self, program: Program | Map[Any, Any]) -> None:
+    def update(
+        self,
+        program: Program | Map[Any, Any],
+        *,
+        expected: Program | Map[Any, Any] | None = None,
+    ) -> None:
         """Put another implementation of the same interface in place, without a gap.
 
         Args:
             program: Despite its name the map of an implementation with ``BPF_F_LINK``.
+            expected: Only if this implementation is registered.
 
         Raises:
             TypeError: It is something else.
@@ -52,7 +59,10 @@ class StructOpsLink(Link):
                     implementation.name, 'it is of section ".struct_ops", which knows no links'
                 )
             _set_value(implementation)
-            bpf.link_update(LinkUpdate(link_fd=self.fileno(), new_map_fd=implementation.fileno()))
+            attr = LinkUpdate(link_fd=self.fileno(), new_map_fd=implementation.fileno())
+            if expected is not None:
+                attr.flags, attr.old_map_fd = AttachFlag.REPLACE, expected.fileno()
+            bpf.link_update(attr)
 
 
 class StructOpsRegistration(DescriptorLink):

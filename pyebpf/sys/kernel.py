@@ -34,13 +34,14 @@ import errno
 import fcntl
 import mmap
 import os
+import socket
 import struct
 import sys
 from collections.abc import Iterator
 from typing import Protocol, TypeAlias
 
 from pyebpf.errors import EbpfError, NotSupportedError, PrivilegeError, SyscallError
-from pyebpf.sys import absence, memlock, privileges
+from pyebpf.sys import absence, memlock, netlink, privileges
 from pyebpf.sys.call import Memory, Result
 from pyebpf.sys.elements import Elements
 from pyebpf.sys.failures import failure
@@ -51,12 +52,17 @@ from pyebpf.sys.test_run import TestRun
 from pyebpf.uapi.attrs import CommonAttr, ProgLoad
 from pyebpf.uapi.bpf import COMMON_ATTRS, Cmd, ProgType
 from pyebpf.uapi.cstruct import CStruct
+from pyebpf.uapi.helpers import FuncId
+from pyebpf.uapi.rtnetlink import NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_ROUTE, SOL_NETLINK
 
 __all__ = ["Attr", "Kernel", "LinuxKernel", "current", "use"]
 
 # A typed attr, or its bytes for what has no type yet; bytes that are written by the kernel.
 Attr: TypeAlias = CStruct | bytearray
 
+
+# What a route socket sends at once never is larger: NLMSG_GOODSIZE, and 32 KiB for lists.
+_DATAGRAM = 1 << 16
 
 # The commands that return a descriptor.
 _OPENING = frozenset(
@@ -113,6 +119,12 @@ class Kernel(Protocol):
 
     def setsockopt(self, fd: int, level: int, name: int, value: bytes) -> None:
         """Set a socket option."""
+
+    def route_socket(self) -> int:
+        """Open a socket for `rtnetlink` in the caller's network namespace; its raw descriptor."""
+
+    def rtnetlink(self, fd: int, request: bytes, sequence: int) -> list[bytes]:
+        """Send one netlink message and return the datagrams that answer it, up to its end."""
 
 
 class LinuxKernel:
@@ -280,6 +292,50 @@ class LinuxKernel:
         """
         if libc.setsockopt(fd, level, name, value, len(value)):
             raise failure("setsockopt", error_number(), f"level {level}, option {name}")
+
+    def route_socket(self) -> int:
+        """Open a route socket that explains its refusals (extended acks, Linux 4.12).
+
+        Raises:
+            SyscallError: The kernel has no netlink, or too many files are open.
+        """
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+        try:
+            with socket.socket(socket.AF_NETLINK, kind, NETLINK_ROUTE) as opened:
+                for option in (NETLINK_EXT_ACK, NETLINK_CAP_ACK):
+                    with contextlib.suppress(OSError):  # older kernels explain nothing
+                        opened.setsockopt(SOL_NETLINK, option, 1)
+                opened.bind((0, 0))
+                return opened.detach()
+        except OSError as error:
+            raise failure("socket", error.errno, "AF_NETLINK, NETLINK_ROUTE") from None
+
+    def rtnetlink(self, fd: int, request: bytes, sequence: int) -> list[bytes]:
+        """Send one request; wait for its end: an acknowledgement, an error or the end of a list.
+
+        Args:
+            fd: Of `route_socket`; nobody else uses it meanwhile.
+            request: One whole message that asks for an acknowledgement.
+            sequence: Its number.
+
+        Returns:
+            Datagrams, among them possibly answers to an earlier request that was interrupted.
+
+        Raises:
+            SyscallError: Sending or receiving failed.
+            FormatError: An answer that is no netlink message.
+        """
+        answers: list[bytes] = []
+        opened = socket.socket(fileno=fd)
+        try:
+            opened.sendto(request, (0, 0))
+            while not answers or not netlink.complete(answers[-1], sequence):
+                answers.append(opened.recv(_DATAGRAM))
+        except OSError as error:
+            raise failure("netlink", error.errno, f"request {sequence}") from None
+        finally:
+            opened.detach()
+        return answers
 
     # For probes. Out: result and errno. *common* is an address and a size.
     def _call(self, cmd: int, buffer: bytearray, common: tuple[int, int]) -> tuple[int, int]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
+import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -97,3 +99,25 @@ def connect(here: Namespace, there: Namespace) -> Veth:
         end.run("ip", "address", "add", f"{address}/24", "dev", name)
         end.run("ip", "neighbour", "add", other_address, "lladdr", other, "dev", name)
     return veth
+
+
+def packets(veth: Veth, count: int, *, port: int = 4242) -> int:
+    """Send datagrams from the far end of the cable; return how many arrived here.
+
+    Returns as soon as all have, so waits only for those that do not come.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind((veth.address, port))
+        receiver.setblocking(False)
+        with (
+            veth.peer.entered(),
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+        ):
+            for _ in range(count):
+                sender.sendto(b"packet", (veth.address, port))
+        arrived = 0
+        # A veth delivers in the sender's softirq, but NAPI may finish a moment later.
+        while arrived < count and select.select([receiver], [], [], 0.5)[0]:
+            receiver.recv(2048)
+            arrived += 1
+        return arrived

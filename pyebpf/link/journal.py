@@ -1,0 +1,141 @@
+"""What the kernel keeps attached after this process: written down, so that it can be cleaned up.
+
+A ``bpf_link`` vanishes with the process that holds it. Programs attached through netlink or
+``BPF_PROG_ATTACH`` stay, and most of these places have no room for a mark of ours. So each gets a
+file before it is attached, which is removed when it is detached or disowned:
+
+    /run/pyebpf/attachments/4711-1a2b3c4d     {"kind": "xdp", "pid": 4711, "program_id": 12, ...}
+
+A file whose process is gone is a leftover (`pyebpf.link.leftovers`). Where the directory cannot be
+made, attaching works all the same and is not written down. ``/run`` is empty after a boot, as are
+the hooks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from pyebpf.programs.program import Program
+from pyebpf.sys import kernel
+
+__all__ = ["Entry", "alive", "entries", "record"]
+
+Value: TypeAlias = "int | str"
+
+_DIRECTORY = "run/pyebpf/attachments"
+_STARTED_AT = 19  # of /proc/PID/stat, counted behind the command's name: field 22
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One attachment, written down.
+
+    Attributes:
+        path: The file, ``None`` if it could not be written.
+        fields: What was attached where and by whom.
+    """
+
+    path: Path | None
+    fields: dict[str, Value] = field(default_factory=dict)
+
+    def number(self, name: str) -> int:
+        """Return a field that is a number, 0 if it is not there."""
+        value = self.fields.get(name, 0)
+        return value if isinstance(value, int) else 0
+
+    def text(self, name: str) -> str:
+        """Return a field that is text, ``""`` if it is not there."""
+        value = self.fields.get(name, "")
+        return value if isinstance(value, str) else ""
+
+    def remove(self) -> None:
+        """Forget the attachment; fine if it is forgotten already."""
+        if self.path is not None:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+
+
+def record(kind: str, program: Program, **fields: Value) -> Entry:
+    """Write down that *program* is about to be attached by this process.
+
+    Args:
+        kind: How: ``"xdp"``, ``"tc"``, ``"cgroup"``; `pyebpf.link.leftovers` has one reader each.
+        program: Told by its id and its load time, since ids may come again.
+        fields: Where.
+    """
+    info = program.info()
+    whole: dict[str, Value] = {
+        "kind": kind,
+        "pid": os.getpid(),
+        "started": _started(os.getpid()),
+        "pid_namespace": _pid_namespace(),
+        "program_id": info.id,
+        "program_name": info.name,
+        "program_loaded": info.load_time,
+        **fields,
+    }
+    directory = _directory()
+    path = directory / f"{os.getpid()}-{secrets.token_hex(6)}"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Whoever reads it sees a whole file or none.
+        unfinished = path.with_suffix(".new")
+        unfinished.write_text(json.dumps(whole), encoding="utf-8")
+        unfinished.replace(path)
+    except OSError:
+        return Entry(None, whole)
+    return Entry(path, whole)
+
+
+def entries() -> Iterator[Entry]:
+    """Yield all attachments that are written down; files that make no sense are left out."""
+    try:
+        paths = sorted(_directory().iterdir())
+    except OSError:
+        return
+    for path in paths:
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(fields, dict) and path.suffix != ".new":
+            yield Entry(path, fields)
+
+
+def alive(entry: Entry) -> bool:
+    """Whether the process that attached it runs, as far as this one can see.
+
+    A process of another pid namespace counts as running.
+    """
+    if entry.number("pid_namespace") != _pid_namespace():
+        return True
+    return _started(entry.number("pid")) == entry.number("started")
+
+
+def _directory() -> Path:
+    return Path(kernel.current().path(_DIRECTORY))
+
+
+# When the process started, in ticks since boot: tells it from a later one with the same number. -1
+# if there is none.
+def _started(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        fields = text.rpartition(")")[2].split()
+        return -1 if fields[0] in "ZX" else int(fields[_STARTED_AT])
+    except (OSError, ValueError, IndexError):
+        return -1
+
+
+def _pid_namespace() -> int:
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return 0

@@ -1,0 +1,128 @@
+"""What dead processes left attached: listed by `leftovers`, taken off by `clean_up`.
+
+Only what this library attached, and only where its process is gone; a program that has taken the
+place of ours meanwhile is left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from pyebpf.errors import SyscallError, naming
+from pyebpf.host.namespaces import netns_path
+from pyebpf.link import journal, xdp_netlink
+from pyebpf.link.kept import KeptLink
+from pyebpf.programs.program import Program
+from pyebpf.sys.namespaces import inside_netns
+
+__all__ = ["Leftover", "clean_up", "leftovers"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """A program that stayed attached when its process ended.
+
+    Attributes:
+        kind: How it was attached: ``"xdp"``, ``"tc"``, ``"attach"`` (``BPF_PROG_ATTACH``),
+            ``"probe"`` (a tracefs event).
+        target: Where, for people.
+        program_id: Its id, 0 for a tracefs event whose program is gone.
+        program_name: Its name, as far as the kernel keeps it.
+        pid: Of the process that attached it.
+    """
+
+    kind: str
+    target: str
+    program_id: int
+    program_name: str
+    pid: int
+
+
+def leftovers() -> list[Leftover]:
+    """List what this library attached in processes that have ended without detaching it.
+
+    Raises:
+        PrivilegeError: Without ``CAP_SYS_ADMIN`` or ``CAP_NET_ADMIN``.
+    """
+    found = []
+    for entry, link in _stale():
+        link.leave()
+        found.append(_leftover(entry, link))
+    return found
+
+
+def clean_up() -> list[Leftover]:
+    """Detach what `leftovers` lists; return what was detached.
+
+    Raises:
+        PrivilegeError: Without ``CAP_SYS_ADMIN`` or ``CAP_NET_ADMIN``.
+    """
+    removed = []
+    for entry, link in _stale():
+        link.close()
+        removed.append(_leftover(entry, link))
+    return removed
+
+
+def _leftover(entry: journal.Entry, link: KeptLink) -> Leftover:
+    return Leftover(
+        kind=entry.text("kind"),
+        target=link.target,
+        program_id=entry.number("program_id"),
+        program_name=entry.text("program_name"),
+        pid=entry.number("pid"),
+    )
+
+
+# Entries of dead processes whose program is attached still; the others are forgotten.
+def _stale() -> Iterator[tuple[journal.Entry, KeptLink]]:
+    for entry in journal.entries():
+        reopen = _REOPEN.get(entry.text("kind"))
+        if reopen is None or journal.alive(entry):
+            continue
+        link = _reopened(entry, reopen)
+        if link is None:
+            entry.remove()
+        else:
+            yield entry, link
+
+
+def _reopened(
+    entry: journal.Entry, reopen: Callable[[journal.Entry], KeptLink | None]
+) -> KeptLink | None:
+    if not _same_program(entry):
+        return None
+    with naming(f"leftover of process {entry.number('pid')}"):
+        place = _namespace(entry)
+        if place is None:
+            return None
+        with place:
+            return reopen(entry)
+
+
+# Where to look: a namespace nobody can name any more is gone, with all its interfaces.
+def _namespace(entry: journal.Entry) -> AbstractContextManager[None] | None:
+    inode = entry.number("netns")
+    if not inode:
+        return contextlib.nullcontext()
+    path = netns_path(inode)
+    return inside_netns(path) if path is not None else None
+
+
+# Ids come again after four billion programs, or when a boot starts from one.
+def _same_program(entry: journal.Entry) -> bool:
+    try:
+        with Program.from_id(entry.number("program_id")) as program:
+            return program.info().load_time == entry.number("program_loaded")
+    except SyscallError as error:
+        if isinstance(error, PermissionError):
+            raise
+        return False
+
+
+_REOPEN: dict[str, Callable[[journal.Entry], KeptLink | None]] = {
+    xdp_netlink.KIND: xdp_netlink.reopen,
+}
