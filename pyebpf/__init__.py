@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from pyebpf.link.auto import attach as attach
     from pyebpf.link.base import Link as Link
     from pyebpf.link.base import loaded_links as loaded_links
+    from pyebpf.link.query import query as query
     from pyebpf.link.xdp import XdpMode as XdpMode
     from pyebpf.linking import link_functions as link_functions
     from pyebpf.linking import unreferenced as unreferenced
@@ -170,6 +171,7 @@ _HOMES = {
     "link": "pyebpf.link",
     "Link": "pyebpf.link.base",
     "XdpMode": "pyebpf.link.xdp",
+    "query": "pyebpf.link.query",
     "PerfReader": "pyebpf.readers.perf",
     "PerfHistory": "pyebpf.readers.perf_history",
     "RingReader": "pyebpf.readers.ring",

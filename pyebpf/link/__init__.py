@@ -7,24 +7,36 @@ from __future__ import annotations
 
 from pyebpf.link.auto import attach
 from pyebpf.link.base import Link, LinkDetails, loaded_links
+from pyebpf.link.clsact import TcFilter, attach_clsact
+from pyebpf.link.clsact import filters as tc_filters
 from pyebpf.link.leftovers import Leftover, clean_up, leftovers
+from pyebpf.link.query import Attached, AttachedProgram, query
 from pyebpf.link.raw_tracepoint import attach_raw_tracepoint
 from pyebpf.link.socket import attach_socket
 from pyebpf.link.struct_ops import attach_struct_ops
+from pyebpf.link.tc import attach_tc
+from pyebpf.link.tcx import TcDirection, attach_tcx
 from pyebpf.link.tracepoint import attach_tracepoint
 from pyebpf.link.tracing import attach_tracing
 from pyebpf.link.uprobe import attach_uprobe
 from pyebpf.link.xdp import XdpMode, attach_xdp, query_xdp
 
 __all__ = [
+    "Attached",
+    "AttachedProgram",
     "Leftover",
     "Link",
     "LinkDetails",
+    "TcDirection",
+    "TcFilter",
     "XdpMode",
     "attach",
+    "attach_clsact",
     "attach_raw_tracepoint",
     "attach_socket",
     "attach_struct_ops",
+    "attach_tc",
+    "attach_tcx",
     "attach_tracepoint",
     "attach_tracing",
     "attach_uprobe",
@@ -32,5 +44,7 @@ __all__ = [
     "clean_up",
     "leftovers",
     "loaded_links",
+    "query",
     "query_xdp",
+    "tc_filters",
 ]

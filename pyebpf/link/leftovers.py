@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from pyebpf.errors import SyscallError, naming
 from pyebpf.host.namespaces import netns_path
-from pyebpf.link import journal, xdp_netlink
+from pyebpf.link import clsact, journal, prog_attach, xdp_netlink
 from pyebpf.link.kept import KeptLink
 from pyebpf.programs.program import Program
 from pyebpf.sys.namespaces import inside_netns
@@ -125,4 +125,6 @@ def _same_program(entry: journal.Entry) -> bool:
 
 _REOPEN: dict[str, Callable[[journal.Entry], KeptLink | None]] = {
     xdp_netlink.KIND: xdp_netlink.reopen,
+    clsact.KIND: clsact.reopen,
+    prog_attach.KIND: prog_attach.reopen,
 }

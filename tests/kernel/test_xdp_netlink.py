@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 
 import pytest
 
 import pyebpf
 from pyebpf import link
-from tests.support.children import fork
+from tests.support.killed import killed
 from tests.support.netns import packets
 from tests.support.programs import only
 
@@ -112,23 +110,18 @@ def test_an_index_of_no_interface_is_named(programs, netns):
 def test_what_a_killed_process_left_is_found_and_removed(programs, netns):
     """Signal 9 leaves the program on the interface; clean_up() takes just that one off."""
     program = programs.programs["xdp_one"]
-    reader, writer = os.pipe()
-    child = fork()
-    if not child:
-        link.attach_xdp(program, "lo", use_link=False)
-        os.write(writer, b"attached")
-        signal.pause()
-    try:
-        assert os.read(reader, 100) == b"attached"
-        assert link.leftovers() == [], "its process is alive"
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        os.close(reader)
-        os.close(writer)
-    assert link.query_xdp("lo").program_id == program.id
-    (left,) = link.leftovers()
-    assert (left.kind, left.program_id, left.pid) == ("xdp", program.id, child)
-    assert [each.program_id for each in link.clean_up()] == [program.id]
-    assert link.query_xdp("lo").program_id == 0
-    assert link.leftovers() == []
+    with killed(lambda: link.attach_xdp(program, "lo", use_link=False)) as child:
+        assert link.query_xdp("lo").program_id == program.id
+        (left,) = link.leftovers()
+        assert (left.kind, left.program_id, left.pid) == ("xdp", program.id, child)
+        assert [each.program_id for each in link.clean_up()] == [program.id]
+        assert link.query_xdp("lo").program_id == 0
+        assert link.leftovers() == []
+
+
+def test_what_a_living_process_attached_is_no_leftover(programs, netns):
+    """Nor is what this very process attached."""
+    with link.attach_xdp(programs.programs["xdp_one"], "lo", use_link=False):
+        assert link.leftovers() == []
+        assert link.clean_up() == []
+        assert link.query_xdp("lo").program_id

@@ -1,0 +1,256 @@
+"""tc as it was before tcx: eBPF filters of the clsact qdisc, by netlink (Linux 4.5).
+
+In direct-action mode, the default, the program's return value is the verdict (``TC_ACT_*``); else
+it says whether the packet matches, and into which class it goes.
+
+The interface keeps the filter. Its name, which ``tc filter show`` prints, says that it is ours:
+``pyebpf:NAME``. The qdisc is made when it is missing; who made it removes it with its last filter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+
+from pyebpf.errors import EbpfError, NetlinkError, SyscallError, naming
+from pyebpf.link.details import TcxDetails
+from pyebpf.link.interface import check_type, interface_index, named_program, netns_inode
+from pyebpf.link.journal import Entry, record
+from pyebpf.link.kept import GONE, KeptLink, own_program
+from pyebpf.link.tcx import TcDirection, direction_of
+from pyebpf.programs.program import Program
+from pyebpf.sys import tc
+from pyebpf.sys.fd import FD
+from pyebpf.sys.rtnetlink import RouteSocket
+from pyebpf.uapi.bpf import AttachType, LinkType, ProgType
+
+__all__ = ["KIND", "TcFilter", "attach_clsact", "filters", "reopen"]
+
+KIND = "tc"  # in the journal
+_MARK = "pyebpf:"
+
+
+class TcFilter(KeptLink):
+    """A filter of the clsact qdisc.
+
+    As long as this object is open, so is the interface's network namespace.
+
+    Args:
+        socket: Of the interface's network namespace.
+        program: Owned from now on.
+        program_id: Its id.
+        at: Where the filter is.
+        direct: Its return value is the verdict.
+        made_qdisc: Remove the qdisc if no filter is left.
+        target: For people.
+        entry: Its journal entry.
+    """
+
+    def __init__(
+        self,
+        socket: FD,
+        program: FD,
+        *,
+        program_id: int,
+        at: tc.FilterAt,
+        direct: bool,
+        made_qdisc: bool,
+        target: str,
+        entry: Entry,
+    ) -> None:
+        super().__init__(socket, program, program_id=program_id, target=target, entry=entry)
+        self._at = at
+        self._direct = direct
+        self._made_qdisc = made_qdisc
+
+    @property
+    def priority(self) -> int:
+        """Its priority; filters with a lower one run first."""
+        return self._at.priority
+
+    @property
+    def handle(self) -> int:
+        """What tells it from filters of the same priority."""
+        return self._at.handle
+
+    def info(self) -> TcxDetails:
+        """Return interface, direction and program (0: the filter has gone)."""
+        egress = self._at.egress
+        with naming(f"query {self.target}"):
+            found = tc.filters(RouteSocket(self._fd), self._at.ifindex, egress=egress)
+        ids = [each.program_id for each in found if each.at == self._at]
+        return TcxDetails(
+            id=0,
+            type=LinkType.UNSPEC,
+            program_id=ids[0] if ids else 0,
+            ifindex=self._at.ifindex,
+            attach_type=AttachType.TCX_EGRESS if egress else AttachType.TCX_INGRESS,
+        )
+
+    def update(self, program: Program, *, expected: Program | None = None) -> None:
+        """Put another program into the filter, without a gap.
+
+        Raises:
+            SyscallError: ``EEXIST``: the filter holds another program than the expected one.
+        """
+        with naming(f'update {self.target} to program "{program.name}"'):
+            wanted = self._program_id if expected is None else expected.id
+            if self.info().program_id != wanted:
+                raise SyscallError("RTM_NEWTFILTER", errno.EEXIST, "another program is attached")
+            tc.add_filter(
+                RouteSocket(self._fd), self._at, program.fileno(), name=_MARK + program.name,
+                direct=self._direct, replace=True,
+            )  # fmt: skip
+            self._now_holds(program)
+
+    def _take_off(self, place: FD) -> None:
+        socket = RouteSocket(place)
+        try:
+            found = tc.filters(socket, self._at.ifindex, egress=self._at.egress)
+            # At the same place may be somebody else's by now.
+            if any(each.at == self._at and each.program_id == self._program_id for each in found):
+                tc.delete_filter(socket, self._at)
+            if self._made_qdisc and tc.empty(socket, self._at.ifindex):
+                tc.delete_clsact(socket, self._at.ifindex)
+        except SyscallError as error:
+            if error.errno != errno.EINVAL:  # the qdisc has gone
+                raise
+
+
+def attach_clsact(
+    program: Program,
+    interface: str | int,
+    direction: TcDirection | str | None = None,
+    *,
+    priority: int = 0,
+    handle: int = 0,
+    direct_action: bool = True,
+    class_id: int = 0,
+    replace: bool = False,
+    clobber_ingress: bool = False,
+) -> TcFilter:
+    """Attach *program* as a filter of an interface's clsact qdisc, which is made if it is missing.
+
+    Args:
+        program: Of type ``BPF_PROG_TYPE_SCHED_CLS``; may be closed afterwards.
+        interface: Name or index in the caller's network namespace.
+        direction: ``"ingress"`` or ``"egress"``; by default what the section's name says.
+        priority: 1 to 65535, lower ones run first; 0: the kernel chooses one below all others.
+        handle: Tells it from filters of the same priority; 0: the kernel chooses.
+        direct_action: The return value is the verdict.
+        class_id: Without direct action: where packets go for which the program returns -1.
+        replace: Take the place of the filter with this priority and handle.
+        clobber_ingress: Remove an old ``ingress`` qdisc with all its filters, which is in the way.
+
+    Returns:
+        A link that takes the filter off when closed.
+
+    Raises:
+        AttachError: Another type of program, no such interface, no direction.
+        NetlinkError: ``EEXIST``: there is a filter of that priority and handle, which it names, or
+            an ``ingress`` qdisc; ``ENOENT``: the kernel has no clsact.
+
+    Since Linux 4.5.
+    """
+    check_type(program, ProgType.SCHED_CLS)
+    way = direction_of(program, direction)
+    index = interface_index(interface)
+    at = tc.FilterAt(index, way is TcDirection.EGRESS, priority, handle)
+    target = f"clsact {way.value} of {interface}"
+    with naming(f'attach program "{program.name}" to {target}'), contextlib.ExitStack() as undo:
+        socket = RouteSocket()
+        undo.callback(socket.close)
+        made = _ensure_clsact(socket, index, clobber_ingress=clobber_ingress)
+        if made:
+            undo.callback(_remove_clsact, socket, index)
+        owned = own_program(program)
+        undo.callback(owned.close)
+        entry = record(
+            KIND, program, netns=netns_inode(), ifindex=index, egress=int(at.egress),
+            name=_MARK + program.name, direct=int(direct_action), made_qdisc=int(made),
+        )  # fmt: skip
+        undo.callback(entry.remove)
+        try:
+            at = tc.add_filter(
+                socket, at, owned.fileno(), name=_MARK + program.name, direct=direct_action,
+                class_id=class_id, replace=replace,
+            )  # fmt: skip
+        except SyscallError as error:
+            _explain(error, socket, at)
+            raise
+        undo.pop_all()
+        return TcFilter(
+            socket.fd, owned, program_id=entry.number("program_id"), at=at, direct=direct_action,
+            made_qdisc=made, target=target, entry=entry,
+        )  # fmt: skip
+
+
+def filters(interface: str | int, direction: TcDirection | str) -> list[tc.Filter]:
+    """List the eBPF filters of an interface's clsact qdisc, in the order they run.
+
+    Raises:
+        AttachError: No such interface.
+        NetlinkError: ``ENODEV``, …
+    """
+    index = interface_index(interface)
+    egress = TcDirection(direction) is TcDirection.EGRESS
+    with naming(f"list filters of {interface}"), RouteSocket() as socket:
+        if not tc.qdisc_kind(socket, index):
+            return []
+        return tc.filters(socket, index, egress=egress)
+
+
+def reopen(entry: Entry) -> TcFilter | None:
+    """Return the filter that the journal tells of, if it is there; the caller is in its namespace.
+
+    Priority and handle may have been the kernel's choice, so it is found by program and name.
+    """
+    socket = RouteSocket()
+    ifindex, program_id = entry.number("ifindex"), entry.number("program_id")
+    try:
+        for each in tc.filters(socket, ifindex, egress=bool(entry.number("egress"))):
+            if each.program_id == program_id and each.name == entry.text("name"):
+                with Program.from_id(program_id) as program:
+                    return TcFilter(
+                        socket.fd, own_program(program), program_id=program_id, at=each.at,
+                        direct=each.direct, made_qdisc=bool(entry.number("made_qdisc")),
+                        target=f"clsact of interface {ifindex}", entry=entry,
+                    )  # fmt: skip
+    except SyscallError as error:
+        if error.errno not in (*GONE, errno.EINVAL):
+            socket.close()
+            raise
+    socket.close()
+    return None
+
+
+def _ensure_clsact(socket: RouteSocket, index: int, *, clobber_ingress: bool) -> bool:
+    try:
+        return tc.add_clsact(socket, index)
+    except NetlinkError as error:
+        if error.errno == errno.ENODEV:
+            error.detail = f"no network interface of index {index} in this network namespace"
+        if error.errno != errno.EEXIST:
+            raise
+        if not clobber_ingress:
+            error.detail = "an ingress qdisc is in the way (clobber_ingress=True removes it)"
+            raise
+    tc.delete_clsact(socket, index, "ingress")
+    return tc.add_clsact(socket, index)
+
+
+def _remove_clsact(socket: RouteSocket, index: int) -> None:
+    with contextlib.suppress(EbpfError):  # what made attaching fail is what is told
+        if tc.empty(socket, index):
+            tc.delete_clsact(socket, index)
+
+
+def _explain(error: SyscallError, socket: RouteSocket, at: tc.FilterAt) -> None:
+    if error.errno != errno.EEXIST:
+        return
+    there = "another filter"
+    with contextlib.suppress(EbpfError):
+        for each in tc.filters(socket, at.ifindex, egress=at.egress):
+            if (each.at.priority, each.at.handle) == (at.priority, at.handle):
+                there = named_program(each.program_id)
+    error.detail = f"{there} has priority {at.priority}, handle {at.handle:#x} (replace=True?)"

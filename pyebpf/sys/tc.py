@@ -1,0 +1,256 @@
+"""The clsact qdisc and its eBPF filters, by netlink: requests and answers, no policy.
+
+    interface ── clsact (handle ffff:, parent ffff:fff1) ─┬─ ingress (parent ffff:fff2) ── filters
+                                                          └─ egress  (parent ffff:fff3) ── filters
+
+A filter has a priority (lower ones run first) and in it a handle; 0 lets the kernel choose.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+import sys
+from typing import NamedTuple
+
+from pyebpf.errors import SyscallError
+from pyebpf.sys import netlink
+from pyebpf.sys.rtnetlink import RouteSocket
+from pyebpf.uapi.rtnetlink import (
+    TC_H_CLSACT,
+    TC_H_MIN_EGRESS,
+    TC_H_MIN_INGRESS,
+    NetlinkFlag,
+    RtnetlinkType,
+    TcaAttr,
+    TcaBpfAttr,
+    TcaBpfFlag,
+    TcMsg,
+)
+
+__all__ = [
+    "Filter",
+    "FilterAt",
+    "add_clsact",
+    "add_filter",
+    "delete_clsact",
+    "delete_filter",
+    "empty",
+    "filters",
+    "qdisc_kind",
+]
+
+_EVERY_PROTOCOL = 3  # ETH_P_ALL
+_CLSACT_HANDLE = 0xFFFF0000
+
+
+class FilterAt(NamedTuple):
+    """Where a filter is.
+
+    Attributes:
+        ifindex: The interface.
+        egress: Packets that leave, else those that arrive.
+        priority: 1 to 65535; 0 lets the kernel choose.
+        handle: Tells filters of one priority apart; 0 lets the kernel choose.
+    """
+
+    ifindex: int
+    egress: bool
+    priority: int = 0
+    handle: int = 0
+
+
+class Filter(NamedTuple):
+    """An eBPF filter as the kernel describes it.
+
+    Attributes:
+        at: Where.
+        program_id: 0 for one of another kind.
+        name: What whoever attached it called it.
+        direct: Its return value is the verdict.
+    """
+
+    at: FilterAt
+    program_id: int
+    name: str
+    direct: bool
+
+
+def add_clsact(socket: RouteSocket, ifindex: int) -> bool:
+    """Give an interface the clsact qdisc; return whether it had none.
+
+    Raises:
+        NetlinkError: ``ENOENT``/``EOPNOTSUPP``: the kernel has no clsact; ``ENODEV``, …
+
+    Since Linux 4.5.
+    """
+    body = _fixed(ifindex, _CLSACT_HANDLE, TC_H_CLSACT) + _kind("clsact")
+    try:
+        socket.request(RtnetlinkType.NEWQDISC, body, int(NetlinkFlag.CREATE | NetlinkFlag.EXCL))
+    except SyscallError as error:
+        # The older ingress qdisc has the same place, and only one of its two directions.
+        if error.errno == errno.EEXIST and qdisc_kind(socket, ifindex) == "clsact":
+            return False
+        raise
+    return True
+
+
+def delete_clsact(socket: RouteSocket, ifindex: int, kind: str = "clsact") -> None:
+    """Take the qdisc off, and all its filters with it.
+
+    Args:
+        socket: Of the interface's network namespace.
+        ifindex: The interface.
+        kind: ``"clsact"`` or ``"ingress"``.
+
+    Raises:
+        NetlinkError: ``ENOENT``/``EINVAL``: there is none.
+    """
+    body = _fixed(ifindex, _CLSACT_HANDLE, TC_H_CLSACT) + _kind(kind)
+    socket.request(RtnetlinkType.DELQDISC, body)
+
+
+def qdisc_kind(socket: RouteSocket, ifindex: int) -> str:
+    """Return what sits in the place of the clsact qdisc: that, ``"ingress"``, or ``""``."""
+    answers = socket.request(
+        RtnetlinkType.GETQDISC, _fixed(0, 0, 0), int(NetlinkFlag.ROOT | NetlinkFlag.MATCH)
+    )
+    for answer in answers:
+        if answer.type == RtnetlinkType.NEWQDISC and len(answer.body) >= TcMsg.SIZE:
+            told = TcMsg.unpack(answer.body)
+            if told.tcm_ifindex == ifindex and told.tcm_parent == TC_H_CLSACT:
+                return _text(netlink.attributes(answer.body[TcMsg.SIZE :]), TcaAttr.KIND)
+    return ""
+
+
+def add_filter(
+    socket: RouteSocket,
+    at: FilterAt,
+    program_fd: int,
+    *,
+    name: str,
+    direct: bool = True,
+    class_id: int = 0,
+    replace: bool = False,
+) -> FilterAt:
+    """Attach a classifier.
+
+    Args:
+        socket: Of the interface's network namespace.
+        at: Where.
+        program_fd: The program.
+        name: For people who list filters.
+        direct: The program's return value is the verdict.
+        class_id: Where packets go that the program returns -1 for, without *direct*; 0: nowhere.
+        replace: A filter of that priority and handle is replaced; otherwise it is an error.
+
+    Returns:
+        Where it is, with priority and handle that the kernel chose.
+
+    Raises:
+        NetlinkError: ``EEXIST``, ``EINVAL`` without a clsact qdisc, …
+
+    Since Linux 4.5.
+    """
+    options = [
+        netlink.attribute(TcaBpfAttr.FD, struct.pack("=I", program_fd)),
+        netlink.attribute(TcaBpfAttr.NAME, name.encode() + b"\0"),
+    ]
+    if direct:
+        flags = struct.pack("=I", TcaBpfFlag.ACT_DIRECT)
+        options.append(netlink.attribute(TcaBpfAttr.FLAGS, flags))
+    if class_id:
+        options.append(netlink.attribute(TcaBpfAttr.CLASSID, struct.pack("=I", class_id)))
+    body = _at(at) + _kind("bpf") + netlink.attribute(TcaAttr.OPTIONS, *options, nested=True)
+    wanted = NetlinkFlag.CREATE | NetlinkFlag.ECHO
+    wanted |= NetlinkFlag.REPLACE if replace else NetlinkFlag.EXCL
+    for answer in socket.request(RtnetlinkType.NEWTFILTER, body, int(wanted)):
+        found = _filter(answer)
+        if found is not None:
+            return found.at
+    return at
+
+
+def delete_filter(socket: RouteSocket, at: FilterAt) -> None:
+    """Take one filter off.
+
+    Raises:
+        NetlinkError: ``ENOENT``, ``EINVAL``, ``ENODEV``: it is not there.
+    """
+    socket.request(RtnetlinkType.DELTFILTER, _at(at) + _kind("bpf"))
+
+
+def filters(socket: RouteSocket, ifindex: int, *, egress: bool) -> list[Filter]:
+    """List the eBPF filters of one direction, in the order they run.
+
+    Raises:
+        NetlinkError: ``ENODEV``; a missing clsact qdisc is an empty list or ``EINVAL``.
+    """
+    body = netlink.fixed(TcMsg(tcm_ifindex=ifindex, tcm_parent=_parent(egress=egress)))
+    flags = int(NetlinkFlag.ROOT | NetlinkFlag.MATCH)
+    found = []
+    for answer in socket.request(RtnetlinkType.GETTFILTER, body, flags):
+        each = _filter(answer)
+        # One with handle 0 heads a priority and is none itself.
+        if each is not None and each.at.handle and each.at.ifindex == ifindex:
+            found.append(each)
+    return found
+
+
+def empty(socket: RouteSocket, ifindex: int) -> bool:
+    """Whether no filter of any kind hangs on the clsact qdisc, in either direction."""
+    flags = int(NetlinkFlag.ROOT | NetlinkFlag.MATCH)
+    for egress in (False, True):
+        body = netlink.fixed(TcMsg(tcm_ifindex=ifindex, tcm_parent=_parent(egress=egress)))
+        for answer in socket.request(RtnetlinkType.GETTFILTER, body, flags):
+            if answer.type == RtnetlinkType.NEWTFILTER:
+                return False
+    return True
+
+
+def _filter(answer: netlink.Message) -> Filter | None:
+    if answer.type != RtnetlinkType.NEWTFILTER or len(answer.body) < TcMsg.SIZE:
+        return None
+    told = TcMsg.unpack(answer.body)
+    parts = netlink.attributes(answer.body[TcMsg.SIZE :])
+    if _text(parts, TcaAttr.KIND) != "bpf":
+        return None
+    options = netlink.attributes(parts.get(TcaAttr.OPTIONS, b""))
+    egress = told.tcm_parent == _parent(egress=True)
+    return Filter(
+        FilterAt(told.tcm_ifindex, egress, told.tcm_info >> 16, told.tcm_handle),
+        int.from_bytes(options.get(TcaBpfAttr.ID, b""), sys.byteorder),
+        _text(options, TcaBpfAttr.NAME),
+        bool(
+            int.from_bytes(options.get(TcaBpfAttr.FLAGS, b""), sys.byteorder)
+            & TcaBpfFlag.ACT_DIRECT
+        ),
+    )
+
+
+def _at(at: FilterAt) -> bytes:
+    protocol = int.from_bytes(_EVERY_PROTOCOL.to_bytes(2, "big"), sys.byteorder)
+    return netlink.fixed(
+        TcMsg(
+            tcm_ifindex=at.ifindex,
+            tcm_handle=at.handle,
+            tcm_parent=_parent(egress=at.egress),
+            tcm_info=at.priority << 16 | protocol,
+        )
+    )
+
+
+def _fixed(ifindex: int, handle: int, parent: int) -> bytes:
+    return netlink.fixed(TcMsg(tcm_ifindex=ifindex, tcm_handle=handle, tcm_parent=parent))
+
+
+def _parent(*, egress: bool) -> int:
+    return _CLSACT_HANDLE | (TC_H_MIN_EGRESS if egress else TC_H_MIN_INGRESS)
+
+
+def _kind(name: str) -> bytes:
+    return netlink.attribute(TcaAttr.KIND, name.encode() + b"\0")
+
+
+def _text(parts: dict[int, bytes], kind: int) -> str:
+    return parts.get(kind, b"").partition(b"\0")[0].decode(errors="replace")
