@@ -145,6 +145,15 @@ int dissect(struct __sk_buff *skb)
 	return 129;
 }
 
+/* Makes the kernel take the packet apart. */
+SEC("tc")
+int rehash(struct __sk_buff *skb)
+{
+	bpf_set_hash_invalid(skb);
+	bpf_get_hash_recalc(skb);
+	return 0;
+}
+
 SEC("socket")
 int keep(struct __sk_buff *skb)
 {

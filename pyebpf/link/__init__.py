@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from pyebpf.link.auto import attach
 from pyebpf.link.base import Link, LinkDetails, loaded_links
+from pyebpf.link.cgroup import attach_cgroup
 from pyebpf.link.clsact import TcFilter, attach_clsact
 from pyebpf.link.clsact import filters as tc_filters
 from pyebpf.link.leftovers import Leftover, clean_up, leftovers
+from pyebpf.link.lirc import attach_lirc
+from pyebpf.link.netfilter import NetfilterFamily, NetfilterHook, attach_netfilter
+from pyebpf.link.netkit import attach_netkit
+from pyebpf.link.netns import attach_netns
 from pyebpf.link.query import Attached, AttachedProgram, query
 from pyebpf.link.raw_tracepoint import attach_raw_tracepoint
-from pyebpf.link.socket import attach_socket
+from pyebpf.link.socket import attach_reuseport, attach_socket
+from pyebpf.link.sockmap import attach_sockmap
 from pyebpf.link.struct_ops import attach_struct_ops
 from pyebpf.link.tc import attach_tc
 from pyebpf.link.tcx import TcDirection, attach_tcx
@@ -27,13 +33,22 @@ __all__ = [
     "Leftover",
     "Link",
     "LinkDetails",
+    "NetfilterFamily",
+    "NetfilterHook",
     "TcDirection",
     "TcFilter",
     "XdpMode",
     "attach",
+    "attach_cgroup",
     "attach_clsact",
+    "attach_lirc",
+    "attach_netfilter",
+    "attach_netkit",
+    "attach_netns",
     "attach_raw_tracepoint",
+    "attach_reuseport",
     "attach_socket",
+    "attach_sockmap",
     "attach_struct_ops",
     "attach_tc",
     "attach_tcx",

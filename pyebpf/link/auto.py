@@ -114,11 +114,37 @@ WAYS: dict[str, Callable[[Program], Link]] = {
     "uretprobe.s": _uretprobe,
 }
 
+_CGROUP = "a cgroup: link.attach_cgroup(program, path)"
+_ROUTE = 'a route: program.pin(PATH), then "ip route add … encap bpf {} pinned PATH"'
+
 # What to do for kinds whose section names cannot say where.
 _INSTEAD = {
     ProgType.XDP: "an interface: link.attach_xdp(program, interface)",
+    ProgType.SCHED_CLS: "an interface: link.attach_tc(program, interface, direction)",
     ProgType.STRUCT_OPS: "its implementation: link.attach_struct_ops(map)",
     ProgType.SOCKET_FILTER: "a socket: link.attach_socket(program, socket)",
+    ProgType.SK_REUSEPORT: "a socket of a group: link.attach_reuseport(program, socket)",
+    ProgType.SK_SKB: "a sockmap: link.attach_sockmap(program, map)",
+    ProgType.SK_MSG: "a sockmap: link.attach_sockmap(program, map)",
+    ProgType.SK_LOOKUP: "a network namespace: link.attach_netns(program)",
+    ProgType.FLOW_DISSECTOR: "a network namespace: link.attach_netns(program)",
+    ProgType.NETFILTER: "a hook: link.attach_netfilter(program, NetfilterHook.…)",
+    ProgType.LIRC_MODE2: "a device: link.attach_lirc(program, device)",
+    ProgType.CGROUP_SKB: _CGROUP,
+    ProgType.CGROUP_SOCK: _CGROUP,
+    ProgType.CGROUP_SOCK_ADDR: _CGROUP,
+    ProgType.CGROUP_SOCKOPT: _CGROUP,
+    ProgType.CGROUP_SYSCTL: _CGROUP,
+    ProgType.CGROUP_DEVICE: _CGROUP,
+    ProgType.SOCK_OPS: _CGROUP,
+    ProgType.LWT_IN: _ROUTE.format("in"),
+    ProgType.LWT_OUT: _ROUTE.format("out"),
+    ProgType.LWT_XMIT: _ROUTE.format("xmit"),
+    ProgType.LWT_SEG6LOCAL: (
+        'a route: program.pin(PATH), then "ip -6 route add … encap seg6local action End.BPF'
+        ' endpoint pinned PATH"'
+    ),
+    ProgType.SYSCALL: "no place: program.run()",
 }
 
 

@@ -149,9 +149,9 @@ def test_a_socket_filter_sees_what_the_socket_receives(probes):
 
 
 def test_a_socket_filter_needs_a_program_of_its_kind(probes):
-    """The kernel's refusal names program and socket."""
+    """The refusal names the program and its type."""
     left, right = socket.socketpair()
-    with left, right, pytest.raises(pyebpf.SyscallError, match='"on_xdp" to socket'):
+    with left, right, pytest.raises(pyebpf.AttachError, match='"on_xdp" is of type'):
         link.attach_socket(probes.programs["on_xdp"], right)
 
 
@@ -284,7 +284,7 @@ def test_a_filter_that_is_refused_leaves_the_one_that_is_there(probes):
     """A failing attachment changes nothing."""
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with left, right, link.attach_socket(probes.programs["on_socket"], right):
-        with pytest.raises(pyebpf.SyscallError, match='"on_xdp" to socket'):
+        with pytest.raises(pyebpf.AttachError, match='"on_xdp" is of type'):
             link.attach_socket(probes.programs["on_xdp"], right)
         left.send(bytes(10))
         assert hits(probes, "socket") == 1

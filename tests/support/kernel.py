@@ -24,10 +24,20 @@ CLONE_NEWNET = 0x40000000
 
 CAP_NET_ADMIN, CAP_SYS_ADMIN = 12, 21
 
+
+@functools.cache
+def lacks_function(name: str) -> bool:
+    """Say whether the kernel itself has no function of this name."""
+    text = pathlib.Path("/proc/kallsyms").read_text("utf-8")
+    return re.search(rf" [tT] {name}$", text, re.MULTILINE) is None
+
+
 # What a kernel may lack by its configuration although it is new enough: the `feature` of a
 # NotSupportedError -> a probe of the system that is true where it is lacking indeed. Anything else
 # that a new enough kernel is said to lack is a bug of ours.
-LACKED_BY_CONFIGURATION: dict[str, Callable[[], bool]] = {}
+LACKED_BY_CONFIGURATION: dict[str, Callable[[], bool]] = {
+    "BPF_PROG_TYPE_LIRC_MODE2": lambda: lacks_function("lirc_prog_attach"),
+}
 
 
 @functools.cache
