@@ -12,7 +12,10 @@ which holds alike for libraries, position-independent programs and static ones.
 
 from __future__ import annotations
 
+import difflib
+import fnmatch
 import os
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +24,7 @@ from typing import IO, NamedTuple
 from pyebpf.errors import ElfError, LoadError, SyscallError
 from pyebpf.host import libraries
 
-__all__ = ["file_offset", "find_file"]
+__all__ = ["file_offset", "find_file", "matching_offsets"]
 
 _STT_FUNC, _STT_IFUNC = 2, 10
 _FUNCTIONS = (_STT_FUNC, _STT_IFUNC)
@@ -80,6 +83,35 @@ def file_offset(path: str | os.PathLike[str], symbol: str) -> int:
         with Path(text).open("rb") as file:
             image = _Image(file, text)
             return image.offset(_value(image, symbol))
+    except OSError as error:
+        raise SyscallError("open", error.errno or 0, text) from None
+
+
+def matching_offsets(path: str | os.PathLike[str], pattern: str) -> list[int]:
+    """Return where in the file the functions start whose names match, in order, each once.
+
+    Args:
+        path: An ELF program or library.
+        pattern: With ``*``, ``?`` and ``[...]`` as the shell has them.
+
+    Raises:
+        ElfError: Not an ELF file, or a malformed one.
+        SyscallError: The file cannot be read.
+    """
+    text = os.fspath(path)
+    fits = re.compile(fnmatch.translate(pattern))
+    try:
+        with Path(text).open("rb") as file:
+            image = _Image(file, text)
+            tables = (image.table(kind) for kind in ("SHT_DYNSYM", "SHT_SYMTAB"))
+            values = {
+                each.value
+                for table in tables
+                if table is not None
+                for each in image.symbols(table, None)
+                if each.kind == _STT_FUNC and each.defined and fits.match(each.name)
+            }
+            return sorted(map(image.offset, values))
     except OSError as error:
         raise SyscallError("open", error.errno or 0, text) from None
 

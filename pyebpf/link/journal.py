@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from pyebpf.host.processes import pid_namespace, started
 from pyebpf.programs.program import Program
 from pyebpf.sys import kernel
 
@@ -30,7 +31,6 @@ __all__ = ["Entry", "alive", "entries", "record"]
 Value: TypeAlias = "int | str"
 
 _DIRECTORY = "run/pyebpf/attachments"
-_STARTED_AT = 19  # of /proc/PID/stat, counted behind the command's name: field 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ def record(kind: str, program: Program, **fields: Value) -> Entry:
     whole: dict[str, Value] = {
         "kind": kind,
         "pid": os.getpid(),
-        "started": _started(os.getpid()),
-        "pid_namespace": _pid_namespace(),
+        "started": started(os.getpid()),
+        "pid_namespace": pid_namespace(),
         "program_id": info.id,
         "program_name": info.name,
         "program_loaded": info.load_time,
@@ -114,28 +114,10 @@ def alive(entry: Entry) -> bool:
 
     A process of another pid namespace counts as running.
     """
-    if entry.number("pid_namespace") != _pid_namespace():
+    if entry.number("pid_namespace") != pid_namespace():
         return True
-    return _started(entry.number("pid")) == entry.number("started")
+    return started(entry.number("pid")) == entry.number("started")
 
 
 def _directory() -> Path:
     return Path(kernel.current().path(_DIRECTORY))
-
-
-# When the process started, in ticks since boot: tells it from a later one with the same number. -1
-# if there is none.
-def _started(pid: int) -> int:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        fields = text.rpartition(")")[2].split()
-        return -1 if fields[0] in "ZX" else int(fields[_STARTED_AT])
-    except (OSError, ValueError, IndexError):
-        return -1
-
-
-def _pid_namespace() -> int:
-    try:
-        return Path("/proc/self/ns/pid").stat().st_ino
-    except OSError:
-        return 0

@@ -7,12 +7,15 @@ place of ours meanwhile is left alone.
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from pyebpf.errors import SyscallError, naming
+from pyebpf.host import probe_events
 from pyebpf.host.namespaces import netns_path
+from pyebpf.host.processes import started
 from pyebpf.link import clsact, journal, prog_attach, xdp_netlink
 from pyebpf.link.kept import KeptLink
 from pyebpf.programs.program import Program
@@ -51,7 +54,7 @@ def leftovers() -> list[Leftover]:
     for entry, link in _stale():
         link.leave()
         found.append(_leftover(entry, link))
-    return found
+    return found + [_probe(event) for event in _stale_probes()]
 
 
 def clean_up() -> list[Leftover]:
@@ -64,7 +67,29 @@ def clean_up() -> list[Leftover]:
     for entry, link in _stale():
         link.close()
         removed.append(_leftover(entry, link))
+    for event in _stale_probes():
+        try:
+            probe_events.remove(event)
+        except SyscallError as error:
+            if error.errno != errno.EBUSY:  # a pinned link uses it
+                raise
+        else:
+            removed.append(_probe(event))
     return removed
+
+
+def _stale_probes() -> list[probe_events.ProbeEvent]:
+    return [each for each in probe_events.ours() if started(each.pid) != each.start]
+
+
+def _probe(event: probe_events.ProbeEvent) -> Leftover:
+    return Leftover(
+        kind="probe",
+        target=f"{event.kind} {event.place}",
+        program_id=0,
+        program_name="",
+        pid=event.pid,
+    )
 
 
 def _leftover(entry: journal.Entry, link: KeptLink) -> Leftover:

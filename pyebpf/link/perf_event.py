@@ -1,4 +1,4 @@
-"""A program on a perf event: what tracepoints, kprobes and uprobes share.
+"""A program on a perf event: a counter's overflows, and what tracepoints and probes share.
 
 perf_event_open ──▶ event ──BPF_LINK_CREATE (5.15)──▶ bpf_link that holds the event
                           └─PERF_EVENT_IOC_SET_BPF──▶ the event's own descriptor holds it
@@ -6,17 +6,24 @@ perf_event_open ──▶ event ──BPF_LINK_CREATE (5.15)──▶ bpf_link t
 
 from __future__ import annotations
 
+import copy
 import errno
+import os
+from collections.abc import Callable
 
-from pyebpf.errors import NotSupportedError, SyscallError
+from pyebpf.errors import AttachError, NotSupportedError, SyscallError, naming
+from pyebpf.host import cpus
 from pyebpf.link.base import DescriptorLink, Link
+from pyebpf.link.group import attach_each
+from pyebpf.link.interface import check_type
 from pyebpf.programs.program import Program
-from pyebpf.sys import bpf, perf_event
+from pyebpf.sys import bpf, kernel, perf_event
 from pyebpf.sys.fd import FD
 from pyebpf.uapi.attrs import LinkCreatePerfEvent
-from pyebpf.uapi.bpf import AttachType
+from pyebpf.uapi.bpf import AttachType, ProgType
+from pyebpf.uapi.perf import PerfEventAttr, PerfHw, PerfOpenFlag, PerfSw, PerfType
 
-__all__ = ["attach_event"]
+__all__ = ["attach_event", "attach_perf_event"]
 
 
 def attach_event(program: Program, event: FD, *, target: str, cookie: int | None = None) -> Link:
@@ -63,3 +70,109 @@ def attach_event(program: Program, event: FD, *, target: str, cookie: int | None
         event.close()
         raise
     return DescriptorLink(event, target=target)
+
+
+def attach_perf_event(
+    program: Program,
+    event: PerfSw | PerfHw | PerfEventAttr,
+    *,
+    period: int = 0,
+    frequency: int = 0,
+    pid: int | None = None,
+    cgroup: str | os.PathLike[str] | None = None,
+    cpu: int | None = None,
+    cookie: int | None = None,
+) -> Link:
+    """Run *program* whenever a counter overflows: each so many events, or so many times a second.
+
+    Args:
+        program: Of type ``BPF_PROG_TYPE_PERF_EVENT``; may be closed afterwards.
+        event: A software counter (``PerfSw.CPU_CLOCK``: ns), one of the processor's
+            (``PerfHw.CPU_CYCLES``), or a whole ``perf_event_attr``: cache events, raw ones
+            (``PerfType.RAW``), breakpoints.
+        period: Events between two runs; of a whole attr only to change it.
+        frequency: Runs per second and CPU, instead of a period.
+        pid: Only this thread; 0 is the caller's.
+        cgroup: Only processes of this control group and below.
+        cpu: Only this CPU; by default all that are online.
+        cookie: What ``bpf_get_attach_cookie()`` returns in the program (Linux 5.15).
+
+    Returns:
+        A link that detaches when closed; a group of one for each CPU unless *pid* or *cpu* is
+        given.
+
+    Raises:
+        AttachError: *program* has another type, or no such control group.
+        ValueError: Neither or both of period and frequency; a pid and a cgroup.
+        NotSupportedError: This machine has no such counter.
+        PrivilegeError: ``kernel.perf_event_paranoid``, ``CAP_PERFMON``.
+        SyscallError: ``ENODEV``: the CPU is offline; ``ESRCH``: no such process; …
+
+    Since Linux 4.9.
+    """
+    check_type(program, ProgType.PERF_EVENT)
+    if pid is not None and cgroup is not None:
+        raise ValueError("a process or a control group, not both")
+    attr = _counter(event, period, frequency)
+    words = str(event) if not isinstance(event, PerfEventAttr) else f"event {attr.config:#x}"
+    target = f"{words} of {f'process {pid}' if pid is not None else cgroup or 'all processes'}"
+    chosen = [cpu] if cpu is not None else [-1] if pid is not None else list(cpus.online())
+    with naming(f'attach program "{program.name}" to {target}'):
+        if cgroup is None:
+            who, flags = -1 if pid is None else pid, PerfOpenFlag(0)
+            return _attach_all(program, attr, who, flags, chosen, target, cookie)
+        with _open_cgroup(cgroup) as directory:
+            who, flags = directory.fileno(), PerfOpenFlag.PID_CGROUP
+            return _attach_all(program, attr, who, flags, chosen, target, cookie)
+
+
+def _attach_all(
+    program: Program,
+    attr: PerfEventAttr,
+    who: int,
+    flags: PerfOpenFlag,
+    chosen: list[int],
+    target: str,
+    cookie: int | None,
+) -> Link:
+    def on(cpu: int) -> Callable[[], Link]:
+        def attach() -> Link:
+            try:
+                opened = perf_event.open_event(attr, pid=who, cpu=cpu, flags=flags)
+            except SyscallError as error:
+                if error.errno in (errno.ENOENT, errno.EOPNOTSUPP):
+                    name = f"the counter of {target}"
+                    raise NotSupportedError(name, None, "no such counter here") from None
+                raise
+            return attach_event(program, opened, target=target, cookie=cookie)
+
+        return attach
+
+    return attach_each([on(each) for each in chosen], target=target)
+
+
+def _counter(event: PerfSw | PerfHw | PerfEventAttr, period: int, frequency: int) -> PerfEventAttr:
+    if isinstance(event, PerfEventAttr):
+        attr = copy.copy(event)
+    else:
+        kind = PerfType.SOFTWARE if isinstance(event, PerfSw) else PerfType.HARDWARE
+        attr = PerfEventAttr(type=kind, config=int(event))
+        if bool(period) == bool(frequency):
+            raise ValueError("either a period or a frequency says when the program runs")
+    if period and frequency:
+        raise ValueError("a period or a frequency, not both")
+    if frequency:
+        attr.freq, attr.sample_freq = 1, frequency
+    elif period:
+        attr.freq, attr.sample_period = 0, period
+    attr.disabled = 1  # until the program is there
+    return attr
+
+
+def _open_cgroup(path: str | os.PathLike[str]) -> FD:
+    try:
+        return FD(kernel.current().open(os.fspath(path), os.O_RDONLY | os.O_DIRECTORY))
+    except SyscallError as error:
+        if isinstance(error, PermissionError):
+            raise
+        raise AttachError(os.fspath(path), f"no control group {path}: {error}") from None

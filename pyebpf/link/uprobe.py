@@ -1,6 +1,6 @@
 """Probes in user programs: ``SEC("uprobe/path:function+offset")`` and ``SEC("uretprobe/…")``.
 
-path, symbol ──host.symbols──▶ file offset ──uprobe PMU──▶ perf event ──▶ link
+path, symbol ──host.symbols──▶ file offset ──uprobe PMU or tracefs──▶ perf event ──▶ link
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import re
 from typing import NamedTuple
 
 from pyebpf.errors import LoadError, naming
-from pyebpf.host import pmu, symbols
+from pyebpf.host import symbols
 from pyebpf.link.base import Link
-from pyebpf.link.perf_event import attach_event
+from pyebpf.link.interface import check_type
+from pyebpf.link.probe import attach_probe
 from pyebpf.programs.program import Program
-from pyebpf.sys import perf_event
+from pyebpf.uapi.bpf import ProgType
 
 __all__ = ["UprobeTarget", "attach_uprobe", "parse_target"]
 
@@ -54,6 +55,8 @@ def attach_uprobe(
     pid: int | None = None,
     retprobe: bool = False,
     cookie: int | None = None,
+    reference_counter: int = 0,
+    use_tracefs: bool | None = None,
 ) -> Link:
     """Attach *program* to a function of a user program or library.
 
@@ -66,17 +69,23 @@ def attach_uprobe(
         pid: Only this process (*path* is looked up in its ``/proc/PID/root``); all by default.
         retprobe: Run when the function returns.
         cookie: What ``bpf_get_attach_cookie()`` returns in the program (Linux 5.15).
+        reference_counter: Where a counter of 16 bits lies in the file, which the kernel raises in
+            every process as long as the probe is there (a USDT semaphore; Linux 4.20).
+        use_tracefs: True makes the probe there at once, False never; by default where the kernel
+            has no uprobe PMU.
 
     Returns:
         A link that detaches when closed.
 
     Raises:
+        AttachError: *program* has another type.
         LoadError: No such file or symbol.
-        NotSupportedError: This kernel has no uprobe PMU.
+        NotSupportedError: This kernel has no uprobes.
         SyscallError: Anything else.
 
-    Since Linux 4.17.
+    Since Linux 4.17 (PMU), 4.1 (tracefs).
     """
+    check_type(program, ProgType.KPROBE)
     kind = "uretprobe" if retprobe else "uprobe"
     where = symbol if not offset else f"{symbol}+{offset:#x}" if symbol else f"{offset:#x}"
     with naming(f'attach program "{program.name}" to {kind} {os.fspath(path)}:{where}'):
@@ -86,7 +95,8 @@ def attach_uprobe(
             position = symbols.file_offset(file, symbol) + offset
         elif not offset:
             raise LoadError(program.name, "a uprobe needs a symbol or a file offset")
-        event = perf_event.open_probe(
-            pmu.probe("uprobe", retprobe=retprobe), os.fspath(file), position, pid=pid
-        )
-        return attach_event(program, event, target=f"{kind} {file}:{where}", cookie=cookie)
+        return attach_probe(
+            program, "uprobe", os.fspath(file), position, target=f"{kind} {file}:{where}",
+            retprobe=retprobe, cookie=cookie, pid=pid, reference_counter=reference_counter,
+            use_tracefs=use_tracefs,
+        )  # fmt: skip

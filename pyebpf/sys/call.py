@@ -7,6 +7,7 @@ CStruct ──Memory.pack──▶ bytes with addresses ──Result.call──�
 
 from __future__ import annotations
 
+import array
 import os
 import sys
 from itertools import starmap
@@ -42,9 +43,13 @@ class Memory:
     def address(self, buffer: object) -> int:
         """Return the address of a buffer, or of a struct, which is packed first.
 
+        Of a list: the address of an array with the addresses of its members.
+
         Raises:
-            TypeError: It is neither.
+            TypeError: It is none of these.
         """
+        if isinstance(buffer, list):
+            buffer = array.array("Q", map(self.address, buffer))
         if isinstance(buffer, CStruct):
             buffer = self.pack(buffer)
         keeper, address = address_of(buffer)

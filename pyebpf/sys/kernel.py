@@ -5,10 +5,10 @@ typed attrs whose pointer fields hold Python buffers, out come plain numbers (ra
 functions of `pyebpf.sys.bpf` wrap them in `FD`) and errors. What a caller can rely on:
 
 *Attrs.* The whole union is sent, zero where nothing was set. A pointer field may hold ``None``, an
-address, any buffer (an empty one goes as null), or another `CStruct`, such as the info struct of
-``BPF_OBJ_GET_INFO_BY_FD``. After the call the plain fields of attr and nested structs are what the
-kernel left there, also when it failed: log_true_size, count, data_size_out. Buffers are written in
-place. Text needs its own NUL.
+address, any buffer (an empty one goes as null), a list of these (an array of addresses), or another
+`CStruct`, such as the info struct of ``BPF_OBJ_GET_INFO_BY_FD``. After the call the plain fields of
+attr and nested structs are what the kernel left there, also when it failed: log_true_size, count,
+data_size_out. Buffers are written in place. Text needs its own NUL.
 
 *Errors*, translated here and, for map elements, in `pyebpf.sys.elements`; nowhere else:
 

@@ -55,7 +55,9 @@ class ProbeSource(Protocol):
         """For ``perf_event_attr.config``."""
 
 
-def open_event(attr: PerfEventAttr, *, pid: int, cpu: int, group_fd: int = -1) -> FD:
+def open_event(
+    attr: PerfEventAttr, *, pid: int, cpu: int, group_fd: int = -1, flags: int = 0
+) -> FD:
     """Open any perf event, close-on-exec.
 
     Args:
@@ -63,6 +65,8 @@ def open_event(attr: PerfEventAttr, *, pid: int, cpu: int, group_fd: int = -1) -
         pid: A thread, -1 for all, 0 for this one.
         cpu: A CPU, -1 for all.
         group_fd: A group leader, or -1.
+        flags: ``PERF_FLAG_*`` besides close-on-exec; with ``PID_CGROUP`` *pid* is the descriptor
+            of a control group.
 
     Raises:
         PrivilegeError: ``EPERM``, ``EACCES``: says which capability or sysctl.
@@ -71,7 +75,7 @@ def open_event(attr: PerfEventAttr, *, pid: int, cpu: int, group_fd: int = -1) -
 
     Since Linux 2.6.31.
     """
-    flags = int(PerfOpenFlag.FD_CLOEXEC)
+    flags |= int(PerfOpenFlag.FD_CLOEXEC)
     return FD(kernel.current().perf_event_open(attr, pid, cpu, group_fd, flags))
 
 

@@ -14,21 +14,12 @@ import pytest
 import pyebpf
 from pyebpf import AttachType, link
 from pyebpf.uapi.flags import AttachFlag
+from tests.support.cgroups import joined
 from tests.support.killed import killed
 from tests.support.programs import only
 
 SO_PRIORITY = 12
 LOCALHOST = "127.0.0.1"
-
-
-@contextlib.contextmanager
-def joined(cgroup: pathlib.Path):
-    """Move this process into the group for a while."""
-    (cgroup / "cgroup.procs").write_text(str(os.getpid()))
-    try:
-        yield
-    finally:
-        (cgroup.parent / "cgroup.procs").write_text(str(os.getpid()))
 
 
 def udp(family: int = socket.AF_INET) -> socket.socket:

@@ -37,6 +37,8 @@ def lacks_function(name: str) -> bool:
 # that a new enough kernel is said to lack is a bug of ours.
 LACKED_BY_CONFIGURATION: dict[str, Callable[[], bool]] = {
     "BPF_PROG_TYPE_LIRC_MODE2": lambda: lacks_function("lirc_prog_attach"),
+    "kprobes in tracefs": lambda: lacks_function("register_kprobe"),
+    "kprobe.multi": lambda: lacks_function("register_fprobe"),
 }
 
 

@@ -1,0 +1,98 @@
+"""Many functions of the kernel at once: ``SEC("kprobe.multi/tcp_*")``, ``SEC("kprobe.session/…")``.
+
+One link holds them all. A session program runs at the entry and, if it returns 0 there, at the
+return of the same call.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+from collections.abc import Sequence
+
+from pyebpf.errors import AttachError, NotSupportedError, SyscallError, naming
+from pyebpf.host import traceable
+from pyebpf.link.base import Link
+from pyebpf.link.interface import check_type
+from pyebpf.programs.program import Program
+from pyebpf.sys import bpf
+from pyebpf.uapi.attrs import LinkCreateKprobeMulti
+from pyebpf.uapi.bpf import AttachType, ProgType
+from pyebpf.uapi.flags import KprobeMultiFlag
+
+__all__ = ["attach_kprobe_multi"]
+
+
+def attach_kprobe_multi(
+    program: Program,
+    *,
+    pattern: str = "",
+    functions: Sequence[str] = (),
+    addresses: Sequence[int] = (),
+    retprobe: bool = False,
+    session: bool | None = None,
+    cookies: Sequence[int] = (),
+) -> Link:
+    """Attach *program* to many functions; say which in one of three ways.
+
+    Args:
+        program: Of type ``BPF_PROG_TYPE_KPROBE``, loaded with one of the attach types
+            ``TRACE_KPROBE_MULTI`` and ``TRACE_KPROBE_SESSION``; may be closed afterwards.
+        pattern: With ``*``, ``?`` and ``[...]``: functions whose name matches; those whose name is
+            not unique are left out.
+        functions: Names.
+        addresses: From /proc/kallsyms.
+        retprobe: Run when the functions return.
+        session: Run at both; by default if the program's section says so.
+        cookies: What ``bpf_get_attach_cookie()`` returns, one for each function or address.
+
+    Returns:
+        A link that detaches when closed.
+
+    Raises:
+        AttachError: *program* has another type, or nothing matches.
+        ValueError: Not exactly one of the three; cookies with a pattern, or not as many.
+        NotSupportedError: The kernel has no such links (``CONFIG_FPROBE``).
+        SyscallError: ``ESRCH``: no function of one of the names, or one that cannot be traced;
+            ``EINVAL``: the program was not loaded for it.
+
+    Since Linux 5.18 (sessions: 6.10).
+    """
+    check_type(program, ProgType.KPROBE)
+    if sum(map(bool, (pattern, functions, addresses))) != 1:
+        raise ValueError("one of pattern, functions and addresses says where")
+    given = len(functions) or len(addresses)
+    if cookies and len(cookies) != given:
+        raise ValueError(f"{len(cookies)} cookies for {given} functions")
+    said = program.spec.attach_type if program.spec is not None else None
+    if session is None:
+        session = said == AttachType.TRACE_KPROBE_SESSION
+    target = f"kprobe.multi {pattern or f'{given} functions'}"
+    with naming(f'attach program "{program.name}" to {target}'):
+        names = traceable.functions(pattern) if pattern else list(functions)
+        if pattern and not names:
+            raise AttachError(pattern, f"no function of the kernel matches {pattern}")
+        attr = LinkCreateKprobeMulti(
+            prog_fd=program.fileno(),
+            attach_type=(
+                AttachType.TRACE_KPROBE_SESSION if session else AttachType.TRACE_KPROBE_MULTI
+            ),
+            kprobe_multi_flags=KprobeMultiFlag.RETURN if retprobe else 0,
+            cnt=len(names) or len(addresses),
+        )
+        if names:
+            attr.syms = [name.encode() + b"\0" for name in names]
+        else:
+            attr.addrs = array.array("Q", addresses)
+        if cookies:
+            attr.cookies = array.array("Q", cookies)
+        try:
+            return Link(bpf.link_create(attr), target=target)
+        except SyscallError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                raise NotSupportedError(
+                    "kprobe.multi", "5.18", "CONFIG_FPROBE is not set"
+                ) from None
+            if error.errno == errno.ESRCH:
+                error.detail = "one of the functions is not there, or cannot be traced"
+            raise
