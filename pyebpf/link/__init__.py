@@ -5,6 +5,7 @@ Names are looked up when they are first used: a load needs none of the hooks, an
 
 from __future__ import annotations
 
+from pyebpf.link.adopt import adopt
 from pyebpf.link.auto import attach
 from pyebpf.link.base import Link, LinkDetails, loaded_links
 from pyebpf.link.cgroup import attach_cgroup
@@ -83,6 +84,7 @@ __all__ = [
     "TcDirection",
     "TcFilter",
     "XdpMode",
+    "adopt",
     "attach",
     "attach_cgroup",
     "attach_clsact",
