@@ -113,7 +113,8 @@ class TcFilter(KeptLink):
             if self._made_qdisc and tc.empty(socket, self._at.ifindex):
                 tc.delete_clsact(socket, self._at.ifindex)
         except SyscallError as error:
-            if error.errno != errno.EINVAL:  # the qdisc has gone
+            # How the kernel says that the qdisc has gone, among other things.
+            if error.errno != errno.EINVAL or tc.qdisc_kind(socket, self._at.ifindex):
                 raise
 
 
@@ -177,6 +178,12 @@ def attach_clsact(
             )  # fmt: skip
         except SyscallError as error:
             _explain(error, socket, at)
+            raise
+        except EbpfError:
+            raise
+        except BaseException:  # Ctrl-C, maybe after the call had its effect
+            if (made_filter := reopen(entry)) is not None:
+                made_filter.close()
             raise
         undo.pop_all()
         return TcFilter(

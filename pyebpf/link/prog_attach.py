@@ -182,12 +182,12 @@ def attach_to(
     Raises:
         SyscallError: The kernel refused.
     """
-    owned: FD | None = None
-    entry = Entry(None)
-    link: ProgAttachment | None = None
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(place.close)
         owned = own_program(program)
+        undo.callback(owned.close)
         entry = record(KIND, program, **_written(hook, flags, target))
+        undo.callback(entry.remove)
         link = ProgAttachment(
             place, owned, program_id=entry.number("program_id"), hook=hook, flags=flags,
             target=target, entry=entry,
@@ -198,19 +198,16 @@ def attach_to(
             attr.attach_flags |= anchored.flags
             attr.relative_fd = anchored.descriptor or anchored.id
         attr.expected_revision = revision
-        with _inside(place, hook):
-            bpf.prog_attach(attr)
-    except EbpfError:  # refused: what is there is not ours
-        entry.remove()
-        place.close()
-        if owned is not None:
-            owned.close()
-        raise
-    except BaseException:  # Ctrl-C, maybe after the call had its effect
-        if link is not None:
+        try:
+            with _inside(place, hook):
+                bpf.prog_attach(attr)
+        except EbpfError:  # refused: what is there is not ours
+            raise
+        except BaseException:  # Ctrl-C, maybe after the call had its effect
             link.close()
-        raise
-    return link
+            raise
+        undo.pop_all()
+        return link
 
 
 def reopen(entry: Entry) -> ProgAttachment | None:

@@ -96,5 +96,5 @@ def _attach(
             # How kernels before 6.10 refuse links to sockmaps; a real EINVAL comes again.
             if error.errno != errno.EINVAL or use_link:
                 raise
-    place = FD(duplicate(sockets.fileno()))
-    return attach_to(place, program, Hook(hook, number=sockets.info().id), target=target)
+    where = Hook(hook, number=sockets.info().id)
+    return attach_to(FD(duplicate(sockets.fileno())), program, where, target=target)

@@ -6,6 +6,7 @@ so that neither replacing nor detaching can hit somebody else's.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 
 from pyebpf.errors import EbpfError, SyscallError, naming
@@ -97,30 +98,29 @@ def attach_xdp_netlink(
     program: Program, ifindex: int, *, flags: int, target: str, replace: Program | None
 ) -> XdpNetlink:
     """Attach *program* through netlink; arguments and errors as for `attach_xdp`."""
-    socket = RouteSocket()
-    owned: FD | None = None
-    entry = Entry(None)
-    try:
+    with contextlib.ExitStack() as undo:
+        socket = RouteSocket()
+        undo.callback(socket.close)
         owned = own_program(program)
+        undo.callback(owned.close)
         entry = record(KIND, program, netns=netns_inode(), ifindex=ifindex, flags=flags)
+        undo.callback(entry.remove)
         link = XdpNetlink(
             socket.fd, owned, program_id=entry.number("program_id"), ifindex=ifindex, flags=flags,
             target=target, entry=entry,
         )  # fmt: skip
-        if replace is None:
-            set_xdp(socket, ifindex, owned.fileno(), flags | XdpFlag.UPDATE_IF_NOEXIST)
-        else:
-            _set(socket, ifindex, owned.fileno(), flags, replace.fileno(), replace.id)
-    except EbpfError:  # refused: what is there is not ours
-        entry.remove()
-        socket.close()
-        if owned is not None:
-            owned.close()
-        raise
-    except BaseException:  # Ctrl-C, maybe after the call had its effect
-        link.close()
-        raise
-    return link
+        try:
+            if replace is None:
+                set_xdp(socket, ifindex, owned.fileno(), flags | XdpFlag.UPDATE_IF_NOEXIST)
+            else:
+                _set(socket, ifindex, owned.fileno(), flags, replace.fileno(), replace.id)
+        except EbpfError:  # refused: what is there is not ours
+            raise
+        except BaseException:  # Ctrl-C, maybe after the call had its effect
+            link.close()
+            raise
+        undo.pop_all()
+        return link
 
 
 def reopen(entry: Entry) -> XdpNetlink | None:

@@ -27,6 +27,7 @@ from tests.support.programs import built, only
 OPENING = {
     "perf_event_open",
     "open",
+    "route_socket",
     Cmd.MAP_CREATE,
     Cmd.PROG_LOAD,
     Cmd.BTF_LOAD,
@@ -36,11 +37,13 @@ OPENING = {
     Cmd.BTF_GET_FD_BY_ID,
     Cmd.LINK_GET_FD_BY_ID,
     Cmd.LINK_CREATE,
+    Cmd.ITER_CREATE,
     Cmd.RAW_TRACEPOINT_OPEN,
 }
 # Those that return something to close.
 MAPPING = ("mmap", "mapping", "elements")
-CALLS = ("bpf", "perf_event_open", "ioctl", "open", "setsockopt", *MAPPING)
+NETLINK = ("route_socket", "rtnetlink")
+CALLS = ("bpf", "perf_event_open", "ioctl", "open", "setsockopt", *NETLINK, *MAPPING)
 
 
 class FailingOnce:
