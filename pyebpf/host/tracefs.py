@@ -11,14 +11,11 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from pyebpf.errors import LoadError, PrivilegeError, SyscallError
+from pyebpf.errors import EbpfError, LoadError, PrivilegeError, SyscallError
 from pyebpf.host import mounts
 from pyebpf.sys import kernel, mount
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-__all__ = ["directory", "tracepoint_id"]
+__all__ = ["directory", "tracepoint_id", "tracepoint_names"]
 
 # The kernel makes the first for the purpose; the second mounts itself when it is looked at.
 _USUAL = ("sys/kernel/tracing", "sys/kernel/debug/tracing")
@@ -82,6 +79,26 @@ def tracepoint_id(category: str, name: str, root: str | None = None) -> int:
         raise _forbidden(events, error) from None
     except (OSError, ValueError):
         raise LoadError(whole, f"no tracepoint {whole}{_near(events, category, name)}") from None
+
+
+def tracepoint_names(root: str | None = None) -> list[str]:
+    """Return the names of all tracepoints, without their categories; none if that cannot be read.
+
+    For messages: those of system calls, which raw tracepoints do not have, are left out.
+
+    Args:
+        root: The directory that stands for ``/``.
+    """
+    try:
+        return [
+            name.name
+            for category in (directory(root) / "events").iterdir()
+            if category.is_dir() and category.name != "syscalls"
+            for name in category.iterdir()
+            if name.is_dir()
+        ]
+    except (OSError, EbpfError):
+        return []
 
 
 def _plain(part: str) -> bool:

@@ -99,7 +99,8 @@ class Link(Handle):
 
         Raises:
             SyscallError: ``EINVAL`` if the hook cannot replace programs or the new one does not
-                fit, ``EPERM`` if another program than the expected one is attached.
+                fit, ``ENOLINK`` if what it was attached to is gone, ``EPERM`` if another program
+                than the expected one is attached.
 
         Since Linux 5.7.
         """
@@ -107,7 +108,12 @@ class Link(Handle):
             attr = LinkUpdate(link_fd=self.fileno(), new_prog_fd=program.fileno())
             if expected is not None:
                 attr.flags, attr.old_prog_fd = AttachFlag.REPLACE, expected.fileno()
-            bpf.link_update(attr)
+            try:
+                bpf.link_update(attr)
+            except SyscallError as error:
+                if error.errno == errno.ENOLINK:
+                    error.detail = "what it was attached to is gone, or it was detached"
+                raise
 
     def detach(self) -> None:
         """Detach at once, pinned or not; the link stays open, attached to nothing.

@@ -109,26 +109,30 @@ def _stale() -> Iterator[tuple[journal.Entry, KeptLink]]:
         if reopen is None or journal.alive(entry):
             continue
         link = _reopened(entry, reopen)
-        if link is None:
-            entry.remove()
-        else:
+        if link is not None:
             yield entry, link
 
 
+# Forgets what is not attached any more.
 def _reopened(
     entry: journal.Entry, reopen: Callable[[journal.Entry], KeptLink | None]
 ) -> KeptLink | None:
     if not _same_program(entry):
+        entry.remove()
         return None
     with naming(f"leftover of process {entry.number('pid')}"):
         place = _namespace(entry)
         if place is None:
             return None
         with place:
-            return reopen(entry)
+            link = reopen(entry)
+        if link is None:
+            entry.remove()
+        return link
 
 
-# Where to look: a namespace nobody can name any more is gone, with all its interfaces.
+# Where to look. A namespace that has neither a process nor a name may live on by a descriptor; when
+# it goes, so does the program.
 def _namespace(entry: journal.Entry) -> AbstractContextManager[None] | None:
     inode = entry.number("netns")
     if not inode:

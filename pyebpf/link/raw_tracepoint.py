@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 
 from pyebpf.errors import SyscallError, naming
+from pyebpf.host import tracefs
 from pyebpf.link.base import Link
+from pyebpf.link.interface import check_type
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf
 from pyebpf.uapi.attrs import RawTracepointOpen
+from pyebpf.uapi.bpf import ProgType
 
 __all__ = ["attach_raw_tracepoint"]
 
@@ -26,10 +30,12 @@ def attach_raw_tracepoint(program: Program, name: str, *, cookie: int | None = N
         A link that detaches when closed (a ``bpf_link`` since Linux 5.8).
 
     Raises:
-        SyscallError: ``ENOENT``: no such tracepoint.
+        AttachError: *program* has another type.
+        SyscallError: ``ENOENT``: no such tracepoint, with near names.
 
     Since Linux 4.17.
     """
+    check_type(program, ProgType.RAW_TRACEPOINT, ProgType.RAW_TRACEPOINT_WRITABLE)
     with naming(f'attach program "{program.name}" to raw tracepoint {name}'):
         attr = RawTracepointOpen(prog_fd=program.fileno(), name=name.encode() + b"\0")
         if cookie:
@@ -38,6 +44,8 @@ def attach_raw_tracepoint(program: Program, name: str, *, cookie: int | None = N
             fd = bpf.raw_tracepoint_open(attr)
         except SyscallError as error:
             if error.errno == errno.ENOENT:
-                error.detail = f"the kernel has no tracepoint {name!r}"
+                near = difflib.get_close_matches(name, tracefs.tracepoint_names())
+                hint = f" (near: {', '.join(near)})" if near else ""
+                error.detail = f"the kernel has no tracepoint {name!r}{hint}"
             raise
         return Link(fd, target=f"raw tracepoint {name}")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from pyebpf.errors import naming
+import errno
+
+from pyebpf.errors import SyscallError, naming
 from pyebpf.host import tracefs
 from pyebpf.link.base import Link
+from pyebpf.link.interface import check_type
 from pyebpf.link.perf_event import attach_event
 from pyebpf.programs.program import Program
 from pyebpf.sys import perf_event
+from pyebpf.uapi.bpf import ProgType
 
 __all__ = ["attach_tracepoint"]
 
@@ -27,13 +31,22 @@ def attach_tracepoint(
         A link that detaches when closed.
 
     Raises:
+        AttachError: *program* has another type.
         LoadError: No such tracepoint.
         SyscallError: ``EEXIST`` if the program is attached there already, …
 
     Since Linux 4.7.
     """
+    check_type(program, ProgType.TRACEPOINT)
     target = f"tracepoint {category}/{name}"
     with naming(f'attach program "{program.name}" to {target}'):
         # One event on one CPU is enough: the program hangs on the tracepoint itself.
         event = perf_event.open_tracepoint(tracefs.tracepoint_id(category, name))
-        return attach_event(program, event, target=target, cookie=cookie)
+        try:
+            return attach_event(program, event, target=target, cookie=cookie)
+        except SyscallError as error:
+            if error.errno == errno.EEXIST:
+                error.detail = "this program is attached there already"
+            elif error.errno == errno.EACCES:
+                error.detail = "the program reads beyond what this tracepoint records"
+            raise

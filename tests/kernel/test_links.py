@@ -310,3 +310,32 @@ def test_a_closed_program_is_named(probes, tracefs):
     program.close()
     with pytest.raises(pyebpf.ClosedError, match='program "on_tracepoint" used after close'):
         pyebpf.attach(program)
+
+
+def test_wrong_programs_and_names_are_refused_with_what_is_near(probes, tracefs):
+    """Before the kernel is asked, where that is possible."""
+    raw, point = probes.programs["on_raw_tracepoint"], probes.programs["on_tracepoint"]
+    with pytest.raises(pyebpf.AttachError, match="not TRACEPOINT"):
+        link.attach_tracepoint(raw, "sched", "sched_process_exec")
+    with pytest.raises(pyebpf.AttachError, match="not RAW_TRACEPOINT or"):
+        link.attach_raw_tracepoint(point, "sched_process_exec")
+    with pytest.raises(pyebpf.AttachError, match="not KPROBE"):
+        link.attach_uprobe(point, "libc.so.6", "getuid")
+    with pytest.raises(pyebpf.AttachError, match="not TRACING or LSM or EXT"):
+        link.attach_tracing(point)
+    with pytest.raises(pyebpf.SyscallError, match=r"near: sched_process_exec"):
+        link.attach_raw_tracepoint(raw, "sched_proces_exec")
+    with (
+        link.attach_tracepoint(point, "sched", "sched_process_exec"),
+        pytest.raises(pyebpf.SyscallError, match="attached there already"),
+    ):
+        link.attach_tracepoint(point, "sched", "sched_process_exec")
+
+
+def test_a_link_cannot_be_disowned_but_pinned(probes):
+    """It lives as long as its descriptors and pins."""
+    with (
+        pyebpf.attach(probes.programs["on_raw_tracepoint"]) as attached,
+        pytest.raises(pyebpf.NotSupportedError, match=r"pin\(path\)"),
+    ):
+        attached.disown()

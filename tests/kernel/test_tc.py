@@ -248,3 +248,41 @@ def test_without_direct_action_the_verdict_is_a_class(bpf, veth):
         assert packets(veth, 2) == 2
         assert link.tc_filters(veth.name, "ingress")[0].direct is False
     assert bpf.variables["tc_hits"].value == 2
+
+
+def test_bpftool_shows_the_same_on_the_network(bpf, netns):
+    """XDP by link and netlink, tcx, clsact: what it calls them, and whose they are."""
+    with (
+        pyebpf.load(only("hooks_net", "xdp_one")) as xdp,
+        link.attach_xdp(xdp.programs["xdp_one"], "lo", use_link=False),
+        link.attach_tcx(bpf.programs["one"], "lo") as tcx,
+        link.attach_clsact(bpf.programs["two"], "lo", "egress") as clsact,
+    ):
+        text = subprocess.run(
+            ["bpftool", "-j", "net", "show", "dev", "lo"], capture_output=True, text=True
+        ).stdout
+        (shown,) = json.loads(text)
+        assert [each["id"] for each in shown["xdp"]] == [xdp.programs["xdp_one"].id]
+        found = {each["kind"].split("/")[0]: each for each in shown["tc"]}
+        assert found["clsact"]["name"] == "pyebpf:two"
+        if "tcx" in found:  # bpftool of Linux 6.6
+            assert found["tcx"]["prog_id"] == bpf.programs["one"].id
+            assert found["tcx"]["link_id"] == tcx.id
+        assert clsact.info().program_id == bpf.programs["two"].id
+
+
+def test_links_outlive_their_interface_as_empty_shells(bpf, veth):
+    """They say so: index 0, and ENOLINK for an update."""
+    with (
+        pyebpf.load(only("hooks_net", "xdp_one", "xdp_two")) as xdp,
+        link.attach_xdp(xdp.programs["xdp_one"], veth.name) as first,
+        link.attach_tcx(bpf.programs["one"], veth.name) as second,
+    ):
+        subprocess.run(["ip", "link", "del", veth.name], check=True)
+        assert first.info().ifindex == second.info().ifindex == 0
+        with pytest.raises(pyebpf.SyscallError, match="attached to is gone"):
+            first.update(xdp.programs["xdp_two"])
+        with pytest.raises(pyebpf.SyscallError, match="attached to is gone"):
+            second.update(bpf.programs["two"])
+        with pytest.raises(pyebpf.AttachError, match="no network interface"):
+            pyebpf.query(veth.name, AttachType.XDP)
