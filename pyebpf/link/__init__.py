@@ -9,7 +9,7 @@ from pyebpf.link.adopt import adopt
 from pyebpf.link.auto import attach
 from pyebpf.link.base import Link, LinkDetails, loaded_links
 from pyebpf.link.cgroup import attach_cgroup
-from pyebpf.link.clsact import TcFilter, attach_clsact
+from pyebpf.link.clsact import TcFilter, attach_action, attach_clsact
 from pyebpf.link.clsact import filters as tc_filters
 from pyebpf.link.details import (
     CgroupDetails,
@@ -86,6 +86,7 @@ __all__ = [
     "XdpMode",
     "adopt",
     "attach",
+    "attach_action",
     "attach_cgroup",
     "attach_clsact",
     "attach_freplace",

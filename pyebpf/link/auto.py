@@ -223,7 +223,7 @@ _INSTEAD = {
         ' endpoint pinned PATH"'
     ),
     ProgType.PERF_EVENT: "an event: link.attach_perf_event(program, event, …)",
-    ProgType.SCHED_ACT: "an interface, as an action of a filter: tc filter add … action bpf pinned",
+    ProgType.SCHED_ACT: "an interface: link.attach_action(program, interface, direction)",
     ProgType.LSM: "a cgroup: link.attach_cgroup(program, path)",
     ProgType.SYSCALL: "no place: program.run()",
 }

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from collections.abc import Callable
 
-from pyebpf.errors import EbpfError, NetlinkError, SyscallError, naming
+from pyebpf.errors import EbpfError, NetlinkError, NotSupportedError, SyscallError, naming
 from pyebpf.link.details import TcxDetails
 from pyebpf.link.interface import check_type, interface_index, named_program, netns_inode
 from pyebpf.link.journal import Entry, record
@@ -24,7 +25,7 @@ from pyebpf.sys.fd import FD
 from pyebpf.sys.rtnetlink import RouteSocket
 from pyebpf.uapi.bpf import AttachType, LinkType, ProgType
 
-__all__ = ["KIND", "TcFilter", "attach_clsact", "filters", "reopen"]
+__all__ = ["KIND", "TcFilter", "attach_action", "attach_clsact", "filters", "reopen"]
 
 KIND = "tc"  # in the journal
 _MARK = "pyebpf:"
@@ -44,6 +45,7 @@ class TcFilter(KeptLink):
         made_qdisc: Remove the qdisc if no filter is left.
         target: For people.
         entry: Its journal entry.
+        kind: Of the filter: the program is its action unless this is ``"bpf"``.
     """
 
     def __init__(
@@ -57,11 +59,13 @@ class TcFilter(KeptLink):
         made_qdisc: bool,
         target: str,
         entry: Entry,
+        kind: str = "bpf",
     ) -> None:
         super().__init__(socket, program, program_id=program_id, target=target, entry=entry)
         self._at = at
         self._direct = direct
         self._made_qdisc = made_qdisc
+        self._kind = kind
 
     @property
     def priority(self) -> int:
@@ -97,10 +101,14 @@ class TcFilter(KeptLink):
             wanted = self._program_id if expected is None else expected.id
             if self.info().program_id != wanted:
                 raise SyscallError("RTM_NEWTFILTER", errno.EEXIST, "another program is attached")
-            tc.add_filter(
-                RouteSocket(self._fd), self._at, program.fileno(), name=_MARK + program.name,
-                direct=self._direct, replace=True,
-            )  # fmt: skip
+            socket, name = RouteSocket(self._fd), _MARK + program.name
+            if self._kind == "bpf":
+                tc.add_filter(
+                    socket, self._at, program.fileno(), name=name, direct=self._direct,
+                    replace=True,
+                )  # fmt: skip
+            else:
+                tc.add_action(socket, self._at, program.fileno(), name=name, replace=True)
             self._now_holds(program)
 
     def _take_off(self, place: FD) -> None:
@@ -109,7 +117,7 @@ class TcFilter(KeptLink):
             found = tc.filters(socket, self._at.ifindex, egress=self._at.egress)
             # At the same place may be somebody else's by now.
             if any(each.at == self._at and each.program_id == self._program_id for each in found):
-                tc.delete_filter(socket, self._at)
+                tc.delete_filter(socket, self._at, self._kind)
             if self._made_qdisc and tc.empty(socket, self._at.ifindex):
                 tc.delete_clsact(socket, self._at.ifindex)
         except SyscallError as error:
@@ -154,10 +162,82 @@ def attach_clsact(
     Since Linux 4.5.
     """
     check_type(program, ProgType.SCHED_CLS)
-    way = direction_of(program, direction)
+
+    def add(socket: RouteSocket, at: tc.FilterAt, name: str) -> tc.FilterAt:
+        return tc.add_filter(
+            socket, at, program.fileno(), name=name, direct=direct_action, class_id=class_id,
+            replace=replace,
+        )  # fmt: skip
+
+    return _attach(
+        program, interface, direction_of(program, direction), (priority, handle), add,
+        kind="bpf", direct=direct_action, clobber_ingress=clobber_ingress,
+    )  # fmt: skip
+
+
+def attach_action(
+    program: Program,
+    interface: str | int,
+    direction: TcDirection | str,
+    *,
+    priority: int = 0,
+    handle: int = 0,
+    replace: bool = False,
+    clobber_ingress: bool = False,
+) -> TcFilter:
+    """Attach *program* as the action of a filter that matches every packet.
+
+    Args:
+        program: Of type ``BPF_PROG_TYPE_SCHED_ACT``; may be closed afterwards.
+        interface: As for `attach_clsact`.
+        direction: ``"ingress"`` or ``"egress"``.
+        priority: As for `attach_clsact`.
+        handle: As for `attach_clsact`.
+        replace: As for `attach_clsact`.
+        clobber_ingress: As for `attach_clsact`.
+
+    Returns:
+        A link that takes the filter off when closed.
+
+    Raises:
+        AttachError: Another type of program, or no such interface.
+        NotSupportedError: The kernel has no such actions (``CONFIG_NET_ACT_BPF``) or filters
+            (``CONFIG_NET_CLS_MATCHALL``).
+        NetlinkError: As for `attach_clsact`.
+
+    Since Linux 4.8.
+    """
+    check_type(program, ProgType.SCHED_ACT)
+
+    def add(socket: RouteSocket, at: tc.FilterAt, name: str) -> tc.FilterAt:
+        try:
+            return tc.add_action(socket, at, program.fileno(), name=name, replace=replace)
+        except NetlinkError as error:
+            if error.errno == errno.ENOENT:
+                text = error.extack or "CONFIG_NET_ACT_BPF or CONFIG_NET_CLS_MATCHALL is not set"
+                raise NotSupportedError("tc actions", None, text) from None
+            raise
+
+    return _attach(
+        program, interface, TcDirection(direction), (priority, handle), add, kind="matchall",
+        direct=False, clobber_ingress=clobber_ingress,
+    )  # fmt: skip
+
+
+def _attach(
+    program: Program,
+    interface: str | int,
+    way: TcDirection,
+    order: tuple[int, int],
+    add: Callable[[RouteSocket, tc.FilterAt, str], tc.FilterAt],
+    *,
+    kind: str,
+    direct: bool,
+    clobber_ingress: bool,
+) -> TcFilter:
     index = interface_index(interface)
-    at = tc.FilterAt(index, way is TcDirection.EGRESS, priority, handle)
-    target = f"clsact {way.value} of {interface}"
+    at = tc.FilterAt(index, way is TcDirection.EGRESS, *order)
+    target, name = f"clsact {way.value} of {interface}", _MARK + program.name
     with naming(f'attach program "{program.name}" to {target}'), contextlib.ExitStack() as undo:
         socket = RouteSocket()
         undo.callback(socket.close)
@@ -167,15 +247,12 @@ def attach_clsact(
         owned = own_program(program)
         undo.callback(owned.close)
         entry = record(
-            KIND, program, netns=netns_inode(), ifindex=index, egress=int(at.egress),
-            name=_MARK + program.name, direct=int(direct_action), made_qdisc=int(made),
+            KIND, program, netns=netns_inode(), ifindex=index, egress=int(at.egress), name=name,
+            made_qdisc=int(made),
         )  # fmt: skip
         undo.callback(entry.remove)
         try:
-            at = tc.add_filter(
-                socket, at, owned.fileno(), name=_MARK + program.name, direct=direct_action,
-                class_id=class_id, replace=replace,
-            )  # fmt: skip
+            at = add(socket, at, name)
         except SyscallError as error:
             _explain(error, socket, at)
             raise
@@ -187,8 +264,8 @@ def attach_clsact(
             raise
         undo.pop_all()
         return TcFilter(
-            socket.fd, owned, program_id=entry.number("program_id"), at=at, direct=direct_action,
-            made_qdisc=made, target=target, entry=entry,
+            socket.fd, owned, program_id=entry.number("program_id"), at=at, direct=direct,
+            made_qdisc=made, target=target, entry=entry, kind=kind,
         )  # fmt: skip
 
 
@@ -221,7 +298,7 @@ def reopen(entry: Entry) -> TcFilter | None:
                     return TcFilter(
                         socket.fd, own_program(program), program_id=program_id, at=each.at,
                         direct=each.direct, made_qdisc=bool(entry.number("made_qdisc")),
-                        target=f"clsact of interface {ifindex}", entry=entry,
+                        target=f"clsact of interface {ifindex}", entry=entry, kind=each.kind,
                     )  # fmt: skip
     except SyscallError as error:
         if error.errno not in (*GONE, errno.EINVAL):

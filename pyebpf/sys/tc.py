@@ -16,21 +16,27 @@ from typing import NamedTuple
 from pyebpf.errors import SyscallError
 from pyebpf.sys import netlink
 from pyebpf.sys.rtnetlink import RouteSocket
+from pyebpf.uapi.net import TcAction
 from pyebpf.uapi.rtnetlink import (
     TC_H_CLSACT,
     TC_H_MIN_EGRESS,
     TC_H_MIN_INGRESS,
     NetlinkFlag,
     RtnetlinkType,
+    TcaActAttr,
+    TcaActBpfAttr,
     TcaAttr,
     TcaBpfAttr,
     TcaBpfFlag,
+    TcActBpf,
+    TcaMatchallAttr,
     TcMsg,
 )
 
 __all__ = [
     "Filter",
     "FilterAt",
+    "add_action",
     "add_clsact",
     "add_filter",
     "delete_clsact",
@@ -68,12 +74,15 @@ class Filter(NamedTuple):
         program_id: 0 for one of another kind.
         name: What whoever attached it called it.
         direct: Its return value is the verdict.
+        kind: ``"bpf"`` for a classifier, ``"matchall"`` for one of all packets whose action is a
+            program.
     """
 
     at: FilterAt
     program_id: int
     name: str
     direct: bool
+    kind: str = "bpf"
 
 
 def add_clsact(socket: RouteSocket, ifindex: int) -> bool:
@@ -162,22 +171,45 @@ def add_filter(
     if class_id:
         options.append(netlink.attribute(TcaBpfAttr.CLASSID, struct.pack("=I", class_id)))
     body = _at(at) + _kind("bpf") + netlink.attribute(TcaAttr.OPTIONS, *options, nested=True)
-    wanted = NetlinkFlag.CREATE | NetlinkFlag.ECHO
-    wanted |= NetlinkFlag.REPLACE if replace else NetlinkFlag.EXCL
-    for answer in socket.request(RtnetlinkType.NEWTFILTER, body, int(wanted)):
-        found = _filter(answer)
-        if found is not None:
-            return found.at
-    return at
+    return _add(socket, at, body, replace=replace)
 
 
-def delete_filter(socket: RouteSocket, at: FilterAt) -> None:
+def add_action(
+    socket: RouteSocket, at: FilterAt, program_fd: int, *, name: str, replace: bool = False
+) -> FilterAt:
+    """Attach a program as the action of a filter that matches all packets.
+
+    Arguments and errors as for `add_filter`, and ``ENOENT``: the kernel has no such actions.
+
+    Since Linux 4.8 (``matchall``).
+    """
+    action = netlink.attribute(
+        1,  # the first of up to 32
+        netlink.attribute(TcaActAttr.KIND, b"bpf\0"),
+        netlink.attribute(
+            TcaActAttr.OPTIONS,
+            netlink.attribute(
+                TcaActBpfAttr.PARMS, netlink.fixed(TcActBpf(action=int(TcAction.PIPE)))
+            ),
+            netlink.attribute(TcaActBpfAttr.FD, struct.pack("=I", program_fd)),
+            netlink.attribute(TcaActBpfAttr.NAME, name.encode() + b"\0"),
+            nested=True,
+        ),
+        nested=True,
+    )
+    options = netlink.attribute(TcaMatchallAttr.ACT, action, nested=True)
+    body = _at(at) + _kind("matchall")
+    body += netlink.attribute(TcaAttr.OPTIONS, options, nested=True)
+    return _add(socket, at, body, replace=replace)
+
+
+def delete_filter(socket: RouteSocket, at: FilterAt, kind: str = "bpf") -> None:
     """Take one filter off.
 
     Raises:
         NetlinkError: ``ENOENT``, ``EINVAL``, ``ENODEV``: it is not there.
     """
-    socket.request(RtnetlinkType.DELTFILTER, _at(at) + _kind("bpf"))
+    socket.request(RtnetlinkType.DELTFILTER, _at(at) + _kind(kind))
 
 
 def filters(socket: RouteSocket, ifindex: int, *, egress: bool) -> list[Filter]:
@@ -208,17 +240,31 @@ def empty(socket: RouteSocket, ifindex: int) -> bool:
     return True
 
 
+def _add(socket: RouteSocket, at: FilterAt, body: bytes, *, replace: bool) -> FilterAt:
+    wanted = NetlinkFlag.CREATE | NetlinkFlag.ECHO
+    wanted |= NetlinkFlag.REPLACE if replace else NetlinkFlag.EXCL
+    for answer in socket.request(RtnetlinkType.NEWTFILTER, body, int(wanted)):
+        found = _filter(answer)
+        if found is not None:
+            return found.at
+    return at
+
+
 def _filter(answer: netlink.Message) -> Filter | None:
     if answer.type != RtnetlinkType.NEWTFILTER or len(answer.body) < TcMsg.SIZE:
         return None
     told = TcMsg.unpack(answer.body)
     parts = netlink.attributes(answer.body[TcMsg.SIZE :])
-    if _text(parts, TcaAttr.KIND) != "bpf":
-        return None
+    kind = _text(parts, TcaAttr.KIND)
     options = netlink.attributes(parts.get(TcaAttr.OPTIONS, b""))
     egress = told.tcm_parent == _parent(egress=True)
+    at = FilterAt(told.tcm_ifindex, egress, told.tcm_info >> 16, told.tcm_handle)
+    if kind == "matchall":
+        return _with_action(at, options)
+    if kind != "bpf":
+        return None
     return Filter(
-        FilterAt(told.tcm_ifindex, egress, told.tcm_info >> 16, told.tcm_handle),
+        at,
         int.from_bytes(options.get(TcaBpfAttr.ID, b""), sys.byteorder),
         _text(options, TcaBpfAttr.NAME),
         bool(
@@ -226,6 +272,18 @@ def _filter(answer: netlink.Message) -> Filter | None:
             & TcaBpfFlag.ACT_DIRECT
         ),
     )
+
+
+def _with_action(at: FilterAt, options: dict[int, bytes]) -> Filter | None:
+    actions = netlink.attributes(options.get(TcaMatchallAttr.ACT, b""))
+    for action in actions.values():
+        parts = netlink.attributes(action)
+        if _text(parts, TcaActAttr.KIND) == "bpf":
+            told = netlink.attributes(parts.get(TcaActAttr.OPTIONS, b""))
+            program_id = int.from_bytes(told.get(TcaActBpfAttr.ID, b""), sys.byteorder)
+            name = _text(told, TcaActBpfAttr.NAME)
+            return Filter(at, program_id, name, direct=False, kind="matchall")
+    return None
 
 
 def _at(at: FilterAt) -> bytes:

@@ -29,6 +29,7 @@ __all__ = [
     "NlAttr",
     "NlMsgErr",
     "NlMsgHdr",
+    "TcActBpf",
     "TcMsg",
     "NetlinkType",
     "NetlinkFlag",
@@ -36,9 +37,12 @@ __all__ = [
     "RtnetlinkType",
     "IflaAttr",
     "IflaXdpAttr",
+    "TcaActAttr",
+    "TcaActBpfAttr",
     "TcaAttr",
     "TcaBpfAttr",
     "TcaBpfFlag",
+    "TcaMatchallAttr",
 ]
 
 NETLINK_ROUTE = 0
@@ -198,11 +202,58 @@ class TcaBpfAttr(CEnum):
     ID = 11
 
 
+@c_enum("", prefix="TCA_MATCHALL_", header="linux/pkt_cls.h")
+class TcaMatchallAttr(CEnum):
+    """Attributes of a filter of kind matchall."""
+
+    UNSPEC = 0
+    CLASSID = 1
+    ACT = 2
+    FLAGS = 3
+
+
+@c_enum("", prefix="TCA_ACT_", header="linux/pkt_cls.h")
+class TcaActAttr(CEnum):
+    """Attributes of an action of a filter."""
+
+    UNSPEC = 0
+    KIND = 1
+    OPTIONS = 2
+    INDEX = 3
+    STATS = 4
+
+
+@c_enum("", prefix="TCA_ACT_BPF_", header="linux/tc_act/tc_bpf.h")
+class TcaActBpfAttr(CEnum):
+    """Attributes of an action of kind bpf."""
+
+    UNSPEC = 0
+    TM = 1
+    PARMS = 2
+    OPS_LEN = 3
+    OPS = 4
+    FD = 5
+    NAME = 6
+    TAG = 8
+    ID = 9
+
+
 @c_flags("", prefix="TCA_BPF_FLAG_", header="linux/pkt_cls.h", macros=True)
 class TcaBpfFlag(CFlag):
     """Flags of a filter of kind bpf."""
 
     ACT_DIRECT = 1 << 0
+
+
+@c_struct("tc_act_bpf", header="linux/tc_act/tc_bpf.h")
+class TcActBpf(CStruct):
+    """``TCA_ACT_BPF_PARMS``: what every action has; ``action`` is what -1 of a program means."""
+
+    index: int = u32()
+    capab: int = u32()
+    action: int = s32()
+    refcnt: int = s32()
+    bindcnt: int = s32()
 
 
 @c_struct("nlmsghdr", header="linux/netlink.h")

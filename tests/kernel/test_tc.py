@@ -286,3 +286,19 @@ def test_links_outlive_their_interface_as_empty_shells(bpf, veth):
             second.update(bpf.programs["two"])
         with pytest.raises(pyebpf.AttachError, match="no network interface"):
             pyebpf.query(veth.name, AttachType.XDP)
+
+
+def test_an_action_runs_for_every_packet(veth):
+    """Through a filter that matches all; it is found again after a kill."""
+    with pyebpf.load(only("hooks_net", "act")) as actions:
+        program = actions.programs["act"]
+        with link.attach_action(program, veth.name, "ingress", priority=3) as attached:
+            assert packets(veth, 3) == 3
+            assert attached.info().program_id == program.id
+            (listed,) = link.tc_filters(veth.name, "ingress")
+            assert (listed.kind, listed.at.priority, listed.name) == ("matchall", 3, "pyebpf:act")
+        packets(veth, 2)
+        assert actions.variables["action_hits"].value == 3
+        with killed(lambda: link.attach_action(program, veth.name, "egress")) as child:
+            assert [each.pid for each in link.clean_up()] == [child]
+    assert tc_show("qdisc", veth.name)[1:] == []

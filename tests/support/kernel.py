@@ -38,6 +38,7 @@ def lacks_function(name: str) -> bool:
 LACKED_BY_CONFIGURATION: dict[str, Callable[[], bool]] = {
     "BPF_PROG_TYPE_LIRC_MODE2": lambda: lacks_function("lirc_prog_attach"),
     "kprobes in tracefs": lambda: lacks_function("register_kprobe"),
+    "tc actions": lambda: lacks_function("tcf_bpf_init"),
     "kprobe.multi": lambda: lacks_function("register_fprobe"),
 }
 
