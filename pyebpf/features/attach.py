@@ -1,16 +1,21 @@
-"""Probes of attachments: what a program can learn about its own."""
+"""Probes of attachments: what a program can learn about its own, and newer kinds of links."""
 
 from __future__ import annotations
 
+import errno
 import struct
 
+from pyebpf.errors import NotSupportedError, PrivilegeError, SyscallError
 from pyebpf.features.feature import Feature, accepted
 from pyebpf.sys import bpf
 from pyebpf.uapi import insn
-from pyebpf.uapi.attrs import ProgLoad
-from pyebpf.uapi.bpf import ProgType
+from pyebpf.uapi.attrs import LinkCreateUprobeMulti, ProgLoad
+from pyebpf.uapi.bpf import AttachType, ProgType
+from pyebpf.uapi.helpers import FuncId
 
-__all__ = ["attach_cookie"]
+__all__ = ["attach_cookie", "uprobe_multi"]
+
+_RETURN_ZERO = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
 
 
 # Asks for the cookie of its attachment, and exits. Opcodes are the same in either byte order.
@@ -28,4 +33,48 @@ def _try_attach_cookie() -> bool:
     return accepted(lambda: bpf.prog_load(attr).close())
 
 
+# The first kernels with these links took a process's id for a thread's. Those that do not refuse an
+# impossible one (EINVAL) before they look at the path, which is no file (EBADF).
+def _try_uprobe_multi() -> bool:
+    attr = ProgLoad(
+        prog_type=ProgType.KPROBE,
+        expected_attach_type=AttachType.TRACE_UPROBE_MULTI,
+        insns=_RETURN_ZERO,
+        insn_cnt=len(_RETURN_ZERO) // 8,
+        license=b"GPL\0",
+    )
+    try:
+        program = bpf.prog_load(attr)
+    except PrivilegeError:
+        raise
+    except SyscallError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return False
+    with program:
+        answers = [_refusal(program.fileno(), pid) for pid in (0, 0xFFFFFFFF)]
+    return answers == [errno.EBADF, errno.EINVAL]
+
+
+def _refusal(program_fd: int, pid: int) -> int:
+    attr = LinkCreateUprobeMulti(
+        prog_fd=program_fd,
+        attach_type=AttachType.TRACE_UPROBE_MULTI,
+        path=b"/\0",
+        offsets=bytes(8),
+        cnt=1,
+        pid=pid,
+    )
+    try:
+        bpf.link_create(attr).close()
+    except PrivilegeError:
+        raise
+    except SyscallError as error:
+        return error.errno or 0
+    except NotSupportedError:
+        return errno.EINVAL
+    return 0
+
+
+uprobe_multi = Feature("uprobe.multi", "6.6", _try_uprobe_multi)
 attach_cookie = Feature("cookies of attachments", "5.15", _try_attach_cookie)

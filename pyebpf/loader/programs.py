@@ -10,6 +10,7 @@ import errno
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from pyebpf import features
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.relocate import relocate
 from pyebpf.errors import (
@@ -36,7 +37,7 @@ from pyebpf.programs.load import LoadRequest, load
 from pyebpf.programs.program import Program
 from pyebpf.spec import ProgramSpec, ReferenceKind
 from pyebpf.uapi.attrs import ProgLoad
-from pyebpf.uapi.bpf import ProgType
+from pyebpf.uapi.bpf import AttachType, ProgType
 from pyebpf.uapi.insn import PSEUDO_MAP_FD, PSEUDO_MAP_VALUE
 
 __all__ = ["Environment", "check", "load_program"]
@@ -111,6 +112,8 @@ def load_program(spec: ProgramSpec, environment: Environment) -> Program:
         SyscallError: Anything else.
     """
     with naming(f'load program "{spec.name}"'), contextlib.ExitStack() as until_loaded:
+        if _has_many_places(spec) and features.uprobe_multi.available():
+            spec.attach_type = AttachType.TRACE_UPROBE_MULTI
         tables = create_tables(spec.jump_tables, until_loaded)
         relocated, poisoned = _relocated(spec, environment.core_types)
         code = bytearray(relocated)
@@ -167,6 +170,11 @@ def _attributes(spec: ProgramSpec, environment: Environment, *, typed: bool) -> 
         # One word for both: whose BTF the id is in.
         attr.attach_btf_obj_fd = target.module_fd or target.program_fd
     return attr
+
+
+# A USDT probe is in many places, and one link can hold them all; that is chosen here, as in libbpf.
+def _has_many_places(spec: ProgramSpec) -> bool:
+    return spec.attach_type is None and spec.section.partition("/")[0] in ("usdt", "usdt.s")
 
 
 def _kernel_version(spec: ProgramSpec) -> int:

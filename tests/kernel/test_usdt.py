@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 import pyebpf
-from pyebpf import link
+from pyebpf import AttachType, features, link
 from pyebpf.host.usdt import usdt_notes
 from tests.support.programs import only
 
@@ -77,20 +77,25 @@ def library(tmp_path_factory) -> pathlib.Path:
     return path
 
 
-@pytest.fixture
-def bpf():
+@pytest.fixture(params=["many", "each"])
+def bpf(request):
+    """The program, for one link to all places where the kernel has such, and for one to each."""
     spec = only("hooks_usdt", "on_usdt")
+    if request.param == "each":
+        spec.programs["on_usdt"].attach_type = AttachType(0)
     spec.variables["target_pid"].value = os.getpid()
     with pyebpf.load(spec) as loaded:
         yield loaded
 
 
-def test_arguments_are_read_where_they_are(bpf, library):
+def test_arguments_are_read_where_they_are(bpf, library, request):
     """In a register, in memory with their sign, in the code."""
     loaded = ctypes.CDLL(str(library))
     program = bpf.programs["on_usdt"]
     assert len([each for each in usdt_notes(library) if each.name == "work"]) == 2
-    with link.attach_usdt(program, library, "pyebpf", "work", cookie=0x1_0000_0001):
+    with link.attach_usdt(program, library, "pyebpf", "work", cookie=0x1_0000_0001) as attached:
+        many = features.uprobe_multi.available() and request.node.callspec.params["bpf"] == "many"
+        assert isinstance(attached.info(), link.UprobeMultiDetails) == many
         loaded.work(ctypes.c_long(1 << 40), ctypes.c_int(-5))
         assert bpf.variables["usdt_hits"].value == 1
         assert bpf.variables["usdt_cookies"].value == 0x1_0000_0001
