@@ -48,7 +48,7 @@ from pyebpf.link.struct_ops import attach_struct_ops
 from pyebpf.link.tc import attach_tc
 from pyebpf.link.tcx import TcDirection, attach_tcx
 from pyebpf.link.tracepoint import attach_tracepoint
-from pyebpf.link.tracing import attach_freplace, attach_tracing
+from pyebpf.link.tracing import attach_freplace, attach_lsm, attach_tracing
 from pyebpf.link.uprobe import attach_uprobe
 from pyebpf.link.uprobe_multi import attach_uprobe_multi
 from pyebpf.link.usdt import attach_usdt
@@ -95,6 +95,7 @@ __all__ = [
     "attach_kprobe_multi",
     "attach_ksyscall",
     "attach_lirc",
+    "attach_lsm",
     "attach_netfilter",
     "attach_netkit",
     "attach_netns",

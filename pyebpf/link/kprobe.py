@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import glob
 import re
 
 from pyebpf.errors import ENOTSUPP, AttachError, EbpfError, NotSupportedError, SyscallError, naming
@@ -21,6 +22,7 @@ from pyebpf.uapi.bpf import ProgType
 __all__ = ["attach_kprobe", "attach_ksyscall", "parse_function"]
 
 _FUNCTION = re.compile(r"(?P<name>[^+]+?)(?:\+(?P<offset>\w+))?")
+_MAX_NAMES = 5000
 _SYSCALL = re.compile(r"(?:__se_)?(?P<call>sys_\w+)")
 
 
@@ -149,7 +151,9 @@ def _explained(error: SyscallError, function: str) -> EbpfError:
         except EbpfError:
             return error
         if not known:
-            names = difflib.get_close_matches(function, traceable.functions("*"), n=3)
+            # Of a hundred thousand names; comparing with all of them would take seconds.
+            candidates = traceable.functions(f"{glob.escape(function[:6])}*")[:_MAX_NAMES]
+            names = difflib.get_close_matches(function, candidates, n=3)
             near = f" (near: {', '.join(names)})" if names else ""
             return AttachError(function, f"the kernel has no function {function}{near}")
         if error.errno == errno.EINVAL:

@@ -13,6 +13,7 @@ from pyebpf.link.anchor import Anchor, place
 from pyebpf.link.base import Link
 from pyebpf.link.interface import check_type, interface_index
 from pyebpf.link.prog_attach import Hook, attach_to
+from pyebpf.link.query import query
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf, kernel
 from pyebpf.sys.fd import FD
@@ -86,7 +87,15 @@ def attach_netkit(
                 error.detail = f"{interface} is no netkit device"
             elif error.errno == errno.EACCES:
                 error.detail = f"{interface} is the peer of a pair: attach at its primary device"
-            elif error.errno == errno.EINVAL:
-                # A kernel without CONFIG_NETKIT says so to everything.
+            elif error.errno == errno.EINVAL and not _has_netkit():
                 raise NotSupportedError("netkit", "6.7", "or CONFIG_NETKIT is not set") from None
             raise
+
+
+# Asked about the interface lo, which is none, a kernel that has netkit answers ENXIO.
+def _has_netkit() -> bool:
+    try:
+        query(1, AttachType.NETKIT_PRIMARY)
+    except SyscallError as error:
+        return error.errno != errno.EINVAL
+    return True

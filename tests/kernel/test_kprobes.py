@@ -185,6 +185,15 @@ def test_a_security_program_denies(tmp_path):
         assert hits(bpf, "lsm") == 2
 
 
+def test_a_security_program_is_attached_by_its_own_function():
+    """And no other kind of program is."""
+    with load("on_lsm", "on_kprobe") as bpf:
+        with link.attach_lsm(bpf.programs["on_lsm"]) as attached:
+            assert attached.info().program_id == bpf.programs["on_lsm"].id
+        with pytest.raises(pyebpf.AttachError, match="not LSM"):
+            link.attach_lsm(bpf.programs["on_kprobe"])
+
+
 def test_a_program_takes_the_place_of_another_programs_function():
     """Of the one it was loaded for, and of a second one of the same form."""
     with (
