@@ -6,7 +6,12 @@
 
 from __future__ import annotations
 
-from pyebpf.features.attach import attach_cookie, uprobe_multi
+from pyebpf.features.attach import (
+    attach_cookie,
+    uprobe_multi,
+    uprobe_multi_process,
+    uprobe_session,
+)
 from pyebpf.features.btf import btf_features
 from pyebpf.features.feature import Feature
 from pyebpf.features.maps import (
@@ -47,4 +52,6 @@ __all__ = [
     "probe_read_kernel",
     "program_type",
     "uprobe_multi",
+    "uprobe_multi_process",
+    "uprobe_session",
 ]

@@ -13,7 +13,7 @@ from pyebpf.uapi.attrs import LinkCreateUprobeMulti, ProgLoad
 from pyebpf.uapi.bpf import AttachType, ProgType
 from pyebpf.uapi.helpers import FuncId
 
-__all__ = ["attach_cookie", "uprobe_multi"]
+__all__ = ["attach_cookie", "uprobe_multi", "uprobe_multi_process", "uprobe_session"]
 
 _RETURN_ZERO = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
 
@@ -33,12 +33,21 @@ def _try_attach_cookie() -> bool:
     return accepted(lambda: bpf.prog_load(attr).close())
 
 
+# The path of such a link is no file, which only a kernel that has these links finds out.
+def _try_uprobe_multi(kind: AttachType) -> bool:
+    return _refusals(kind, 0) == [errno.EBADF]
+
+
 # The first kernels with these links took a process's id for a thread's. Those that do not refuse an
-# impossible one (EINVAL) before they look at the path, which is no file (EBADF).
-def _try_uprobe_multi() -> bool:
+# impossible one before they look at the path.
+def _try_uprobe_multi_process() -> bool:
+    return _refusals(AttachType.TRACE_UPROBE_MULTI, 0, 0xFFFFFFFF) == [errno.EBADF, errno.EINVAL]
+
+
+def _refusals(kind: AttachType, *pids: int) -> list[int]:
     attr = ProgLoad(
         prog_type=ProgType.KPROBE,
-        expected_attach_type=AttachType.TRACE_UPROBE_MULTI,
+        expected_attach_type=kind,
         insns=_RETURN_ZERO,
         insn_cnt=len(_RETURN_ZERO) // 8,
         license=b"GPL\0",
@@ -50,16 +59,15 @@ def _try_uprobe_multi() -> bool:
     except SyscallError as error:
         if error.errno != errno.EINVAL:
             raise
-        return False
+        return []
     with program:
-        answers = [_refusal(program.fileno(), pid) for pid in (0, 0xFFFFFFFF)]
-    return answers == [errno.EBADF, errno.EINVAL]
+        return [_refusal(program.fileno(), kind, pid) for pid in pids]
 
 
-def _refusal(program_fd: int, pid: int) -> int:
+def _refusal(program_fd: int, kind: AttachType, pid: int) -> int:
     attr = LinkCreateUprobeMulti(
         prog_fd=program_fd,
-        attach_type=AttachType.TRACE_UPROBE_MULTI,
+        attach_type=kind,
         path=b"/\0",
         offsets=bytes(8),
         cnt=1,
@@ -76,5 +84,11 @@ def _refusal(program_fd: int, pid: int) -> int:
     return 0
 
 
-uprobe_multi = Feature("uprobe.multi", "6.6", _try_uprobe_multi)
+uprobe_multi = Feature(
+    "uprobe.multi", "6.6", lambda: _try_uprobe_multi(AttachType.TRACE_UPROBE_MULTI)
+)
+uprobe_session = Feature(
+    "uprobe.session", "6.13", lambda: _try_uprobe_multi(AttachType.TRACE_UPROBE_SESSION)
+)
+uprobe_multi_process = Feature("uprobe.multi of one process", "6.10", _try_uprobe_multi_process)
 attach_cookie = Feature("cookies of attachments", "5.15", _try_attach_cookie)

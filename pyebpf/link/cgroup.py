@@ -101,8 +101,8 @@ def attach_cgroup(
                         return _attach_link(
                             program, directory, hook, int(flags or 0), anchored, revision, target
                         )
-                except NotSupportedError:  # before 5.7
-                    if use_link:
+                except NotSupportedError as error:
+                    if use_link or error.since == "6.17":  # which PROG_ATTACH cannot do either
                         raise
             return _attach_program(
                 program, opened.dup(), Hook(hook, number=inode, path=path), flags, anchored,
@@ -171,7 +171,7 @@ def _attach_link(
     try:
         return Link(bpf.link_create(attr), target=target)
     except SyscallError as error:
-        _refuse_order(error, anchored, revision)
+        _refuse_order(error, directory, hook, anchored, revision)
         raise
 
 
@@ -185,19 +185,25 @@ def _attach_program(
     target: str,
 ) -> Link:
     wanted = AttachFlag.ALLOW_MULTI if flags is None else flags
-    try:
-        return attach_to(
-            directory, program, hook, flags=int(wanted), target=target, anchored=anchored,
-            revision=revision,
-        )  # fmt: skip
-    except SyscallError as error:
-        _refuse_order(error, anchored, revision)
-        raise
+    with directory.dup() as asked:
+        try:
+            return attach_to(
+                directory, program, hook, flags=int(wanted), target=target, anchored=anchored,
+                revision=revision,
+            )  # fmt: skip
+        except SyscallError as error:
+            _refuse_order(error, asked, hook.attach_type, anchored, revision)
+            raise
 
 
-def _refuse_order(error: SyscallError, anchored: Anchored, revision: int) -> None:
-    if error.errno in (errno.EINVAL, errno.E2BIG) and (anchored.flags or revision):
-        error.detail = "perhaps this kernel has no order among a cgroup's programs (Linux 6.17)"
+# Kernels that have an order count revisions, from 1.
+def _refuse_order(
+    error: SyscallError, directory: FD, hook: AttachType, anchored: Anchored, revision: int
+) -> None:
+    if error.errno not in (errno.EINVAL, errno.E2BIG) or not (anchored.flags or revision):
+        return
+    if not query(directory, hook).revision:
+        raise NotSupportedError("order among a cgroup's programs", "6.17") from None
 
 
 def _explain(

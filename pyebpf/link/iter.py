@@ -11,7 +11,7 @@ import io
 import os
 from typing import Any
 
-from pyebpf.errors import AttachError, SyscallError, naming
+from pyebpf.errors import AttachError, NotSupportedError, SyscallError, naming
 from pyebpf.link.base import Link
 from pyebpf.maps.map import Map
 from pyebpf.programs.program import Program
@@ -86,6 +86,7 @@ def attach_iter(
 
     Raises:
         AttachError: *program* is none for an iterator, or needs a map; no such cgroup.
+        NotSupportedError: The kernel cannot choose tasks or cgroups.
         SyscallError: ``EINVAL``: the map is of a kind that cannot be walked, …; ``EACCES``: its
             keys or values are smaller than what the program reads.
 
@@ -115,6 +116,8 @@ def attach_iter(
         except SyscallError as error:
             if error.errno == errno.EACCES and map is not None:
                 error.detail = f'the program reads larger keys or values than "{map.name}" has'
+            elif error.errno == errno.E2BIG:
+                raise NotSupportedError("iterators over chosen tasks or cgroups", "6.1") from None
             elif error.errno == errno.ESRCH:
                 error.detail = f"no process {pid or tid}"
             raise

@@ -93,6 +93,25 @@ def attach_kprobe_multi(
                 raise NotSupportedError(
                     "kprobe.multi", "5.18", "CONFIG_FPROBE is not set"
                 ) from None
+            if error.errno in (errno.EINVAL, errno.E2BIG):
+                kind = AttachType(attr.attach_type)
+                if said != kind:
+                    error.detail = f"it was loaded for {said}, not {kind}"
+                elif not _known(program, kind):
+                    name, since = ("session", "6.10") if session else ("multi", "5.18")
+                    raise NotSupportedError(f"kprobe.{name}", since) from None
             if error.errno == errno.ESRCH:
                 error.detail = "one of the functions is not there, or cannot be traced"
             raise
+
+
+# A kernel that has such links looks for the function, which is not there.
+def _known(program: Program, kind: AttachType) -> bool:
+    attr = LinkCreateKprobeMulti(
+        prog_fd=program.fileno(), attach_type=kind, cnt=1, syms=[b"no such function\0"]
+    )
+    try:
+        bpf.link_create(attr).close()
+    except SyscallError as error:
+        return error.errno not in (errno.EINVAL, errno.E2BIG)
+    return True

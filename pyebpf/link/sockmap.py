@@ -78,6 +78,16 @@ def attach_sockmap(
             raise
 
 
+# Those that do look at the map, and find a descriptor of nothing.
+def _knows_links(program: Program, hook: AttachType) -> bool:
+    attr = LinkCreate(prog_fd=program.fileno(), target_fd=0xFFFFFFFF, attach_type=hook)
+    try:
+        bpf.link_create(attr).close()
+    except SyscallError as error:
+        return error.errno != errno.EINVAL
+    return True
+
+
 def _attach(
     program: Program,
     sockets: Map[Any, Any],
@@ -94,7 +104,11 @@ def _attach(
                 raise
         except SyscallError as error:
             # How kernels before 6.10 refuse links to sockmaps; a real EINVAL comes again.
-            if error.errno != errno.EINVAL or use_link:
+            if error.errno != errno.EINVAL:
+                raise
+            if use_link:
+                if not _knows_links(program, hook):
+                    raise NotSupportedError("links to sockmaps", "6.10") from None
                 raise
     where = Hook(hook, number=sockets.info().id)
     return attach_to(FD(duplicate(sockets.fileno())), program, where, target=target)

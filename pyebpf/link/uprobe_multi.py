@@ -11,7 +11,8 @@ import errno
 import os
 from collections.abc import Sequence
 
-from pyebpf.errors import AttachError, NotSupportedError, SyscallError, naming
+from pyebpf import features
+from pyebpf.errors import AttachError, SyscallError, naming
 from pyebpf.host import symbols
 from pyebpf.link.base import Link
 from pyebpf.link.interface import check_type
@@ -122,11 +123,9 @@ def create_uprobe_multi(
             error.detail = f"no process {pid}"
         elif error.errno == errno.EBADF:
             error.detail = f"{file} is no file that can be probed"
-        elif error.errno == errno.EINVAL and not session:
-            # Kernels before 6.6 know neither the attach type nor the rest of the attr.
+        elif error.errno in (errno.EINVAL, errno.E2BIG):
+            (features.uprobe_session if session else features.uprobe_multi).require()
             said = program.spec.attach_type if program.spec is not None else None
-            if said != AttachType.TRACE_UPROBE_MULTI:
-                error.detail = f'load it with an attach type, as SEC("uprobe.multi") has: {said}'
-        if error.errno == errno.E2BIG:
-            raise NotSupportedError("uprobe.multi", "6.6") from None
+            if said != attr.attach_type:
+                error.detail = f'it was loaded for {said}: see SEC("uprobe.multi")'
         raise

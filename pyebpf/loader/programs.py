@@ -112,7 +112,7 @@ def load_program(spec: ProgramSpec, environment: Environment) -> Program:
         SyscallError: Anything else.
     """
     with naming(f'load program "{spec.name}"'), contextlib.ExitStack() as until_loaded:
-        if _has_many_places(spec) and features.uprobe_multi.available():
+        if _has_many_places(spec) and features.uprobe_multi_process.available():
             spec.attach_type = AttachType.TRACE_UPROBE_MULTI
         tables = create_tables(spec.jump_tables, until_loaded)
         relocated, poisoned = _relocated(spec, environment.core_types)

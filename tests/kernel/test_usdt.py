@@ -94,7 +94,10 @@ def test_arguments_are_read_where_they_are(bpf, library, request):
     program = bpf.programs["on_usdt"]
     assert len([each for each in usdt_notes(library) if each.name == "work"]) == 2
     with link.attach_usdt(program, library, "pyebpf", "work", cookie=0x1_0000_0001) as attached:
-        many = features.uprobe_multi.available() and request.node.callspec.params["bpf"] == "many"
+        many = (
+            features.uprobe_multi_process.available()
+            and request.node.callspec.params["bpf"] == "many"
+        )
         assert isinstance(attached.info(), link.UprobeMultiDetails) == many
         loaded.work(ctypes.c_long(1 << 40), ctypes.c_int(-5))
         assert bpf.variables["usdt_hits"].value == 1
