@@ -1,6 +1,16 @@
 """Attaching programs to hooks, one module a hook; every function returns a `Link`.
 
-Names are looked up when they are first used: a load needs none of the hooks, and attaching one.
+    closed            detached, unless pinned (`Link.pin`) or disowned (`Link.disown`)
+    forgotten         a ResourceWarning; a bpf_link is detached, what the kernel keeps stays
+    process killed    likewise; `leftovers` lists what stayed, `clean_up` detaches it
+    hook gone         closing is fine; asking or updating says so
+
+Most attachments are a ``bpf_link``. Where the kernel has none, or if asked to (``use_link=False``),
+they are made through netlink or ``BPF_PROG_ATTACH``, and the hook keeps them. `query` lists the
+programs of a hook, whoever attached them; `adopt` takes over a pinned link.
+
+Light-weight tunnels (``SEC("lwt_xmit")``) have no call: pin the program, and let a route name it:
+``ip route add 10.0.0.0/8 encap bpf xmit pinned /sys/fs/bpf/program dev eth0``.
 """
 
 from __future__ import annotations
