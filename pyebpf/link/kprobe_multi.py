@@ -86,23 +86,28 @@ def attach_kprobe_multi(
             attr.addrs = array.array("Q", addresses)
         if cookies:
             attr.cookies = array.array("Q", cookies)
-        try:
-            return Link(bpf.link_create(attr), target=target)
-        except SyscallError as error:
-            if error.errno == errno.EOPNOTSUPP:
-                raise NotSupportedError(
-                    "kprobe.multi", "5.18", "CONFIG_FPROBE is not set"
-                ) from None
-            if error.errno in (errno.EINVAL, errno.E2BIG):
-                kind = AttachType(attr.attach_type)
-                if said != kind:
-                    error.detail = f"it was loaded for {said}, not {kind}"
-                elif not _known(program, kind):
-                    name, since = ("session", "6.10") if session else ("multi", "5.18")
-                    raise NotSupportedError(f"kprobe.{name}", since) from None
-            if error.errno == errno.ESRCH:
-                error.detail = "one of the functions is not there, or cannot be traced"
-            raise
+        return _create(program, attr, said, target)
+
+
+def _create(
+    program: Program, attr: LinkCreateKprobeMulti, said: AttachType | None, target: str
+) -> Link:
+    kind = AttachType(attr.attach_type)
+    try:
+        return Link(bpf.link_create(attr), target=target)
+    except SyscallError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            raise NotSupportedError("kprobe.multi", "5.18", "CONFIG_FPROBE is not set") from None
+        if error.errno in (errno.EINVAL, errno.E2BIG):
+            if said != kind:
+                error.detail = f"it was loaded for {said}, not {kind}"
+            elif not _known(program, kind):
+                session = kind == AttachType.TRACE_KPROBE_SESSION
+                name, since = ("session", "6.10") if session else ("multi", "5.18")
+                raise NotSupportedError(f"kprobe.{name}", since) from None
+        if error.errno == errno.ESRCH:
+            error.detail = "one of the functions is not there, or cannot be traced"
+        raise
 
 
 # A kernel that has such links looks for the function, which is not there.
