@@ -14,16 +14,55 @@ from collections.abc import Callable
 from pyebpf.errors import AttachError, NotSupportedError, SyscallError, naming
 from pyebpf.host import cpus
 from pyebpf.link.base import DescriptorLink, Link
+from pyebpf.link.details import (
+    KprobeDetails,
+    LinkDetails,
+    TracepointDetails,
+    UprobeDetails,
+)
 from pyebpf.link.group import attach_each
 from pyebpf.link.interface import check_type
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf, kernel, perf_event
 from pyebpf.sys.fd import FD
-from pyebpf.uapi.attrs import LinkCreatePerfEvent
-from pyebpf.uapi.bpf import AttachType, ProgType
+from pyebpf.uapi.attrs import LinkCreatePerfEvent, TaskFdQuery
+from pyebpf.uapi.bpf import AttachType, FdType, LinkType, ProgType
 from pyebpf.uapi.perf import PerfEventAttr, PerfHw, PerfOpenFlag, PerfSw, PerfType
 
-__all__ = ["attach_event", "attach_perf_event"]
+__all__ = ["EventLink", "attach_event", "attach_perf_event"]
+
+_NAME_SIZE = 4096  # PATH_MAX, the longest there is
+
+
+class EventLink(DescriptorLink):
+    """A program on a perf event without a ``bpf_link`` (before Linux 5.15): the event holds it."""
+
+    def info(self) -> LinkDetails:
+        """Return what the kernel tells about the event: ``BPF_TASK_FD_QUERY``.
+
+        Since Linux 4.17.
+        """
+        name = bytearray(_NAME_SIZE)
+        asked = TaskFdQuery(pid=os.getpid(), fd=self.fileno(), buf=name, buf_len=len(name))
+        with naming(f"query {self.target}"):
+            bpf.task_fd_query(asked)
+        text = bytes(name).partition(b"\0")[0].decode(errors="surrogateescape")
+        kind = FdType(asked.fd_type)
+        if kind in (FdType.UPROBE, FdType.URETPROBE):
+            return UprobeDetails(
+                id=0, type=LinkType.PERF_EVENT, program_id=asked.prog_id, path=text,
+                offset=asked.probe_offset, retprobe=kind == FdType.URETPROBE, cookie=0,
+                reference_counter=0,
+            )  # fmt: skip
+        if kind in (FdType.KPROBE, FdType.KRETPROBE):
+            return KprobeDetails(
+                id=0, type=LinkType.PERF_EVENT, program_id=asked.prog_id, function=text,
+                offset=asked.probe_offset, address=asked.probe_addr,
+                retprobe=kind == FdType.KRETPROBE, missed=0, cookie=0,
+            )  # fmt: skip
+        return TracepointDetails(
+            id=0, type=LinkType.PERF_EVENT, program_id=asked.prog_id, name=text, cookie=0
+        )
 
 
 def attach_event(program: Program, event: FD, *, target: str, cookie: int | None = None) -> Link:
@@ -69,7 +108,7 @@ def attach_event(program: Program, event: FD, *, target: str, cookie: int | None
     except BaseException:
         event.close()
         raise
-    return DescriptorLink(event, target=target)
+    return EventLink(event, target=target)
 
 
 def attach_perf_event(
