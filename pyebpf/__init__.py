@@ -82,10 +82,10 @@ if TYPE_CHECKING:
     from pyebpf.host.stacks import Frame as Frame
     from pyebpf.host.stacks import KernelSymbols as KernelSymbols
     from pyebpf.host.stacks import ProcessSymbols as ProcessSymbols
+    from pyebpf.link.attached import query as query
     from pyebpf.link.auto import attach as attach
     from pyebpf.link.base import Link as Link
     from pyebpf.link.base import loaded_links as loaded_links
-    from pyebpf.link.query import query as query
     from pyebpf.link.xdp import XdpMode as XdpMode
     from pyebpf.linking import link_functions as link_functions
     from pyebpf.linking import unreferenced as unreferenced
@@ -171,7 +171,7 @@ _HOMES = {
     "link": "pyebpf.link",
     "Link": "pyebpf.link.base",
     "XdpMode": "pyebpf.link.xdp",
-    "query": "pyebpf.link.query",
+    "query": "pyebpf.link.attached",
     "PerfReader": "pyebpf.readers.perf",
     "PerfHistory": "pyebpf.readers.perf_history",
     "RingReader": "pyebpf.readers.ring",

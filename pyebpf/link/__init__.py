@@ -15,118 +15,89 @@ Light-weight tunnels (``SEC("lwt_xmit")``) have no call: pin the program, and le
 
 from __future__ import annotations
 
-from pyebpf.link.adopt import adopt
-from pyebpf.link.auto import attach
-from pyebpf.link.base import Link, LinkDetails, loaded_links
-from pyebpf.link.cgroup import attach_cgroup
-from pyebpf.link.clsact import TcFilter, attach_action, attach_clsact
-from pyebpf.link.clsact import filters as tc_filters
-from pyebpf.link.details import (
-    CgroupDetails,
-    EventDetails,
-    IterDetails,
-    KprobeDetails,
-    KprobeMultiDetails,
-    NetfilterDetails,
-    NetkitDetails,
-    NetnsDetails,
-    RawTracepointDetails,
-    SockmapDetails,
-    StructOpsDetails,
-    TcxDetails,
-    TracepointDetails,
-    TracingDetails,
-    UprobeDetails,
-    UprobeMultiDetails,
-    XdpDetails,
-)
-from pyebpf.link.group import LinkGroup
-from pyebpf.link.iter import IterLink, attach_iter
-from pyebpf.link.kprobe import attach_kprobe, attach_ksyscall
-from pyebpf.link.kprobe_multi import attach_kprobe_multi
-from pyebpf.link.leftovers import Leftover, clean_up, leftovers
-from pyebpf.link.lirc import attach_lirc
-from pyebpf.link.netfilter import NetfilterFamily, NetfilterHook, attach_netfilter
-from pyebpf.link.netkit import attach_netkit
-from pyebpf.link.netns import attach_netns
-from pyebpf.link.perf_event import attach_perf_event
-from pyebpf.link.query import Attached, AttachedProgram, query
-from pyebpf.link.raw_tracepoint import attach_raw_tracepoint
-from pyebpf.link.socket import attach_reuseport, attach_socket
-from pyebpf.link.sockmap import attach_sockmap
-from pyebpf.link.struct_ops import attach_struct_ops
-from pyebpf.link.tc import attach_tc
-from pyebpf.link.tcx import TcDirection, attach_tcx
-from pyebpf.link.tracepoint import attach_tracepoint
-from pyebpf.link.tracing import attach_freplace, attach_lsm, attach_tracing
-from pyebpf.link.uprobe import attach_uprobe
-from pyebpf.link.uprobe_multi import attach_uprobe_multi
-from pyebpf.link.usdt import attach_usdt
-from pyebpf.link.xdp import XdpMode, attach_xdp, query_xdp
+import importlib
 
-__all__ = [
-    "XdpDetails",
-    "UprobeMultiDetails",
-    "UprobeDetails",
-    "TracingDetails",
-    "TracepointDetails",
-    "TcxDetails",
-    "StructOpsDetails",
-    "SockmapDetails",
-    "RawTracepointDetails",
-    "NetnsDetails",
-    "NetkitDetails",
-    "NetfilterDetails",
-    "KprobeMultiDetails",
-    "KprobeDetails",
-    "IterDetails",
-    "EventDetails",
-    "CgroupDetails",
-    "Attached",
-    "AttachedProgram",
-    "Leftover",
-    "IterLink",
-    "Link",
-    "LinkDetails",
-    "LinkGroup",
-    "NetfilterFamily",
-    "NetfilterHook",
-    "TcDirection",
-    "TcFilter",
-    "XdpMode",
-    "adopt",
-    "attach",
-    "attach_action",
-    "attach_cgroup",
-    "attach_clsact",
-    "attach_freplace",
-    "attach_iter",
-    "attach_kprobe",
-    "attach_kprobe_multi",
-    "attach_ksyscall",
-    "attach_lirc",
-    "attach_lsm",
-    "attach_netfilter",
-    "attach_netkit",
-    "attach_netns",
-    "attach_perf_event",
-    "attach_raw_tracepoint",
-    "attach_reuseport",
-    "attach_socket",
-    "attach_sockmap",
-    "attach_struct_ops",
-    "attach_tc",
-    "attach_tcx",
-    "attach_tracepoint",
-    "attach_tracing",
-    "attach_uprobe",
-    "attach_uprobe_multi",
-    "attach_usdt",
-    "attach_xdp",
-    "clean_up",
-    "leftovers",
-    "loaded_links",
-    "query",
-    "query_xdp",
-    "tc_filters",
-]
+# Name -> the module it is in, and its name there where that differs. Looked up when a name is first
+# used: hooks that are not used cost nothing. __init__.pyi says the same to type checkers.
+_HOMES: dict[str, str | tuple[str, str]] = {
+    "Attached": "attached",
+    "AttachedProgram": "attached",
+    "CgroupDetails": "kinds",
+    "EventDetails": "kinds",
+    "IterDetails": "kinds",
+    "IterLink": "iter",
+    "KprobeDetails": "kinds",
+    "KprobeMultiDetails": "kinds",
+    "Leftover": "left_behind",
+    "Link": "base",
+    "LinkDetails": "details",
+    "LinkGroup": "group",
+    "NetfilterDetails": "kinds",
+    "NetfilterFamily": "netfilter",
+    "NetfilterHook": "netfilter",
+    "NetkitDetails": "kinds",
+    "NetnsDetails": "kinds",
+    "RawTracepointDetails": "kinds",
+    "SockmapDetails": "kinds",
+    "StructOpsDetails": "kinds",
+    "TcDirection": "tcx",
+    "TcFilter": "clsact",
+    "TcxDetails": "kinds",
+    "TracepointDetails": "kinds",
+    "TracingDetails": "kinds",
+    "UprobeDetails": "kinds",
+    "UprobeMultiDetails": "kinds",
+    "XdpDetails": "kinds",
+    "XdpMode": "xdp",
+    "adopt": "adoption",
+    "attach": "auto",
+    "attach_action": "clsact",
+    "attach_cgroup": "cgroup",
+    "attach_clsact": "clsact",
+    "attach_freplace": "tracing",
+    "attach_iter": "iter",
+    "attach_kprobe": "kprobe",
+    "attach_kprobe_multi": "kprobe_multi",
+    "attach_ksyscall": "kprobe",
+    "attach_lirc": "lirc",
+    "attach_lsm": "lsm",
+    "attach_netfilter": "netfilter",
+    "attach_netkit": "netkit",
+    "attach_netns": "netns",
+    "attach_perf_event": "perf_event",
+    "attach_raw_tracepoint": "raw_tracepoint",
+    "attach_reuseport": "socket",
+    "attach_socket": "socket",
+    "attach_sockmap": "sockmap",
+    "attach_struct_ops": "struct_ops",
+    "attach_tc": "tc",
+    "attach_tcx": "tcx",
+    "attach_tracepoint": "tracepoint",
+    "attach_tracing": "tracing",
+    "attach_uprobe": "uprobe",
+    "attach_uprobe_multi": "uprobe_multi",
+    "attach_usdt": "usdt",
+    "attach_xdp": "xdp",
+    "clean_up": "left_behind",
+    "leftovers": "left_behind",
+    "loaded_links": "base",
+    "query": "attached",
+    "query_xdp": "xdp",
+    "tc_filters": ("clsact", "filters"),
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = home if isinstance(home, tuple) else (home, name)
+    value: object = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

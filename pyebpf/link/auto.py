@@ -6,26 +6,14 @@ interface, a socket) is an error that says which function to use instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 from pyebpf.errors import LoadError
 from pyebpf.link.base import Link
-from pyebpf.link.iter import attach_iter
-from pyebpf.link.kprobe import attach_kprobe, attach_ksyscall, parse_function
-from pyebpf.link.kprobe_multi import attach_kprobe_multi
-from pyebpf.link.raw_tracepoint import attach_raw_tracepoint
-from pyebpf.link.tracepoint import attach_tracepoint
-from pyebpf.link.tracing import attach_tracing
-from pyebpf.link.uprobe import attach_uprobe, parse_target
-from pyebpf.link.uprobe_multi import attach_uprobe_multi
-from pyebpf.link.usdt import attach_usdt, parse_probe
+from pyebpf.link.lazily import found
+from pyebpf.link.target import section_head, section_target
 from pyebpf.programs.program import Program
 from pyebpf.uapi.bpf import ProgType
 
 __all__ = ["attach", "names_its_target"]
-
-_Parsed = TypeVar("_Parsed")
 
 
 def attach(program: Program) -> Link:
@@ -44,7 +32,9 @@ def attach(program: Program) -> Link:
     way = _way(program)
     if way is None:
         raise LoadError(program.name, f'program "{program.name}": {_needs(program)}')
-    return way(program)
+    link = found(*way)(program)
+    assert isinstance(link, Link)
+    return link
 
 
 def names_its_target(program: Program) -> bool:
@@ -54,142 +44,52 @@ def names_its_target(program: Program) -> bool:
     """
     if _way(program) is None:
         return False
-    head = _head(program)
+    head = section_head(program)
     if head.startswith(("uprobe", "uretprobe", "usdt")):
-        return ":" in _target(program)
-    return head not in ("tracepoint", "tp") or "/" in _target(program)
+        return ":" in section_target(program)
+    return head not in ("tracepoint", "tp") or "/" in section_target(program)
 
 
-def _way(program: Program) -> Callable[[Program], Link] | None:
+def _way(program: Program) -> tuple[str, str] | None:
     spec = program.spec
     if spec is None or not spec.attach_to:
         return None
-    return WAYS.get(_head(program))
+    return WAYS.get(section_head(program))
 
 
-def _head(program: Program) -> str:
-    return program.spec.section.partition("/")[0] if program.spec is not None else ""
-
-
-def _tracepoint(program: Program) -> Link:
-    from pyebpf.link.tracepoint import attach_tracepoint
-
-    category, slash, name = _target(program).partition("/")
-    if not slash:
-        raise LoadError(program.name, f'SEC("tracepoint/{category}") names no category/name')
-    return attach_tracepoint(program, category, name)
-
-
-def _raw_tracepoint(program: Program) -> Link:
-    from pyebpf.link.raw_tracepoint import attach_raw_tracepoint
-
-    return attach_raw_tracepoint(program, _target(program))
-
-
-def _tracing(program: Program) -> Link:
-    from pyebpf.link.tracing import attach_tracing
-
-    return attach_tracing(program)
-
-
-def _uprobe(program: Program) -> Link:
-    return _attach_uprobe(program, retprobe=False)
-
-
-def _uretprobe(program: Program) -> Link:
-    return _attach_uprobe(program, retprobe=True)
-
-
-def _attach_uprobe(program: Program, *, retprobe: bool) -> Link:
-    path, symbol, offset = _parsed(program, parse_target)
-    return attach_uprobe(program, path, symbol, offset=offset, retprobe=retprobe)
-
-
-def _uprobe_multi(program: Program) -> Link:
-    path, _, pattern = _target(program).rpartition(":")
-    if not path or not pattern:
-        raise LoadError(program.name, f'"{_target(program)}" is not of the form path:pattern')
-    retprobe = _head(program).startswith("uretprobe")
-    return attach_uprobe_multi(program, path, pattern=pattern, retprobe=retprobe)
-
-
-def _usdt(program: Program) -> Link:
-    path, provider, name = _parsed(program, parse_probe)
-    return attach_usdt(program, path, provider, name)
-
-
-def _kprobe(program: Program) -> Link:
-    function, offset = _parsed(program, parse_function)
-    retprobe = _head(program) == "kretprobe"
-    return attach_kprobe(program, function, offset=offset, retprobe=retprobe)
-
-
-def _ksyscall(program: Program) -> Link:
-    return attach_ksyscall(program, _target(program), retprobe=_head(program) == "kretsyscall")
-
-
-def _kprobe_multi(program: Program) -> Link:
-    retprobe = _head(program).startswith("kretprobe")
-    return attach_kprobe_multi(program, pattern=_target(program), retprobe=retprobe)
-
-
-def _parsed(program: Program, parse: Callable[[str], _Parsed]) -> _Parsed:
-    try:
-        return parse(_target(program))
-    except ValueError as error:
-        raise LoadError(program.name, f'program "{program.name}": {error}') from None
-
-
-def _target(program: Program) -> str:
-    return program.spec.attach_to if program.spec is not None else ""
-
-
-# By the part of the section name before the first slash.
-WAYS: dict[str, Callable[[Program], Link]] = {
-    "kprobe": _kprobe,
-    "kretprobe": _kprobe,
-    "ksyscall": _ksyscall,
-    "kretsyscall": _ksyscall,
-    "kprobe.multi": _kprobe_multi,
-    "kretprobe.multi": _kprobe_multi,
-    "kprobe.session": _kprobe_multi,
-    "tracepoint": _tracepoint,
-    "tp": _tracepoint,
-    "raw_tracepoint": _raw_tracepoint,
-    "raw_tp": _raw_tracepoint,
-    "raw_tracepoint.w": _raw_tracepoint,
-    "raw_tp.w": _raw_tracepoint,
-    "tracepoint.s": _tracepoint,
-    "tp.s": _tracepoint,
-    "raw_tracepoint.s": _raw_tracepoint,
-    "raw_tp.s": _raw_tracepoint,
-    "tp_btf": attach_tracing,
-    "tp_btf.s": attach_tracing,
-    "fsession": attach_tracing,
-    "fsession.s": attach_tracing,
-    "fentry": attach_tracing,
-    "fentry.s": attach_tracing,
-    "fexit": attach_tracing,
-    "fexit.s": attach_tracing,
-    "fmod_ret": attach_tracing,
-    "fmod_ret.s": attach_tracing,
-    "freplace": attach_tracing,
-    "lsm": attach_tracing,
-    "lsm.s": attach_tracing,
-    "iter": attach_iter,
-    "iter.s": attach_iter,
-    "uprobe": _uprobe,
-    "uprobe.s": _uprobe,
-    "uretprobe": _uretprobe,
-    "uretprobe.s": _uretprobe,
-    "uprobe.multi": _uprobe_multi,
-    "uprobe.multi.s": _uprobe_multi,
-    "uretprobe.multi": _uprobe_multi,
-    "uretprobe.multi.s": _uprobe_multi,
-    "uprobe.session": _uprobe_multi,
-    "uprobe.session.s": _uprobe_multi,
-    "usdt": _usdt,
-    "usdt.s": _usdt,
+# By the part of the section name before the first slash: a module here, and its function.
+WAYS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(("kprobe", "kretprobe", "ksyscall", "kretsyscall"), ("kprobe", "by_section")),
+    **dict.fromkeys(
+        ("kprobe.multi", "kretprobe.multi", "kprobe.session"), ("kprobe_multi", "by_section")
+    ),
+    **dict.fromkeys(("uprobe", "uprobe.s", "uretprobe", "uretprobe.s"), ("uprobe", "by_section")),
+    **dict.fromkeys(
+        ("uprobe.multi", "uprobe.multi.s", "uretprobe.multi", "uretprobe.multi.s"),
+        ("uprobe_multi", "by_section"),
+    ),
+    **dict.fromkeys(("uprobe.session", "uprobe.session.s"), ("uprobe_multi", "by_section")),
+    **dict.fromkeys(("usdt", "usdt.s"), ("usdt", "by_section")),
+    **dict.fromkeys(("tracepoint", "tracepoint.s", "tp", "tp.s"), ("tracepoint", "by_section")),
+    **dict.fromkeys(
+        (
+            "raw_tracepoint",
+            "raw_tracepoint.s",
+            "raw_tracepoint.w",
+            "raw_tp",
+            "raw_tp.s",
+            "raw_tp.w",
+        ),
+        ("raw_tracepoint", "by_section"),
+    ),
+    **dict.fromkeys(
+        ("tp_btf", "fentry", "fexit", "fmod_ret", "fsession", "lsm"), ("tracing", "attach_tracing")
+    ),
+    **dict.fromkeys(
+        ("tp_btf.s", "fentry.s", "fexit.s", "fmod_ret.s", "fsession.s", "lsm.s", "freplace"),
+        ("tracing", "attach_tracing"),
+    ),
+    **dict.fromkeys(("iter", "iter.s"), ("iter", "attach_iter")),
 }
 
 _CGROUP = "a cgroup: link.attach_cgroup(program, path)"
@@ -233,7 +133,7 @@ def _needs(program: Program) -> str:
     spec = program.spec
     if spec is None:
         return "it was not loaded from an object, so nothing says where to attach it"
-    if _head(program) in WAYS:
+    if section_head(program) in WAYS:
         return f'SEC("{spec.section}") names no target'
     needed = _INSTEAD.get(program.type)
     if needed is not None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pyebpf.errors import NotSupportedError, SyscallError, naming
 from pyebpf.handle import Handle
 from pyebpf.link.details import LinkDetails
-from pyebpf.link.info import link_details
+from pyebpf.link.lazily import found
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
@@ -83,7 +83,9 @@ class Link(Handle):
 
         Since Linux 5.8.
         """
-        return link_details(self.fileno())
+        details = found("info", "link_details")(self.fileno())
+        assert isinstance(details, LinkDetails)
+        return details
 
     @property
     def id(self) -> int:

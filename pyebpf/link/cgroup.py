@@ -13,10 +13,10 @@ import os
 from pyebpf.errors import AttachError, EbpfError, NotSupportedError, SyscallError, naming
 from pyebpf.host import mounts
 from pyebpf.link.anchor import Anchor, Anchored, place
+from pyebpf.link.attached import query
 from pyebpf.link.base import Link
 from pyebpf.link.interface import named_program
 from pyebpf.link.prog_attach import Hook, attach_to
-from pyebpf.link.query import query
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf, kernel
 from pyebpf.sys.fd import FD

@@ -14,10 +14,10 @@ import errno
 from collections.abc import Callable
 
 from pyebpf.errors import EbpfError, NetlinkError, NotSupportedError, SyscallError, naming
-from pyebpf.link.details import TcxDetails
 from pyebpf.link.interface import check_type, interface_index, named_program, netns_inode
 from pyebpf.link.journal import Entry, record
 from pyebpf.link.kept import GONE, KeptLink, own_program
+from pyebpf.link.kinds import TcxDetails
 from pyebpf.link.tcx import TcDirection, direction_of
 from pyebpf.programs.program import Program
 from pyebpf.sys import tc

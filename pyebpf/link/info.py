@@ -10,13 +10,13 @@ import array
 from collections.abc import Callable
 from typing import TypedDict, TypeVar
 
-from pyebpf.link.details import (
+from pyebpf.link.details import LinkDetails
+from pyebpf.link.kinds import (
     CgroupDetails,
     EventDetails,
     IterDetails,
     KprobeDetails,
     KprobeMultiDetails,
-    LinkDetails,
     NetfilterDetails,
     NetkitDetails,
     NetnsDetails,

@@ -6,9 +6,9 @@ file before it is attached, which is removed when it is detached or disowned:
 
     /run/pyebpf/attachments/4711-1a2b3c4d     {"kind": "xdp", "pid": 4711, "program_id": 12, ...}
 
-A file whose process is gone is a leftover (`pyebpf.link.leftovers`). Where the directory cannot be
-made, attaching works all the same and is not written down. ``/run`` is empty after a boot, as are
-the hooks.
+A file whose process is gone is a leftover (`pyebpf.link.left_behind`). Where the directory cannot
+be made, attaching works all the same and is not written down. ``/run`` is empty after a boot, as
+are the hooks.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def record(kind: str, program: Program, **fields: Value) -> Entry:
     """Write down that *program* is about to be attached by this process.
 
     Args:
-        kind: How: ``"xdp"``, ``"tc"``, ``"cgroup"``; `pyebpf.link.leftovers` has one reader each.
+        kind: How: ``"xdp"``, ``"tc"``, ``"cgroup"``; `pyebpf.link.left_behind` has one reader each.
         program: Told by its id and its load time, since ids may come again.
         fields: Where.
     """

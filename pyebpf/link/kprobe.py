@@ -16,10 +16,11 @@ from pyebpf.host import kallsyms, syscalls, traceable
 from pyebpf.link.base import Link
 from pyebpf.link.interface import check_type
 from pyebpf.link.probe import attach_probe
+from pyebpf.link.target import parsed, section_head, section_target
 from pyebpf.programs.program import Program
 from pyebpf.uapi.bpf import ProgType
 
-__all__ = ["attach_kprobe", "attach_ksyscall", "parse_function"]
+__all__ = ["attach_kprobe", "attach_ksyscall", "by_section", "parse_function"]
 
 _FUNCTION = re.compile(r"(?P<name>[^+]+?)(?:\+(?P<offset>\w+))?")
 _MAX_NAMES = 5000
@@ -159,3 +160,13 @@ def _explained(error: SyscallError, function: str) -> EbpfError:
         if error.errno == errno.EINVAL:
             error.detail = f"no probe can be in {function}, or at this place of it"
     return error
+
+
+def by_section(program: Program) -> Link:
+    """Attach *program* where its section name says; for `pyebpf.link.auto`."""
+    head = section_head(program)
+    if head in ("ksyscall", "kretsyscall"):
+        retprobe = head == "kretsyscall"
+        return attach_ksyscall(program, section_target(program), retprobe=retprobe)
+    function, offset = parsed(program, parse_function)
+    return attach_kprobe(program, function, offset=offset, retprobe=head == "kretprobe")

@@ -14,13 +14,14 @@ from pyebpf.errors import AttachError, NotSupportedError, SyscallError, naming
 from pyebpf.host import traceable
 from pyebpf.link.base import Link
 from pyebpf.link.interface import check_type
+from pyebpf.link.target import section_head, section_target
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf
 from pyebpf.uapi.attrs import LinkCreateKprobeMulti
 from pyebpf.uapi.bpf import AttachType, ProgType
 from pyebpf.uapi.flags import KprobeMultiFlag
 
-__all__ = ["attach_kprobe_multi"]
+__all__ = ["attach_kprobe_multi", "by_section"]
 
 
 def attach_kprobe_multi(
@@ -120,3 +121,9 @@ def _known(program: Program, kind: AttachType) -> bool:
     except SyscallError as error:
         return error.errno not in (errno.EINVAL, errno.E2BIG)
     return True
+
+
+def by_section(program: Program) -> Link:
+    """Attach *program* where its section name says; for `pyebpf.link.auto`."""
+    retprobe = section_head(program).startswith("kretprobe")
+    return attach_kprobe_multi(program, pattern=section_target(program), retprobe=retprobe)

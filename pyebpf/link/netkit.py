@@ -10,10 +10,10 @@ import os
 
 from pyebpf.errors import NotSupportedError, SyscallError, naming
 from pyebpf.link.anchor import Anchor, place
+from pyebpf.link.attached import query
 from pyebpf.link.base import Link
 from pyebpf.link.interface import check_type, interface_index
 from pyebpf.link.prog_attach import Hook, attach_to
-from pyebpf.link.query import query
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf, kernel
 from pyebpf.sys.fd import FD

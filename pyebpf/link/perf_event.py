@@ -14,14 +14,14 @@ from collections.abc import Callable
 from pyebpf.errors import AttachError, NotSupportedError, SyscallError, naming
 from pyebpf.host import cpus
 from pyebpf.link.base import DescriptorLink, Link
-from pyebpf.link.details import (
+from pyebpf.link.details import LinkDetails
+from pyebpf.link.group import attach_each
+from pyebpf.link.interface import check_type
+from pyebpf.link.kinds import (
     KprobeDetails,
-    LinkDetails,
     TracepointDetails,
     UprobeDetails,
 )
-from pyebpf.link.group import attach_each
-from pyebpf.link.interface import check_type
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf, kernel, perf_event
 from pyebpf.sys.fd import FD

@@ -20,17 +20,17 @@ from typing import NamedTuple
 
 from pyebpf.errors import EbpfError, SyscallError, naming
 from pyebpf.link.anchor import Anchored
-from pyebpf.link.details import (
+from pyebpf.link.attached import query
+from pyebpf.link.details import LinkDetails
+from pyebpf.link.interface import netns_inode
+from pyebpf.link.journal import Entry, Value, record
+from pyebpf.link.kept import KeptLink, own_program
+from pyebpf.link.kinds import (
     CgroupDetails,
-    LinkDetails,
     NetnsDetails,
     SockmapDetails,
     TcxDetails,
 )
-from pyebpf.link.interface import netns_inode
-from pyebpf.link.journal import Entry, Value, record
-from pyebpf.link.kept import KeptLink, own_program
-from pyebpf.link.query import query
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf, kernel
 from pyebpf.sys.fd import FD

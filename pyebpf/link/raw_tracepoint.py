@@ -9,12 +9,13 @@ from pyebpf.errors import SyscallError, naming
 from pyebpf.host import tracefs
 from pyebpf.link.base import Link
 from pyebpf.link.interface import check_type
+from pyebpf.link.target import section_target
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf
 from pyebpf.uapi.attrs import RawTracepointOpen
 from pyebpf.uapi.bpf import ProgType
 
-__all__ = ["attach_raw_tracepoint"]
+__all__ = ["attach_raw_tracepoint", "by_section"]
 
 
 def attach_raw_tracepoint(program: Program, name: str, *, cookie: int | None = None) -> Link:
@@ -49,3 +50,8 @@ def attach_raw_tracepoint(program: Program, name: str, *, cookie: int | None = N
                 error.detail = f"the kernel has no tracepoint {name!r}{hint}"
             raise
         return Link(fd, target=f"raw tracepoint {name}")
+
+
+def by_section(program: Program) -> Link:
+    """Attach *program* where its section name says; for `pyebpf.link.auto`."""
+    return attach_raw_tracepoint(program, section_target(program))

@@ -13,10 +13,10 @@ import errno
 from typing import Any
 
 from pyebpf.errors import AttachError, EbpfError, NotSupportedError, SyscallError, naming
+from pyebpf.link.attached import query
 from pyebpf.link.base import Link
 from pyebpf.link.interface import check_type, named_program
 from pyebpf.link.prog_attach import Hook, attach_to
-from pyebpf.link.query import query
 from pyebpf.maps.map import Map
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import errno
 
-from pyebpf.errors import SyscallError, naming
+from pyebpf.errors import LoadError, SyscallError, naming
 from pyebpf.host import tracefs
 from pyebpf.link.base import Link
 from pyebpf.link.interface import check_type
 from pyebpf.link.perf_event import attach_event
+from pyebpf.link.target import section_target
 from pyebpf.programs.program import Program
 from pyebpf.sys import perf_event
 from pyebpf.uapi.bpf import ProgType
 
-__all__ = ["attach_tracepoint"]
+__all__ = ["attach_tracepoint", "by_section"]
 
 
 def attach_tracepoint(
@@ -50,3 +51,11 @@ def attach_tracepoint(
             elif error.errno == errno.EACCES:
                 error.detail = "the program reads beyond what this tracepoint records"
             raise
+
+
+def by_section(program: Program) -> Link:
+    """Attach *program* where its section name says; for `pyebpf.link.auto`."""
+    category, slash, name = section_target(program).partition("/")
+    if not slash:
+        raise LoadError(program.name, f'SEC("tracepoint/{category}") names no category/name')
+    return attach_tracepoint(program, category, name)

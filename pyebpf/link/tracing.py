@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import os
 
 from pyebpf.btf_object import btf_by_id
 from pyebpf.errors import ENOTSUPP, AttachError, NotSupportedError, SyscallError, naming
 from pyebpf.link.base import Link
-from pyebpf.link.cgroup import attach_cgroup
 from pyebpf.link.interface import check_type
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf
@@ -16,7 +14,7 @@ from pyebpf.uapi.attrs import LinkCreateTracing, RawTracepointOpen
 from pyebpf.uapi.bpf import AttachType, ProgType
 from pyebpf.uapi.btf import BtfKind
 
-__all__ = ["attach_freplace", "attach_lsm", "attach_tracing"]
+__all__ = ["attach_freplace", "attach_tracing"]
 
 
 def attach_tracing(program: Program, *, cookie: int | None = None) -> Link:
@@ -58,35 +56,6 @@ def attach_tracing(program: Program, *, cookie: int | None = None) -> Link:
             elif error.errno == errno.E2BIG:
                 error.detail = "too many programs are attached to that function"
             raise
-
-
-def attach_lsm(
-    program: Program,
-    *,
-    cgroup: str | os.PathLike[str] | int | None = None,
-    cookie: int | None = None,
-) -> Link:
-    """Attach *program* to the security hook it was loaded for.
-
-    Args:
-        program: Of type ``BPF_PROG_TYPE_LSM``; may be closed afterwards.
-        cgroup: For ``SEC("lsm_cgroup/…")``: only for processes of this control group and below
-            (Linux 6.0).
-        cookie: As for `attach_tracing`.
-
-    Returns:
-        A link that detaches when closed.
-
-    Raises:
-        AttachError: *program* has another type, or needs a cgroup.
-        SyscallError: As for `attach_tracing`.
-
-    Since Linux 5.7.
-    """
-    check_type(program, ProgType.LSM)
-    if cgroup is None:
-        return attach_tracing(program, cookie=cookie)
-    return attach_cgroup(program, cgroup, attach_type=AttachType.LSM_CGROUP)
 
 
 _ELSEWHERE = {

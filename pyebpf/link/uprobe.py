@@ -14,10 +14,11 @@ from pyebpf.host import symbols
 from pyebpf.link.base import Link
 from pyebpf.link.interface import check_type
 from pyebpf.link.probe import attach_probe
+from pyebpf.link.target import parsed, section_head
 from pyebpf.programs.program import Program
 from pyebpf.uapi.bpf import ProgType
 
-__all__ = ["UprobeTarget", "attach_uprobe", "parse_target"]
+__all__ = ["UprobeTarget", "attach_uprobe", "by_section", "parse_target"]
 
 TARGET = re.compile(r"(?P<path>[^:]+):(?P<symbol>[^+]+?)(?:\+(?P<offset>\w+))?")
 
@@ -100,3 +101,10 @@ def attach_uprobe(
             retprobe=retprobe, cookie=cookie, pid=pid, reference_counter=reference_counter,
             use_tracefs=use_tracefs,
         )  # fmt: skip
+
+
+def by_section(program: Program) -> Link:
+    """Attach *program* where its section name says; for `pyebpf.link.auto`."""
+    path, symbol, offset = parsed(program, parse_target)
+    retprobe = section_head(program).startswith("uretprobe")
+    return attach_uprobe(program, path, symbol, offset=offset, retprobe=retprobe)

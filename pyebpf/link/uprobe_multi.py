@@ -12,17 +12,18 @@ import os
 from collections.abc import Sequence
 
 from pyebpf import features
-from pyebpf.errors import AttachError, SyscallError, naming
+from pyebpf.errors import AttachError, LoadError, SyscallError, naming
 from pyebpf.host import symbols
 from pyebpf.link.base import Link
 from pyebpf.link.interface import check_type
+from pyebpf.link.target import section_head, section_target
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf
 from pyebpf.uapi.attrs import LinkCreateUprobeMulti
 from pyebpf.uapi.bpf import AttachType, ProgType
 from pyebpf.uapi.flags import UprobeMultiFlag
 
-__all__ = ["attach_uprobe_multi", "create_uprobe_multi"]
+__all__ = ["attach_uprobe_multi", "by_section", "create_uprobe_multi"]
 
 
 def attach_uprobe_multi(
@@ -129,3 +130,13 @@ def create_uprobe_multi(
             if said != attr.attach_type:
                 error.detail = f'it was loaded for {said}: see SEC("uprobe.multi")'
         raise
+
+
+def by_section(program: Program) -> Link:
+    """Attach *program* where its section name says; for `pyebpf.link.auto`."""
+    path, _, pattern = section_target(program).rpartition(":")
+    if not path or not pattern:
+        text = f'"{section_target(program)}" is not of the form path:pattern'
+        raise LoadError(program.name, text)
+    retprobe = section_head(program).startswith("uretprobe")
+    return attach_uprobe_multi(program, path, pattern=pattern, retprobe=retprobe)

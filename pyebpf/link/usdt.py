@@ -32,12 +32,13 @@ from pyebpf.link.base import Link
 from pyebpf.link.group import LinkGroup, attach_each
 from pyebpf.link.interface import check_type
 from pyebpf.link.probe import attach_probe
+from pyebpf.link.target import parsed
 from pyebpf.link.uprobe_multi import create_uprobe_multi
 from pyebpf.maps.map import Map
 from pyebpf.programs.program import Program
 from pyebpf.uapi.bpf import AttachType, ProgType
 
-__all__ = ["UsdtLink", "attach_usdt", "parse_probe"]
+__all__ = ["UsdtLink", "attach_usdt", "by_section", "parse_probe"]
 
 # Names as the kernel keeps them: cut to 15 bytes.
 _SPECS, _ADDRESSES = "__bpf_usdt_specs"[:15], "__bpf_usdt_ip_to_spec_id"[:15]
@@ -280,3 +281,9 @@ class _Numbers:
             del self._taken[spec]
             if not self._taken:
                 self._all.pop(self._map_id, None)
+
+
+def by_section(program: Program) -> Link:
+    """Attach *program* where its section name says; for `pyebpf.link.auto`."""
+    path, provider, name = parsed(program, parse_probe)
+    return attach_usdt(program, path, provider, name)

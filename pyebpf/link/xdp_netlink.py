@@ -10,10 +10,10 @@ import contextlib
 import errno
 
 from pyebpf.errors import EbpfError, SyscallError, naming
-from pyebpf.link.details import XdpDetails
 from pyebpf.link.interface import netns_inode
 from pyebpf.link.journal import Entry, record
 from pyebpf.link.kept import KeptLink, own_program
+from pyebpf.link.kinds import XdpDetails
 from pyebpf.programs.program import Program
 from pyebpf.sys.fd import FD
 from pyebpf.sys.rtnetlink import RouteSocket, XdpState, set_xdp, xdp_state

@@ -18,7 +18,7 @@ import pyebpf
 from pyebpf import AttachType, link
 from pyebpf.host import probe_events
 from pyebpf.link import journal
-from pyebpf.link.leftovers import _REOPEN, _reopened
+from pyebpf.link.left_behind import _REOPEN, _reopened
 from pyebpf.uapi.perf import PerfSw
 from tests.kernel.test_every_call_may_fail import FAILURES, descriptors, each_call_failing
 from tests.support.programs import only

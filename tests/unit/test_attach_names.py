@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import pathlib
+import pkgutil
+
 import pytest
 
+from pyebpf import link
 from pyebpf.link import auto
+from pyebpf.link.lazily import found
 from pyebpf.programs.program import Program
 from pyebpf.sections import SECTIONS, Section
 from pyebpf.spec import ProgramSpec
@@ -30,6 +37,26 @@ class Named(Program):
     def __init__(self, section: str, kind: ProgType, attach_to: str) -> None:
         self.name, self.type = "program", kind
         self.spec = ProgramSpec(name="program", section=section, type=kind, attach_to=attach_to)
+
+
+def test_what_type_checkers_see_is_what_there_is():
+    """The stub and the lazy names of `pyebpf.link` say the same; no name is that of a module."""
+    stub = pathlib.Path(link.__file__).with_suffix(".pyi").read_text("utf-8")
+    seen = {}
+    for node in ast.parse(stub).body:
+        if isinstance(node, ast.ImportFrom):
+            seen |= {each.asname: (node.module, each.name) for each in node.names}
+    assert set(seen) == set(link.__all__)
+    for name, (module, attribute) in seen.items():
+        assert getattr(link, name) is getattr(importlib.import_module(module), attribute), name
+    modules = {each.name for each in pkgutil.iter_modules(link.__path__)}
+    assert modules & set(link.__all__) == set()
+
+
+def test_every_way_is_a_function():
+    """Of the module that the table names."""
+    for module, function in set(auto.WAYS.values()):
+        assert callable(found(module, function))
 
 
 @pytest.mark.parametrize("row", SECTIONS, ids=lambda row: row.pattern)
