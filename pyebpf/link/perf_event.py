@@ -179,7 +179,9 @@ def _attach_all(
             try:
                 opened = perf_event.open_event(attr, pid=who, cpu=cpu, flags=flags)
             except SyscallError as error:
-                if error.errno in (errno.ENOENT, errno.EOPNOTSUPP):
+                if flags & PerfOpenFlag.PID_CGROUP and error.errno in (errno.ENOENT, errno.EBADF):
+                    error.detail = "no control group with the perf_event controller"
+                elif error.errno in (errno.ENOENT, errno.EOPNOTSUPP):
                     name = f"the counter of {target}"
                     raise NotSupportedError(name, None, "no such counter here") from None
                 raise
