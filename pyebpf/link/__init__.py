@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import importlib
 
-# Name -> the module it is in, and its name there where that differs. Looked up when a name is first
-# used: hooks that are not used cost nothing. __init__.pyi says the same to type checkers.
-_HOMES: dict[str, str | tuple[str, str]] = {
+# Name -> the module it is in, looked up when a name is first used: hooks that are not used cost
+# nothing. __init__.pyi says the same to type checkers.
+_HOMES = {
     "Attached": "attached",
     "AttachedProgram": "attached",
     "CgroupDetails": "kinds",
@@ -83,7 +83,7 @@ _HOMES: dict[str, str | tuple[str, str]] = {
     "loaded_links": "base",
     "query": "attached",
     "query_xdp": "xdp",
-    "tc_filters": ("clsact", "filters"),
+    "tc_filters": "clsact",
 }
 
 __all__ = list(_HOMES)
@@ -93,8 +93,7 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = home if isinstance(home, tuple) else (home, name)
-    value: object = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+    value: object = getattr(importlib.import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value
 

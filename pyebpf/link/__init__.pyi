@@ -9,6 +9,7 @@ from pyebpf.link.cgroup import attach_cgroup as attach_cgroup
 from pyebpf.link.clsact import TcFilter as TcFilter
 from pyebpf.link.clsact import attach_action as attach_action
 from pyebpf.link.clsact import attach_clsact as attach_clsact
+from pyebpf.link.clsact import tc_filters as tc_filters
 from pyebpf.link.details import LinkDetails as LinkDetails
 from pyebpf.link.group import LinkGroup as LinkGroup
 from pyebpf.link.iter import IterLink as IterLink

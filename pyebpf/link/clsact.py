@@ -25,7 +25,7 @@ from pyebpf.sys.fd import FD
 from pyebpf.sys.rtnetlink import RouteSocket
 from pyebpf.uapi.bpf import AttachType, LinkType, ProgType
 
-__all__ = ["KIND", "TcFilter", "attach_action", "attach_clsact", "filters", "reopen"]
+__all__ = ["KIND", "TcFilter", "attach_action", "attach_clsact", "tc_filters", "reopen"]
 
 KIND = "tc"  # in the journal
 _MARK = "pyebpf:"
@@ -269,7 +269,7 @@ def _attach(
         )  # fmt: skip
 
 
-def filters(interface: str | int, direction: TcDirection | str) -> list[tc.Filter]:
+def tc_filters(interface: str | int, direction: TcDirection | str) -> list[tc.Filter]:
     """List the eBPF filters of an interface's clsact qdisc, in the order they run.
 
     Raises:
