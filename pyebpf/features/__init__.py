@@ -6,52 +6,61 @@
 
 from __future__ import annotations
 
-from pyebpf.features.attach import (
-    attach_cookie,
-    uprobe_multi,
-    uprobe_multi_process,
-    uprobe_session,
-)
-from pyebpf.features.btf import btf_features
-from pyebpf.features.feature import Feature
-from pyebpf.features.maps import (
-    accepted_name,
-    dotted_names,
-    map_flag,
-    map_type,
-    mmapable_arrays,
-    object_names,
-    one_cpu_values,
-)
-from pyebpf.features.programs import (
-    expected_attach_type,
-    far_map_values,
-    function_addresses,
-    function_pointers,
-    function_types,
-    probe_read_kernel,
-    program_type,
-)
+import importlib
 
-__all__ = [
-    "Feature",
-    "accepted_name",
-    "attach_cookie",
-    "btf_features",
-    "dotted_names",
-    "expected_attach_type",
-    "far_map_values",
-    "function_addresses",
-    "function_pointers",
-    "function_types",
-    "map_flag",
-    "map_type",
-    "mmapable_arrays",
-    "object_names",
-    "one_cpu_values",
-    "probe_read_kernel",
-    "program_type",
-    "uprobe_multi",
-    "uprobe_multi_process",
-    "uprobe_session",
-]
+TYPE_CHECKING = False  # as in the package's own __init__
+if TYPE_CHECKING:
+    from pyebpf.features.attach import attach_cookie as attach_cookie
+    from pyebpf.features.attach import uprobe_multi as uprobe_multi
+    from pyebpf.features.attach import uprobe_multi_process as uprobe_multi_process
+    from pyebpf.features.attach import uprobe_session as uprobe_session
+    from pyebpf.features.btf import btf_features as btf_features
+    from pyebpf.features.feature import Feature as Feature
+    from pyebpf.features.maps import accepted_name as accepted_name
+    from pyebpf.features.maps import dotted_names as dotted_names
+    from pyebpf.features.maps import map_flag as map_flag
+    from pyebpf.features.maps import map_type as map_type
+    from pyebpf.features.maps import mmapable_arrays as mmapable_arrays
+    from pyebpf.features.maps import object_names as object_names
+    from pyebpf.features.maps import one_cpu_values as one_cpu_values
+    from pyebpf.features.programs import expected_attach_type as expected_attach_type
+    from pyebpf.features.programs import far_map_values as far_map_values
+    from pyebpf.features.programs import function_addresses as function_addresses
+    from pyebpf.features.programs import function_pointers as function_pointers
+    from pyebpf.features.programs import function_types as function_types
+    from pyebpf.features.programs import probe_read_kernel as probe_read_kernel
+    from pyebpf.features.programs import program_type as program_type
+
+_HOMES = {
+    "Feature": "feature",
+    "accepted_name": "maps",
+    "attach_cookie": "attach",
+    "btf_features": "btf",
+    "dotted_names": "maps",
+    "expected_attach_type": "programs",
+    "far_map_values": "programs",
+    "function_addresses": "programs",
+    "function_pointers": "programs",
+    "function_types": "programs",
+    "map_flag": "maps",
+    "map_type": "maps",
+    "mmapable_arrays": "maps",
+    "object_names": "maps",
+    "one_cpu_values": "maps",
+    "probe_read_kernel": "programs",
+    "program_type": "programs",
+    "uprobe_multi": "attach",
+    "uprobe_multi_process": "attach",
+    "uprobe_session": "attach",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value

@@ -20,7 +20,6 @@ _RETURN_ZERO = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
 
 # Asks for the cookie of its attachment, and exits. Opcodes are the same in either byte order.
 def _try_attach_cookie() -> bool:
-    from pyebpf.uapi.helpers import FuncId
 
     code = struct.pack("=BBhi", insn.JMP | insn.CALL, 0, 0, FuncId.get_attach_cookie)
     code += struct.pack("=BBhi", insn.JMP | insn.EXIT, 0, 0, 0)

@@ -25,7 +25,7 @@ def netns_path(inode: int, root: str | None = None) -> str | None:
     """
     for path in _candidates(Path(root or kernel.current().root), root):
         try:
-            if os.stat(path).st_ino == inode:  # noqa: PTH116 - through the link
+            if os.stat(path).st_ino == inode:
                 return str(path)
         except OSError:
             continue

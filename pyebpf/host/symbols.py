@@ -12,7 +12,6 @@ which holds alike for libraries, position-independent programs and static ones.
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import os
 import re
@@ -326,6 +325,7 @@ def _why(image: _Image, name: str, seen: list[_Symbol]) -> str:
                 break
     if not names:
         return " (it has no symbols at all)"
+
     import difflib
 
     near = difflib.get_close_matches(name, names)

@@ -15,6 +15,9 @@ from pyebpf.errors import EbpfError, LoadError, PrivilegeError, SyscallError
 from pyebpf.host import mounts
 from pyebpf.sys import kernel, mount
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 __all__ = ["directory", "tracepoint_id", "tracepoint_names"]
 
 # The kernel makes the first for the purpose; the second mounts itself when it is looked at.

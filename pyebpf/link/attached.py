@@ -11,12 +11,12 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from pyebpf.errors import AttachError, SyscallError, naming
 from pyebpf.link.interface import interface_index
 from pyebpf.link.xdp import query_xdp
+from pyebpf.plain import plain
 from pyebpf.sys import bpf, kernel
 from pyebpf.sys.fd import FD
 from pyebpf.uapi.attrs import ProgQuery
@@ -46,7 +46,7 @@ class HasFileno(Protocol):
 Place: TypeAlias = "str | int | os.PathLike[str] | HasFileno | None"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class AttachedProgram:
     """One program on a hook.
 
@@ -61,7 +61,7 @@ class AttachedProgram:
     flags: AttachFlag
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class Attached:
     """The programs on a hook, in the order they run.
 

@@ -12,15 +12,17 @@ from collections.abc import Iterator
 
 from pyebpf.errors import NotSupportedError, SyscallError, naming
 from pyebpf.handle import Handle
-from pyebpf.link.details import LinkDetails
-from pyebpf.link.lazily import found
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
 from pyebpf.uapi.attrs import LinkDetach, LinkUpdate
 from pyebpf.uapi.flags import AttachFlag
 
-__all__ = ["DescriptorLink", "Link", "LinkDetails", "loaded_links"]
+TYPE_CHECKING = False  # the module takes dataclasses along, which loads do without
+if TYPE_CHECKING:
+    from pyebpf.link.details import LinkDetails
+
+__all__ = ["DescriptorLink", "Link", "loaded_links"]
 
 
 class Link(Handle):
@@ -83,9 +85,9 @@ class Link(Handle):
 
         Since Linux 5.8.
         """
-        details = found("info", "link_details")(self.fileno())
-        assert isinstance(details, LinkDetails)
-        return details
+        from pyebpf.link.info import link_details
+
+        return link_details(self.fileno())
 
     @property
     def id(self) -> int:

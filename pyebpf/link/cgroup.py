@@ -140,7 +140,7 @@ def _open(cgroup: str | os.PathLike[str] | int) -> tuple[FD, int, str]:
             raise
         raise AttachError(path, f"no cgroup {cgroup}: {error}") from None
     try:
-        whole = os.readlink(f"/proc/self/fd/{opened.fileno()}")  # noqa: PTH115
+        whole = os.readlink(f"/proc/self/fd/{opened.fileno()}")
         return opened, os.fstat(opened.fileno()).st_ino, whole
     except BaseException:
         opened.close()

@@ -10,7 +10,7 @@ import array
 from collections.abc import Callable
 from typing import TypedDict, TypeVar
 
-from pyebpf.link.details import LinkDetails
+from pyebpf.link.details import LinkDetails, OtherDetails
 from pyebpf.link.kinds import (
     CgroupDetails,
     EventDetails,
@@ -61,7 +61,7 @@ def link_details(fd: int) -> LinkDetails:
     first = _ask(fd, raw.LinkInfo())
     head = _Head(id=first.id, type=LinkType(first.type), program_id=first.prog_id)
     reader = _READERS.get(head["type"])
-    return reader(fd, head) if reader is not None else LinkDetails(**head)
+    return reader(fd, head) if reader is not None else OtherDetails(**head)
 
 
 def _raw_tracepoint(fd: int, head: _Head) -> LinkDetails:
@@ -193,7 +193,7 @@ def _uprobe_multi(fd: int, head: _Head) -> LinkDetails:
 def _perf_event(fd: int, head: _Head) -> LinkDetails:
     kind = PerfEventType(_ask(fd, raw.LinkInfoPerfEvent()).perf_event_type)
     reader = _EVENT_READERS.get(kind)
-    return reader(fd, head, kind) if reader is not None else LinkDetails(**head)
+    return reader(fd, head, kind) if reader is not None else OtherDetails(**head)
 
 
 def _uprobe(fd: int, head: _Head, kind: PerfEventType) -> LinkDetails:

@@ -5,7 +5,6 @@ In: a name or an index in the caller's network namespace. Out: the index.
 
 from __future__ import annotations
 
-import difflib
 import os
 import socket
 
@@ -27,6 +26,8 @@ def interface_index(interface: str | int) -> int:
     try:
         return socket.if_nametoindex(interface)
     except (OSError, ValueError):
+        import difflib
+
         names = [name for _, name in socket.if_nameindex()]
         near = difflib.get_close_matches(interface, names)
         hint = f" (near: {', '.join(near)})" if near else f" (there are: {', '.join(names)})"
@@ -44,7 +45,7 @@ def interface_name(index: int) -> str:
 
 def netns_inode() -> int:
     """Return the inode number that tells the caller's network namespace from others."""
-    return os.stat("/proc/thread-self/ns/net").st_ino  # noqa: PTH116 - nothing to join
+    return os.stat("/proc/thread-self/ns/net").st_ino
 
 
 def check_type(program: Program, *kinds: ProgType) -> None:

@@ -18,11 +18,11 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from pyebpf.host.processes import pid_namespace, started
+from pyebpf.plain import field, plain
 from pyebpf.programs.program import Program
 from pyebpf.sys import kernel
 
@@ -33,7 +33,7 @@ Value: TypeAlias = "int | str"
 _DIRECTORY = "run/pyebpf/attachments"
 
 
-@dataclass(frozen=True, slots=True)
+@plain(frozen=True)
 class Entry:
     """One attachment, written down.
 

@@ -1,15 +1,14 @@
-"""What the kernel tells about a link, one frozen dataclass for each kind.
+"""What the kernel tells about a link, one class for each kind.
 
 `pyebpf.link.info` fills them in. Kernels tell more with every release: what one does not tell is 0,
-``""``, ``()`` or ``None``. Kinds newer than this library come out as plain `LinkDetails`.
+``""``, ``()`` or ``None``. Kinds newer than this library come out as `OtherDetails`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pyebpf.link.details import LinkDetails
-from pyebpf.uapi.bpf import AttachType, CgroupIterOrder
+from pyebpf.plain import plain
+from pyebpf.uapi.bpf import AttachType, CgroupIterOrder, LinkType
 from pyebpf.uapi.flags import KprobeMultiFlag, NetfilterFlag, UprobeMultiFlag
 
 __all__ = [
@@ -33,15 +32,18 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class RawTracepointDetails(LinkDetails):
     """A raw tracepoint: its name, and the cookie (Linux 6.17)."""
 
+    id: int
+    type: LinkType
+    program_id: int
     name: str
     cookie: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class TracingDetails(LinkDetails):
     """A tracing or LSM program, or one that replaces another's function.
 
@@ -52,21 +54,27 @@ class TracingDetails(LinkDetails):
         cookie: Linux 6.17.
     """
 
+    id: int
+    type: LinkType
+    program_id: int
     attach_type: AttachType
     target_object_id: int
     target_btf_id: int
     cookie: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class CgroupDetails(LinkDetails):
     """A cgroup: its id, which is the inode number of its directory."""
 
+    id: int
+    type: LinkType
+    program_id: int
     cgroup_id: int
     attach_type: AttachType
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class IterDetails(LinkDetails):
     """An iterator.
 
@@ -79,6 +87,9 @@ class IterDetails(LinkDetails):
         pid: The only process, else 0.
     """
 
+    id: int
+    type: LinkType
+    program_id: int
     target: str
     map_id: int
     cgroup_id: int
@@ -87,53 +98,71 @@ class IterDetails(LinkDetails):
     pid: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class NetnsDetails(LinkDetails):
     """A network namespace: its inode number, 0 once it is gone."""
 
+    id: int
+    type: LinkType
+    program_id: int
     netns_inode: int
     attach_type: AttachType
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class XdpDetails(LinkDetails):
     """An interface's XDP hook; index 0 once the interface is gone."""
 
+    id: int
+    type: LinkType
+    program_id: int
     ifindex: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class TcxDetails(LinkDetails):
     """An interface's tcx hook; index 0 once the interface is gone."""
 
+    id: int
+    type: LinkType
+    program_id: int
     ifindex: int
     attach_type: AttachType
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class NetkitDetails(LinkDetails):
     """A netkit device; index 0 once it is gone."""
 
+    id: int
+    type: LinkType
+    program_id: int
     ifindex: int
     attach_type: AttachType
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class StructOpsDetails(LinkDetails):
     """A registered implementation: the id of its map."""
 
+    id: int
+    type: LinkType
+    program_id: int
     map_id: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class SockmapDetails(LinkDetails):
     """A sockmap: its id, and which of its hooks."""
 
+    id: int
+    type: LinkType
+    program_id: int
     map_id: int
     attach_type: AttachType
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class NetfilterDetails(LinkDetails):
     """A netfilter hook.
 
@@ -144,13 +173,16 @@ class NetfilterDetails(LinkDetails):
         flags: ``BPF_F_NETFILTER_*``.
     """
 
+    id: int
+    type: LinkType
+    program_id: int
     family: int
     hook: int
     priority: int
     flags: NetfilterFlag
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class KprobeMultiDetails(LinkDetails):
     """Many kernel functions.
 
@@ -162,6 +194,9 @@ class KprobeMultiDetails(LinkDetails):
         missed: Runs that were left out because the program was running already (Linux 6.7).
     """
 
+    id: int
+    type: LinkType
+    program_id: int
     addresses: tuple[int, ...]
     cookies: tuple[int, ...]
     count: int
@@ -169,7 +204,7 @@ class KprobeMultiDetails(LinkDetails):
     missed: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class UprobeMultiDetails(LinkDetails):
     """Many places of one file.
 
@@ -182,6 +217,9 @@ class UprobeMultiDetails(LinkDetails):
         pid: The only process, or 0.
     """
 
+    id: int
+    type: LinkType
+    program_id: int
     path: str
     offsets: tuple[int, ...]
     reference_counters: tuple[int, ...]
@@ -190,10 +228,13 @@ class UprobeMultiDetails(LinkDetails):
     pid: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class UprobeDetails(LinkDetails):
     """A place in a file: its path and offset; ``retprobe`` says whether at the return."""
 
+    id: int
+    type: LinkType
+    program_id: int
     path: str
     offset: int
     retprobe: bool
@@ -201,7 +242,7 @@ class UprobeDetails(LinkDetails):
     reference_counter: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class KprobeDetails(LinkDetails):
     """A kernel function, and bytes into it.
 
@@ -214,6 +255,9 @@ class KprobeDetails(LinkDetails):
         cookie: Linux 6.9.
     """
 
+    id: int
+    type: LinkType
+    program_id: int
     function: str
     offset: int
     address: int
@@ -222,18 +266,24 @@ class KprobeDetails(LinkDetails):
     cookie: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class TracepointDetails(LinkDetails):
     """A tracepoint's name, without its category."""
 
+    id: int
+    type: LinkType
+    program_id: int
     name: str
     cookie: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class EventDetails(LinkDetails):
     """Any other perf event: ``type`` and ``config`` of its ``perf_event_attr``."""
 
+    id: int
+    type: LinkType
+    program_id: int
     event_type: int
     config: int
     cookie: int

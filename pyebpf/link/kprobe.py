@@ -6,7 +6,6 @@ this machine: ``__x64_sys_name``, ``__arm64_sys_name``, ``__se_sys_name``.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import glob
 import re
@@ -152,6 +151,8 @@ def _explained(error: SyscallError, function: str) -> EbpfError:
         except EbpfError:
             return error
         if not known:
+            import difflib
+
             # Of a hundred thousand names; comparing with all of them would take seconds.
             candidates = traceable.functions(f"{glob.escape(function[:6])}*")[:_MAX_NAMES]
             names = difflib.get_close_matches(function, candidates, n=3)

@@ -10,7 +10,6 @@ import contextlib
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 from pyebpf.errors import SyscallError, naming
 from pyebpf.host import probe_events
@@ -18,13 +17,14 @@ from pyebpf.host.namespaces import netns_path
 from pyebpf.host.processes import started
 from pyebpf.link import clsact, journal, prog_attach, xdp_netlink
 from pyebpf.link.kept import KeptLink
+from pyebpf.plain import plain
 from pyebpf.programs.program import Program
 from pyebpf.sys.namespaces import inside_netns
 
 __all__ = ["Leftover", "clean_up", "leftovers"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@plain(frozen=True, kw_only=True)
 class Leftover:
     """A program that stayed attached when its process ended.
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from pyebpf.errors import EbpfError, SyscallError, naming
 from pyebpf.link.anchor import Anchored
 from pyebpf.link.attached import query
-from pyebpf.link.details import LinkDetails
+from pyebpf.link.details import LinkDetails, OtherDetails
 from pyebpf.link.interface import netns_inode
 from pyebpf.link.journal import Entry, Value, record
 from pyebpf.link.kept import KeptLink, own_program
@@ -128,7 +128,7 @@ class ProgAttachment(KeptLink):
                 map_id=number, attach_type=kind,
             )  # fmt: skip
         if kind == AttachType.LIRC_MODE2:
-            return LinkDetails(id=0, type=LinkType.UNSPEC, program_id=self._program_id)
+            return OtherDetails(id=0, type=LinkType.UNSPEC, program_id=self._program_id)
         return CgroupDetails(
             id=0, type=LinkType.CGROUP, program_id=self._program_id,
             cgroup_id=number, attach_type=kind,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 
 from pyebpf.errors import SyscallError, naming
@@ -45,6 +44,8 @@ def attach_raw_tracepoint(program: Program, name: str, *, cookie: int | None = N
             fd = bpf.raw_tracepoint_open(attr)
         except SyscallError as error:
             if error.errno == errno.ENOENT:
+                import difflib
+
                 near = difflib.get_close_matches(name, tracefs.tracepoint_names())
                 hint = f" (near: {', '.join(near)})" if near else ""
                 error.detail = f"the kernel has no tracepoint {name!r}{hint}"

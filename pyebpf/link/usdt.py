@@ -16,7 +16,6 @@ the map's value.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import struct
 import threading
@@ -183,8 +182,8 @@ def _address(note: UsdtNote, file: str, pid: int | None) -> int:
         return note.address
     if pid is None:
         raise NotSupportedError("USDT probes of what is loaded anywhere, without pid", "5.15")
-    inode = os.stat(file).st_ino  # noqa: PTH116 - through /proc/PID/root
-    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:  # noqa: PTH123
+    inode = os.stat(file).st_ino
+    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
         for line in maps:
             # start-end perms offset device inode path
             extent, _, offset, _, number, *_ = line.split()
@@ -199,6 +198,8 @@ def _places(file: str, provider: str, name: str) -> list[UsdtNote]:
     notes = usdt_notes(file)
     found = [each for each in notes if (each.provider, each.name) == (provider, name)]
     if not found:
+        import difflib
+
         known = sorted({f"{each.provider}:{each.name}" for each in notes})
         near = difflib.get_close_matches(f"{provider}:{name}", known) or known[:5]
         hint = f"near: {', '.join(near)}" if near else "it has none at all"

@@ -34,7 +34,6 @@ import errno
 import fcntl
 import mmap
 import os
-import socket
 import struct
 import sys
 from collections.abc import Iterator
@@ -52,7 +51,6 @@ from pyebpf.sys.test_run import TestRun
 from pyebpf.uapi.attrs import CommonAttr, ProgLoad
 from pyebpf.uapi.bpf import COMMON_ATTRS, Cmd, ProgType
 from pyebpf.uapi.cstruct import CStruct
-from pyebpf.uapi.helpers import FuncId
 from pyebpf.uapi.rtnetlink import NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_ROUTE, SOL_NETLINK
 
 __all__ = ["Attr", "Kernel", "LinuxKernel", "current", "use"]
@@ -299,6 +297,8 @@ class LinuxKernel:
         Raises:
             SyscallError: The kernel has no netlink, or too many files are open.
         """
+        import socket  # 3 ms, and few need it
+
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
         try:
             with socket.socket(socket.AF_NETLINK, kind, NETLINK_ROUTE) as opened:
@@ -325,6 +325,8 @@ class LinuxKernel:
             SyscallError: Sending or receiving failed.
             FormatError: An answer that is no netlink message.
         """
+        import socket
+
         answers: list[bytes] = []
         opened = socket.socket(fileno=fd)
         try:

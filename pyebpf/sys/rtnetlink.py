@@ -11,7 +11,7 @@ import errno
 import itertools
 import struct
 import sys
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pyebpf.errors import NetlinkError
 from pyebpf.sys import kernel, netlink
@@ -86,8 +86,7 @@ class RouteSocket:
         self.close()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class XdpState:
+class XdpState(NamedTuple):
     """Which XDP programs sit on an interface.
 
     Attributes:
