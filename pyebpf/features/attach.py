@@ -11,7 +11,6 @@ from pyebpf.sys import bpf
 from pyebpf.uapi import insn
 from pyebpf.uapi.attrs import LinkCreateUprobeMulti, ProgLoad
 from pyebpf.uapi.bpf import AttachType, ProgType
-from pyebpf.uapi.helpers import FuncId
 
 __all__ = ["attach_cookie", "uprobe_multi", "uprobe_multi_process", "uprobe_session"]
 
@@ -20,6 +19,8 @@ _RETURN_ZERO = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
 
 # Asks for the cookie of its attachment, and exits. Opcodes are the same in either byte order.
 def _try_attach_cookie() -> bool:
+
+    from pyebpf.uapi.helpers import FuncId
 
     code = struct.pack("=BBhi", insn.JMP | insn.CALL, 0, 0, FuncId.get_attach_cookie)
     code += struct.pack("=BBhi", insn.JMP | insn.EXIT, 0, 0, 0)
