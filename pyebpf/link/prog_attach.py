@@ -153,6 +153,10 @@ class ProgAttachment(KeptLink):
             self._now_holds(program)
 
     def _take_off(self, place: FD) -> None:
+        # Without BPF_F_ALLOW_MULTI a cgroup gives up its program whichever one is named.
+        alone = self._hook.path and not self._flags & AttachFlag.ALLOW_MULTI
+        if alone and not _attached(place, self._hook, self._program_id):
+            return
         attr = _attr(place, self._program, self._hook)
         with _inside(place, self._hook):
             bpf.prog_detach(attr)

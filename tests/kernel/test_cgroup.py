@@ -273,6 +273,17 @@ def test_an_override_gives_way_to_groups_below(ordered, cgroup):
         below.rmdir()
 
 
+def test_closing_leaves_a_program_that_took_the_place(ordered, cgroup):
+    """With BPF_F_ALLOW_OVERRIDE the second replaces the first."""
+    one, two = ordered.programs["one"], ordered.programs["two"]
+    flags, hook = AttachFlag.ALLOW_OVERRIDE, AttachType.CGROUP_INET_EGRESS
+    first = link.attach_cgroup(one, cgroup, flags=flags)
+    with link.attach_cgroup(two, cgroup, flags=flags):
+        first.close()
+        assert [each.program_id for each in pyebpf.query(cgroup, hook).programs] == [two.id]
+    assert pyebpf.query(cgroup, hook).programs == ()
+
+
 def test_who_wants_to_be_alone_is_named(ordered, cgroup):
     """EPERM is no missing privilege here, and says so."""
     one, two = ordered.programs["one"], ordered.programs["two"]
