@@ -40,7 +40,7 @@ def attach_kprobe_multi(
         program: Of type ``BPF_PROG_TYPE_KPROBE``, loaded with one of the attach types
             ``TRACE_KPROBE_MULTI`` and ``TRACE_KPROBE_SESSION``; may be closed afterwards.
         pattern: With ``*``, ``?`` and ``[...]``: functions whose name matches; those whose name is
-            not unique are left out.
+            not unique are left out. ``"module:pattern"`` for those of a module alone.
         functions: Names.
         addresses: From /proc/kallsyms.
         retprobe: Run when the functions return.
@@ -70,7 +70,8 @@ def attach_kprobe_multi(
         session = said == AttachType.TRACE_KPROBE_SESSION
     target = f"kprobe.multi {pattern or f'{given} functions'}"
     with naming(f'attach program "{program.name}" to {target}'):
-        names = traceable.functions(pattern) if pattern else list(functions)
+        module, _, glob = pattern.rpartition(":")
+        names = traceable.functions(glob, module=module) if pattern else list(functions)
         if pattern and not names:
             raise AttachError(pattern, f"no function of the kernel matches {pattern}")
         attr = LinkCreateKprobeMulti(
