@@ -302,3 +302,21 @@ def test_an_action_runs_for_every_packet(veth):
         with killed(lambda: link.attach_action(program, veth.name, "egress")) as child:
             assert [each.pid for each in link.clean_up()] == [child]
     assert tc_show("qdisc", veth.name)[1:] == []
+
+
+@pytest.mark.parametrize("way", ["clsact", "tcx"])
+def test_closing_finds_the_namespace_of_the_interface(bpf, veth, way):
+    """Whichever one the caller is in by then."""
+    program = bpf.programs["one"]
+    with veth.peer.entered():
+        if way == "clsact":
+            attached = link.attach_clsact(program, veth.peer_name)
+        else:
+            attached = link.attach_tcx(program, veth.peer_name, use_link=False)
+    with attached:
+        assert packets(veth, 2, outward=True) == 2
+        assert order(bpf) == 11
+    assert packets(veth, 2, outward=True) == 2
+    assert order(bpf) == 0
+    with veth.peer.entered():
+        assert tc_show("qdisc", veth.peer_name)[1:] == []

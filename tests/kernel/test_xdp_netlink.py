@@ -125,3 +125,17 @@ def test_what_a_living_process_attached_is_no_leftover(programs, netns):
         assert link.leftovers() == []
         assert link.clean_up() == []
         assert link.query_xdp("lo").program_id
+
+
+def test_closing_finds_the_namespace_of_the_interface(programs, veth):
+    """Whichever one the caller is in by then; so do asking and updating."""
+    one, two = programs.programs["xdp_one"], programs.programs["xdp_two"]
+    with veth.peer.entered():
+        attached = link.attach_xdp(one, veth.peer_name, use_link=False)
+    with attached:
+        assert attached.info().program_id == one.id
+        attached.update(two)
+        with veth.peer.entered():
+            assert link.query_xdp(veth.peer_name).program_id == two.id
+    with veth.peer.entered():
+        assert link.query_xdp(veth.peer_name).program_id == 0
