@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pathlib
@@ -156,3 +157,25 @@ def test_probes_that_are_not_there_are_named(bpf, library):
         pytest.raises(pyebpf.LoadError, match=r"does not use usdt\.bpf\.h"),
     ):
         link.attach_usdt(other.programs["on_uprobe"], library, "pyebpf", "work")
+
+
+def test_the_interpreters_own_probes_are_seen():
+    """Debian's Python has them, with semaphores: two for each collection."""
+    python = pathlib.Path("/usr/bin/python3")
+    notes = usdt_notes(python) if python.exists() else []
+    if not any((each.provider, each.name) == ("python", "gc__start") for each in notes):
+        pytest.skip("/usr/bin/python3 has no USDT probes")
+    code = "input(); import gc; gc.disable(); gc.collect(); gc.collect()"
+    with subprocess.Popen([python, "-I", "-c", code], stdin=subprocess.PIPE) as child:
+        spec = only("hooks_usdt", "on_usdt")
+        spec.variables["target_pid"].value = child.pid
+        with pyebpf.load(spec) as bpf, contextlib.ExitStack() as stack:
+            stack.callback(child.kill)
+            for name in ("gc__start", "gc__done"):
+                probe = link.attach_usdt(
+                    bpf.programs["on_usdt"], python, "python", name, pid=child.pid
+                )
+                stack.enter_context(probe)
+            child.communicate(b"\n")
+            assert bpf.variables["usdt_hits"].value >= 4
+            assert bpf.variables["errors"].value == 0
