@@ -12,6 +12,8 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pyebpf.asm.instruction import Instruction
+from pyebpf.asm.opcode import CALL
+from pyebpf.asm.text import instruction_text
 from pyebpf.errors import ExecutionError
 from pyebpf.testing.interpreter.binding import Binding, describe
 from pyebpf.testing.interpreter.calls import Function
@@ -22,6 +24,8 @@ from pyebpf.testing.interpreter.memory import Memory
 from pyebpf.testing.interpreter.program import Program
 from pyebpf.testing.interpreter.run import TOOLS, Run
 from pyebpf.testing.interpreter.world import World
+from pyebpf.uapi import insn
+from pyebpf.uapi.helpers import FuncId
 
 __all__ = ["Machine", "Result", "Step", "Steps"]
 
@@ -67,9 +71,15 @@ class Step:
 
     def __str__(self) -> str:
         known = [f"r{n}={v:#x}" for n, v in enumerate(self.registers[:10]) if v is not None]
-        each = self.instruction
-        fields = f"{each.opcode:02x} r{each.dst} r{each.src} {each.offset:+d} {each.immediate:#x}"
-        return f"{self.slot:5}: {fields:30} {' '.join(known)}"
+        return f"{self.slot:5}: {self._text():36} {' '.join(known)}"
+
+    def _text(self) -> str:
+        each, name = self.instruction, None
+        if each.opcode == CALL and each.src == 0:
+            name = f"bpf_{FuncId(each.immediate).name}"
+        elif each.opcode == CALL and each.src == insn.PSEUDO_KFUNC_CALL:
+            name = self.program.kfunc(self.slot)
+        return instruction_text(each, name) or f"opcode {each.opcode:#04x}"
 
 
 class Machine:

@@ -285,6 +285,20 @@ def test_steps_show_registers_before_each_instruction() -> None:
     assert steps.result.instructions == len(seen)
 
 
+def test_steps_read_like_a_listing() -> None:
+    """The instruction in the assembler's words, calls by name, and what is known."""
+    code = [number(3, 5), call(FuncId.ktime_get_ns), Instruction(CALL, 0, 2, 0, 7), EXIT]
+    kfuncs = {7: "bpf_rcu_read_lock"}
+    machine = Machine(World(clock=lambda: 255))
+    steps = machine.steps(made(*code, kfuncs=kfuncs), ValuesContext())
+    assert [" ".join(str(step).split()) for step in steps] == [
+        "0: r3 = 0x5 ll",
+        "2: call bpf_ktime_get_ns r3=0x5",
+        "3: call bpf_rcu_read_lock r0=0xff r3=0x5",
+        "4: exit r0=0x0 r3=0x5",
+    ]
+
+
 def test_steps_may_be_given_up() -> None:
     """What the run placed is gone; another may follow."""
     machine = Machine()
