@@ -56,6 +56,7 @@ class Binding:
         self.arena: Map | None = None
         self._calls = Calls(program, helpers, kfuncs)
         self._flows = {entry: blocks(program, entry) for entry in program.entries}
+        self._callers = self._find_callers()
         self._liveness = self._solve()
         self._tools = dict(tools)
         self._tools |= operations.NAMESPACE
@@ -109,21 +110,30 @@ class Binding:
             return found
         return self._settle(self._calls.required, required=True)
 
-    # What one function reads depends on what those it calls read.
+    # What one function reads depends on what those it calls read: when that changes, its callers
+    # are looked at again.
     def _settle(self, table: dict[int, tuple[int, ...]], *, required: bool) -> dict[int, Liveness]:
         reads = functools.partial(self._calls.reads, required=required)
-        while True:
-            found = {
-                entry: Liveness(self.program, flow, reads) for entry, flow in self._flows.items()
-            }
-            now = {
-                entry: tuple(each for each in range(1, 6) if found[entry].at(entry) & 1 << each)
-                for entry in found
-            }
-            if now == table or not self._calls.own:
-                table.update(now)
-                return found
-            table.update(now)
+        found: dict[int, Liveness] = {}
+        waiting = list(self._flows)
+        while waiting:
+            entry = waiting.pop()
+            found[entry] = Liveness(self.program, self._flows[entry], reads)
+            now = tuple(each for each in range(1, 6) if found[entry].at(entry) & 1 << each)
+            if now != table.get(entry, ()):
+                waiting += self._callers.get(entry, ())
+            table[entry] = now
+        return found
+
+    # The functions that call a function, by their entries.
+    def _find_callers(self) -> dict[int, set[int]]:
+        found: dict[int, set[int]] = {}
+        for entry, flow in self._flows.items():
+            for slot in (slot for block in flow.values() for slot in block.slots):
+                each = self.program.instructions[slot]
+                if each.opcode == CALL and each.src == insn.PSEUDO_CALL:
+                    found.setdefault(slot + 1 + each.immediate, set()).add(entry)
+        return found
 
     def _namespace(self, *, stepping: bool) -> dict[str, Any]:
         if stepping not in self._namespaces:

@@ -40,7 +40,6 @@ class Calls:
             their liveness.
         required: Those of them that must be set.
         used: What the text refers to, by Python name.
-        own: Whether the program calls functions of its own.
     """
 
     def __init__(
@@ -52,10 +51,6 @@ class Calls:
         self.parameters: dict[int, tuple[int, ...]] = {}
         self.required: dict[int, tuple[int, ...]] = {}
         self.used: dict[str, Function] = {}
-        self.own = any(
-            each.opcode == CALL and each.src == insn.PSEUDO_CALL
-            for each in program.instructions.values()
-        )
 
     def reads(self, slot: int, *, required: bool) -> int:
         """Return the registers that the call at *slot* reads, or must read; bit n for rn."""

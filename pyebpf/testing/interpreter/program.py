@@ -33,6 +33,7 @@ Operand = int | Map | Region | tuple[Map, int]
 EXCEPTION_TAG = "exception_callback:"
 # BPF_COMPLEXITY_LIMIT_INSNS: the longest program that a privileged user may load.
 MOST_INSTRUCTIONS = 1_000_000
+MOST_FUNCTIONS = 256  # BPF_MAX_SUBPROGS
 
 
 class Program:
@@ -92,6 +93,8 @@ class Program:
         self.tables = self._tables(jump_tables or {})
         self.instructions = self._decode()
         check(self.instructions, self.length)
+        if len(self.entries) > MOST_FUNCTIONS:
+            raise AsmError(f"{len(self.entries)} functions; {MOST_FUNCTIONS} may be")
 
     @classmethod
     def from_spec(

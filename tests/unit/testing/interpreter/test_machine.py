@@ -173,6 +173,21 @@ def test_functions_have_their_own_stack_and_registers() -> None:
     assert result(*code) == 7 + 5
 
 
+def test_arguments_reach_through_functions_that_only_pass_them_on() -> None:
+    """What the innermost reads, all that lead to it are given; what nobody reads may be missing."""
+    chain = [own(1), EXIT] * 6
+    assert result(small(4, 7), *chain, mov(0, 4), add(0, 1), EXIT) == 8
+    with pytest.raises(ExecutionError, match="r4 is read before it is written"):
+        result(*chain, mov(0, 4), EXIT)
+    assert result(*chain, small(0, 5), EXIT) == 5
+
+
+def test_there_are_not_too_many_functions() -> None:
+    """256, as in the kernel."""
+    with pytest.raises(AsmError, match="257 functions; 256 may be"):
+        result(*[own(1), EXIT] * 256, small(0, 1), EXIT)
+
+
 def test_callbacks_get_what_the_helper_gives() -> None:
     """bpf_loop adds up its indexes through a pointer, and stops when told."""
     code = [
