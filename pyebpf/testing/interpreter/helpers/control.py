@@ -45,6 +45,13 @@ def spin_unlock(run: Run, lock: int) -> int:
     return 0
 
 
+def kptr_xchg(run: Run, place: int, pointer: int) -> int:
+    """Put a pointer into a map's value and return the one that was there."""
+    before = run.load(place, 8)
+    run.store(place, 8, pointer)
+    return before
+
+
 def get_func_arg(run: Run, context: int, number: int, place: int) -> int:
     """Copy an argument of the traced function."""
     arguments = run.context.traced_arguments
@@ -101,6 +108,7 @@ HELPERS: dict[int, Function] = {
     FuncId.loop: loop,
     FuncId.spin_lock: spin_lock,
     FuncId.spin_unlock: spin_unlock,
+    FuncId.kptr_xchg: kptr_xchg,
     FuncId.get_func_arg: get_func_arg,
     FuncId.get_func_arg_cnt: get_func_arg_cnt,
     FuncId.get_func_ret: get_func_ret,

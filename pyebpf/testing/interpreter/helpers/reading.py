@@ -50,6 +50,13 @@ def copy_from_user(run: Run, place: int, size: int, source: int) -> int:
     return probe_read(run, place, size, source)
 
 
+def copy_from_user_task(run: Run, place: int, size: int, source: int, task: int, flags: int) -> int:
+    """Copy from another task's user space; there is one for all."""
+    if flags:
+        return -errno.EINVAL
+    return probe_read(run, place, size, source)
+
+
 def probe_read_str(run: Run, place: int, size: int, source: int) -> int:
     """Copy a string, cut to *size* bytes with its NUL, and return its length with the NUL."""
     return _read_string(run, place, size, source, -errno.EFAULT)
@@ -97,4 +104,5 @@ HELPERS: dict[int, Function] = {
     FuncId.probe_read_kernel_str: probe_read_kernel_str,
     FuncId.probe_write_user: probe_write_user,
     FuncId.copy_from_user: copy_from_user,
+    FuncId.copy_from_user_task: copy_from_user_task,
 }

@@ -52,6 +52,18 @@ def get_current_pid_tgid(run: Run) -> int:
     return run.world.task.tgid << 32 | run.world.task.pid
 
 
+def get_ns_current_pid_tgid(run: Run, device: int, inode: int, place: int, size: int) -> int:
+    """Write thread and process as a namespace numbers them; here all namespaces are one."""
+    size &= 0xFFFF_FFFF
+    target = run.memory.view(place, size, write=True)
+    if size != 8:  # of struct bpf_pidns_info
+        target[:] = bytes(size)
+        return -errno.EINVAL
+    run.store(place, 4, run.world.task.pid)
+    run.store(place + 4, 4, run.world.task.tgid)
+    return 0
+
+
 def get_current_uid_gid(run: Run) -> int:
     """Return group and user: ``gid << 32 | uid``."""
     return run.world.task.gid << 32 | run.world.task.uid
@@ -118,6 +130,7 @@ HELPERS: dict[int, Function] = {
     FuncId.get_smp_processor_id: get_smp_processor_id,
     FuncId.get_numa_node_id: get_numa_node_id,
     FuncId.get_current_pid_tgid: get_current_pid_tgid,
+    FuncId.get_ns_current_pid_tgid: get_ns_current_pid_tgid,
     FuncId.get_current_uid_gid: get_current_uid_gid,
     FuncId.get_current_comm: get_current_comm,
     FuncId.get_current_cgroup_id: get_current_cgroup_id,

@@ -383,6 +383,22 @@ def test_traced_functions_are_what_the_context_says() -> None:
     assert context.overridden_return == (1 << 64) - 13
 
 
+def test_pointers_are_exchanged() -> None:
+    """What was there comes back, what was given stays."""
+    first = [mov(1, 10), add(1, -8), small(2, 5), store(8, 10, 2, -8), small(2, 6)]
+    code = [*first, call(FuncId.kptr_xchg), Instruction(insn.ALU64 | insn.MUL, 0, 0, 0, 10)]
+    assert run(*code, load(8, 1, 10, -8), Instruction(insn.ALU64 | insn.ADD | insn.X, 0, 1)) == 56
+
+
+def test_threads_are_numbered_in_their_namespace() -> None:
+    """Both numbers, into a struct of just that size."""
+    machine = Machine(World(task=Task(pid=7, tgid=5)))
+    code = [small(1, 3), small(2, 4), mov(3, 10), add(3, -8), small(4, 8)]
+    code += [call(FuncId.get_ns_current_pid_tgid), load(8, 0, 10, -8)]
+    assert run(*code, machine=machine) == 5 << 32 | 7
+    assert run(*code[:4], small(4, 4), *code[5:6], machine=machine) == -errno.EINVAL
+
+
 def test_numbers_are_iterated() -> None:
     """bpf_for: from the first to below the last, in memory of the program."""
     kfuncs = {1: "bpf_iter_num_new", 2: "bpf_iter_num_next", 3: "bpf_iter_num_destroy"}
