@@ -29,8 +29,8 @@ What differs from a kernel, on purpose:
   never written, or that a call destroyed, cannot be read.
 - Stack bytes that were never written are 0; a kernel gives what happened to be there.
 - An endless program ends with `InstructionLimitError` (`World.instruction_limit`).
-- All clocks are one, pointers are printed as they are (``%p``), the numbers of stack traces count up,
-  a Bloom filter is never mistaken, and pages of an arena need not be allocated.
+- All clocks are one, pointers are printed as they are (``%p``), numbers of stack traces count up, a
+  Bloom filter is never mistaken, and pages of an arena need not be allocated.
 - ``may_goto`` ends a loop after `World.may_goto_limit` turns, not after a quarter of a second.
 - Helpers and kernel functions that are not modelled end the program with `NotModelledError`, never
   with a made-up result.
