@@ -57,7 +57,7 @@ TEXTS_DATA = b"".join(text.ljust(TEXT_ROOM, b"\0") for text in TEXTS)
 TARGET = encode_all([small(0, 42), Instruction(insn.JMP | insn.EXIT)], "little")
 LENGTHS = (4, 8, 12, 20, 40)
 INDEXES = [at.to_bytes(4, "little") for at in range(2)]
-LOG_SIZE = 1 << 16
+EDGES = (0, 1, -1, 1 << 31, (1 << 31) - 1, (1 << 32) - 1, 1 << 32, 1 << 63, (1 << 63) - 1, 63, 64)
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class Differential:
             data[48:68] = rng.randbytes(20)
             context = bytes(data)
         packet = b"" if kind in CONTEXT_TYPES else _packet(rng)
-        numbers = rng.randbytes(INPUT_SIZE), rng.randbytes(INPUT_SIZE)
+        numbers = _numbers(rng), _numbers(rng)
         elements = tuple(
             (key.to_bytes(8, "little"), rng.randbytes(16))
             for key in range(rng.randrange(HASH_KEYS))
@@ -348,6 +348,15 @@ def differences(real: State | Refused, ours: State | Refused) -> list[str]:
         elif left != right:
             found.append(f"{name}: kernel {left!r}, interpreter {right!r}")
     return found
+
+
+# The numbers where operations have their edges are as frequent as any others.
+def _numbers(rng: random.Random) -> bytes:
+    words = (
+        rng.choice(EDGES) if rng.random() < 0.4 else rng.getrandbits(rng.choice((8, 32, 64)))
+        for _ in range(INPUT_SIZE // 8)
+    )
+    return b"".join(struct.pack("<Q", word & (1 << 64) - 1) for word in words)
 
 
 def _packet(rng: random.Random) -> bytes:

@@ -291,7 +291,11 @@ class Generator:
         return [store(8, 10, self.any_number(), place), load(4, self.any_number(), 10, place)]
 
     def atomic(self) -> Code:
-        return self.atomic_at(10, self.place(8))
+        place = self.place(8)
+        code = self.atomic_at(10, place)
+        if code[0].immediate == insn.CMPXCHG and self.rng.random() < 0.6:
+            return [load(8, 0, 10, place), *code]  # so that it exchanges
+        return code
 
     def atomic_at(self, base: int, offset: int) -> Code:
         size = self.rng.choice((insn.W, insn.DW))
@@ -389,6 +393,12 @@ class Generator:
                 code += [load(width, self.rng.choice(KEPT), 1, 0)]
         return code
 
+    def outdated_value(self) -> Code:
+        """Read what a pointer shows once its key has another value: in a hash, what was there."""
+        code = [mov(7, 0), mov(2, 10), add(2, KEY), map_pointer(1, self.maps.hash), mov(3, 10)]
+        code += [add(3, -FRAME + 8 * self.rng.randrange(FRAME // 8 - 1)), small(4, 0)]
+        return [*code, call(FuncId.map_update_elem), load(8, 7, 7, 0)]
+
     # cmpxchg needs r0, which is the pointer here.
     def no_compare(self, base: int, offset: int) -> Code:
         while True:
@@ -407,9 +417,11 @@ class Generator:
             mov(1, self.any_number()),
             Instruction(insn.ALU64 | insn.AND, 1, 0, 0, 2 * HASH_KEYS - 1),
         ]
-        kind = self.rng.randrange(3)
+        kind = self.rng.randrange(4)
         if kind == 0:
             return self.element(self.maps.hash, 8, key, self.use_value(16))
+        if kind == 3:
+            return self.element(self.maps.hash, 8, key, self.outdated_value())
         code = [*key, store(8, 10, 1, KEY), mov(2, 10), add(2, KEY), map_pointer(1, self.maps.hash)]
         if kind == 1:
             return [*code, call(FuncId.map_delete_elem), *self.refresh()]
@@ -419,6 +431,8 @@ class Generator:
 
     def csum_diff(self) -> Code:
         sizes = [4 * self.rng.randrange(0, 9) for _ in range(2)]
+        if self.rng.random() < 0.2:
+            sizes[self.rng.randrange(2)] = self.rng.randrange(1, 36)
         code = [mov(5, self.any_number()), mov(1, 10), add(1, -FRAME), small(2, sizes[0])]
         code += [mov(3, 10), add(3, -FRAME + 64), small(4, sizes[1])]
         if sizes[0] == 0:
@@ -491,7 +505,8 @@ class Generator:
     def old_load(self) -> Code:
         """Classic BPF's loads, which end the program outside of the packet."""
         size = self.rng.choice((insn.B, insn.H, insn.W))
-        offset = self.rng.choice((0, 1, 6, 12, 13, 30, 59, 63, -0x100000, -0x200000))
+        start = self.rng.choice((0, 0, -0x100000, -0x200000))  # packet, network, link layer
+        offset = start + self.rng.choice((0, 1, 6, 12, 13, 30, 59, 63))
         if self.rng.random() < 0.5:
             return [Instruction(insn.LD | insn.ABS | size, 0, 0, 0, offset), *self.refresh()]
         index = self.rng.choice(KEPT)
