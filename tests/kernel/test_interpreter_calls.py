@@ -179,6 +179,25 @@ def callback(dst: int, distance: int) -> Instruction:
     return Instruction(insn.LD | insn.IMM | insn.DW, dst, insn.PSEUDO_FUNC, 0, distance)
 
 
+def classic(*places: tuple[int, int]) -> Code:
+    """Load as classic BPF does, by size and offset, and collect."""
+    return counting(*([Instruction(insn.LD | insn.ABS | size, 0, 0, 0, at)] for size, at in places))
+
+
+def on_packet(helper: FuncId, *arguments: int) -> Code:
+    code = [mov(1, 6), *(small(2 + at, each) for at, each in enumerate(arguments))]
+    return [*code, call(helper)]
+
+
+def summed(old: int, new: int, seed: int) -> Code:
+    """Sum up some bytes of the stack less some others."""
+    code = [number(1, 0x1122_3344_5566_7788), store(8, 10, 1, -8), store(8, 10, 1, -16)]
+    code += [mov(1, 10), add(1, -8), small(2, old), mov(3, 10), add(3, -15), small(4, new)]
+    return [*code, number(5, seed), call(FuncId.csum_diff)]
+
+
+NETWORK, LINK = -0x100000, -0x200000
+HEADERS = ((insn.B, NETWORK), (insn.H, NETWORK + 3), (insn.B, LINK + 12), (insn.W, LINK + 11))
 HASH, LPM = spec(MapType.HASH), spec(MapType.LPM_TRIE, entries=3)
 CASES = {
     "hash is full": Case(
@@ -250,6 +269,24 @@ CASES = {
             )
         ),
         maps=(spec(MapType.PERF_EVENT_ARRAY, 4, 4),),
+    ),
+    "classic loads in tc": Case(classic(*HEADERS, (insn.W, 14), (insn.B, 113))),
+    "classic loads in a filter": Case(classic(*HEADERS, (insn.W, 1), (insn.B, 99)), type=SOCKET),
+    "classic load outside": Case(classic((insn.W, 14), (insn.W, 111), (insn.B, 0))),
+    "classic load of what there is not": Case(classic((insn.B, 5), (insn.B, -5), (insn.B, 0))),
+    "sums": Case(
+        counting(*(summed(old, new, 0xFFFF_0001) for old in range(8) for new in range(8))),
+        since="6.13",
+    ),
+    "headers that move": Case(
+        counting(
+            on_packet(FuncId.skb_adjust_room, 20, 1, 10),
+            on_packet(FuncId.skb_adjust_room, 8, 1, 0),
+            on_packet(FuncId.skb_change_tail, 36, 0), on_packet(FuncId.skb_change_tail, 44, 0),
+            on_packet(FuncId.skb_change_head, 6, 0), on_packet(FuncId.skb_change_tail, 44, 0),
+            on_packet(FuncId.skb_change_tail, 49, 0), on_packet(FuncId.skb_adjust_room, -8, 1, 0),
+            on_packet(FuncId.skb_change_tail, 41, 0), on_packet(FuncId.skb_change_tail, 38, 0),
+        )
     ),
     "printing": Case(counting(printed(5, 255), printed(-1, 16, 3))),
     "loop": looped(5, 0, small(0, 0)),
