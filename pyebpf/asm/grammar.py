@@ -375,11 +375,10 @@ def _call(operands: Operands) -> Instruction:
         return Instruction(CALL, immediate=operands.immediate(32))
     if operands.next.kind == "local":
         return Instruction(CALL, 0, insn.PSEUDO_CALL, symbol=operands.target(32)[1])
-    name = operands.name("a function or its number")
-    if name == "pc" and operands.at_number():
-        distance, _ = operands.target(32)
-        return Instruction(CALL, 0, insn.PSEUDO_CALL, immediate=distance)
-    return Instruction(CALL, 0, insn.PSEUDO_CALL, symbol=name)
+    if operands.next.kind != "name":
+        operands.fail("a function or its number")
+    distance, name = operands.target(32)
+    return Instruction(CALL, 0, insn.PSEUDO_CALL, immediate=distance, symbol=name)
 
 
 def _exit(operands: Operands) -> Instruction:

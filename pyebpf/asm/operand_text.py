@@ -180,8 +180,14 @@ class Operands:
         return base.number, 0
 
     def target(self, bits: int) -> tuple[int, str | None]:
-        """Take where a jump goes: a distance of so many bits, or a label."""
-        token = self.next
+        """Take where a jump goes: a distance of so many bits, or a label.
+
+        The kernel writes ``pc`` before distances.
+        """
+        token, following = self.statement.peek(2)
+        if token.text == "pc" and following.text in ("+", "-"):
+            self.statement.take()
+            token = following
         if token.kind == "local":
             return 0, self._local_name(self.statement.take())
         if token.kind == "name":

@@ -17,7 +17,8 @@ Names of things outside the code:
     r1 = LIMIT, call %[f]      constants that `parse` is given
 
 Two forms are the kernel's, for what LLVM has no words: ``call pc+2`` calls the function that many
-slots behind, and ``r1 = &(void __percpu *)(r2)`` adds the base of this CPU's variables.
+slots behind, and ``r1 = &(void __percpu *)(r2)`` adds the base of this CPU's variables. It writes
+``goto pc+2``, too.
 """
 
 from __future__ import annotations

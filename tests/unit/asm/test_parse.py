@@ -385,6 +385,9 @@ def test_other_text_with_the_same_meaning():
         *(u8 *)(r1 +-4) = 3
         lock *(u32 *)(r1 +0) += r2
         r0=*(u16 *)skb[2]
+        if r1 == 0 goto pc+3
+        goto pc-2
+        call pc+1
     """
     assert items(text) == [
         load(R1, u32(R2 + 8)),
@@ -393,7 +396,11 @@ def test_other_text_with_the_same_meaning():
         store(build.u8(R1 - 4), 3),
         build.atomic(u32(R1), "+", R2),
         load_packet(16, 2),
+        jeq(R1, 0, 3),
+        jump(-2),
+        call_function(1),
     ]
+    assert items("goto pc; pc: exit")[0] == jump("pc")
 
 
 def test_a_listing_with_bytes_means_what_the_bytes_of_unknown_instructions_are():
