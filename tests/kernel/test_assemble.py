@@ -34,6 +34,7 @@ from pyebpf.asm.build import (
 )  # fmt: skip
 from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec, VariableSpec
 from pyebpf.uapi.bpf import MapType
+from tests.support import kernel
 
 PACKET = bytes(64)
 
@@ -82,6 +83,7 @@ def test_a_program_of_text_counts_in_a_map():
 @pytest.mark.usefixtures("real_kernel")
 def test_a_program_of_constructors_counts_in_a_map():
     """The same without text."""
+    kernel.needs("5.12", "atomic operations that fetch")
     program = ProgramSpec.assemble(
         "count",
         [
@@ -146,6 +148,7 @@ def test_variables_and_maps_that_exist_are_found_by_name():
 @pytest.mark.usefixtures("real_kernel")
 def test_functions_of_the_kernel_go_by_their_names():
     """Without types of our own."""
+    kernel.needs("6.2", "bpf_rcu_read_lock()")
     program = ProgramSpec.assemble(
         "kernel",
         """
@@ -194,6 +197,7 @@ def test_the_kernel_takes_each_object_printed_and_assembled_again():
 @pytest.mark.usefixtures("real_kernel")
 def test_functions_may_be_called_by_the_kernel():
     """It asks for their types, which assembled programs have."""
+    kernel.needs("5.17", "bpf_loop()")
     program = ProgramSpec.assemble(
         "each",
         [

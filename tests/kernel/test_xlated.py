@@ -12,6 +12,7 @@ import pytest
 import pyebpf
 from pyebpf.asm.cfg import graph_of
 from pyebpf.programs.xlated import xlated
+from tests.support import kernel
 from tests.support.programs import only
 
 PROGRAMS = [
@@ -26,6 +27,7 @@ PROGRAMS = [
 
 @pytest.fixture(params=PROGRAMS, ids="-".join)
 def loaded(request, real_kernel):
+    kernel.needs({"callbacks": "5.13", "count": "5.8"}.get(request.param[0], "5.0"), "what it does")
     with pyebpf.load(only(*request.param)) as bpf:
         yield bpf.programs[request.param[1]]
 

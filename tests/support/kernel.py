@@ -15,6 +15,8 @@ import re
 import struct
 from collections.abc import Callable
 
+from pyebpf.errors import NotSupportedError
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
 
@@ -59,6 +61,12 @@ def parse_version(text: str) -> tuple[int, int]:
     match = re.match(r"(\d+)\.(\d+)", text)
     assert match is not None, text
     return int(match[1]), int(match[2])
+
+
+def needs(since: str, what: str) -> None:
+    """Skip a test on kernels that are older: `conftest.py` knows the error."""
+    if version() < parse_version(since):
+        raise NotSupportedError(what, since)
 
 
 def required() -> bool:
