@@ -13,7 +13,6 @@ import json
 import os
 import pathlib
 import sys
-import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -41,11 +40,8 @@ def main() -> None:
 
 
 def python() -> str:
-    """Say which interpreter it is, and whether its compiler optimised by profile, as Debian's."""
-    names = ("PY_CORE_CFLAGS", "PY_CFLAGS_NODIST", "CONFIG_ARGS", "PGO_PROF_USE_FLAG")
-    flags = " ".join(str(sysconfig.get_config_var(name)) for name in names)
-    by_profile = "-fprofile-use" in flags or "--enable-optimizations" in flags
-    return f"{sys.version.split()[0]}, {'' if by_profile else 'not '}optimised by profile"
+    """Say which interpreter it is: Debian's is optimised, one made by hand often is not."""
+    return f"Python {sys.version.split()[0]} of {sys.base_prefix}"
 
 
 # ---- who does it ------------------------------------------------------------------------------
