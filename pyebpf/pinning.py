@@ -13,17 +13,26 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pyebpf.errors import SyscallError, naming
-from pyebpf.sys import bpf
+from pyebpf.sys import bpf, kernel
 from pyebpf.sys.failures import failure
 from pyebpf.sys.fd import FD
-from pyebpf.sys.mount import is_bpffs
 from pyebpf.uapi.attrs import ObjPin
 from pyebpf.uapi.bpf import OpenFlag
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["kind_at", "kind_of", "make_directory", "move", "open_pin", "pin", "unpin", "walk"]
+__all__ = [
+    "kind_at",
+    "kind_of",
+    "make_directory",
+    "move",
+    "open_pin",
+    "pin",
+    "place",
+    "unpin",
+    "walk",
+]
 
 ANON_INODE = "anon_inode:"
 KINDS = {"bpf-map": "map", "bpf-prog": "program", "bpf_link": "link", "bpf-link": "link"}
@@ -51,12 +60,17 @@ def pin(fd: int, path: str | os.PathLike[str]) -> None:
             try:
                 bpf.obj_pin(attr)
             except SyscallError as error:
-                if not is_bpffs(parent):
+                if not kernel.current().is_bpffs(parent):
                     error.detail = f"{parent} is not on a bpffs (mount -t bpf bpffs /sys/fs/bpf)"
                 elif "." in os.path.basename(text):
                     error.detail = "a bpffs takes no names with dots"
                 raise
             undo.pop_all()
+
+
+def place(path: str | os.PathLike[str]) -> str:
+    """Return where the files of a bpffs really are; a made-up kernel keeps them elsewhere."""
+    return kernel.current().place(os.fspath(path))
 
 
 def make_directory(path: str | os.PathLike[str]) -> bool:
@@ -67,7 +81,7 @@ def make_directory(path: str | os.PathLike[str]) -> bool:
         SyscallError: What mkdir(2) says.
     """
     try:
-        os.mkdir(path, 0o700)
+        os.mkdir(place(path), 0o700)
     except FileExistsError:
         return False
     except OSError as error:
@@ -78,7 +92,7 @@ def make_directory(path: str | os.PathLike[str]) -> bool:
 # Somebody else may have put a pin there meanwhile.
 def _remove_empty(directory: str) -> None:
     with contextlib.suppress(OSError):
-        os.rmdir(directory)
+        os.rmdir(place(directory))
 
 
 def unpin(path: str | os.PathLike[str], *, missing_ok: bool = False) -> None:
@@ -93,7 +107,7 @@ def unpin(path: str | os.PathLike[str], *, missing_ok: bool = False) -> None:
     """
     text = os.fspath(path)
     try:
-        os.unlink(text)
+        os.unlink(place(text))
     except OSError as error:
         if missing_ok and isinstance(error, FileNotFoundError):
             return
@@ -121,11 +135,11 @@ def move(
     with naming(f'move pin "{old}" to "{new}"'):
         try:
             if replace:
-                os.replace(old, new)
+                os.replace(place(old), place(new))
             else:
                 # A second name never takes the place of another file, as rename(2) would.
-                os.link(old, new, follow_symlinks=False)
-                os.unlink(old)
+                os.link(place(old), place(new), follow_symlinks=False)
+                os.unlink(place(old))
         except OSError as error:
             call = "rename" if replace else "link"
             if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
@@ -161,11 +175,7 @@ def kind_of(fd: int) -> str:
     """
     # The anonymous inode's name is the only thing that tells the kinds apart before asking for
     # info, which answers by position, not by kind. Some kernels put it in brackets.
-    path = f"/proc/self/fd/{fd}"
-    try:
-        target = os.readlink(path)
-    except OSError as error:
-        raise failure("readlink", error.errno, path) from None
+    target = kernel.current().file_name(fd)
     return KINDS.get(target.removeprefix(ANON_INODE).strip("[]\n"), "")
 
 
@@ -186,10 +196,11 @@ def walk(directory: str | os.PathLike[str]) -> Iterator[Path]:
     """
     from pathlib import Path
 
-    for parent, subdirectories, files in os.walk(directory):
+    top = place(directory)
+    for parent, subdirectories, files in os.walk(top):
         subdirectories.sort()
         for name in sorted(files):
-            yield Path(parent, name)
+            yield Path(directory, os.path.relpath(parent, top), name)
 
 
 def _c_string(text: str) -> bytes:

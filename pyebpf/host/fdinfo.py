@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 
+from pyebpf.errors import SyscallError
 from pyebpf.sys import kernel
 from pyebpf.sys.failures import failure
 
@@ -33,6 +34,11 @@ def fdinfo(pid: str, fd: int, root: str | None = None) -> dict[str, int]:
     Raises:
         SyscallError: No such process or descriptor, or somebody else's.
     """
+    if pid == "self" and root is None:
+        try:
+            return parse(kernel.current().file_info(fd))
+        except SyscallError:
+            return {}
     path = os.path.join(root or kernel.current().root, "proc", pid, "fdinfo", str(fd))
     try:
         with open(path, encoding="utf-8", errors="replace") as file:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import socket
 
-from pyebpf.errors import AttachError, EbpfError
+from pyebpf.errors import AttachError, EbpfError, SyscallError
 from pyebpf.programs.program import Program
+from pyebpf.sys import kernel
 from pyebpf.uapi.bpf import ProgType
 
 __all__ = ["check_type", "interface_index", "interface_name", "named_program", "netns_inode"]
@@ -24,8 +25,8 @@ def interface_index(interface: str | int) -> int:
     if isinstance(interface, int):
         return interface
     try:
-        return socket.if_nametoindex(interface)
-    except (OSError, ValueError):
+        return kernel.current().interface_index(interface)
+    except (SyscallError, ValueError):
         import difflib
 
         names = [name for _, name in socket.if_nameindex()]

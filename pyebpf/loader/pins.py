@@ -73,7 +73,7 @@ def pin_or_undo(what: Pinnable, path: str, undo: contextlib.ExitStack) -> None:
     _make(os.path.dirname(path) or ".", undo)
     # What is to be undone is known before it is done: Ctrl-C may come right after. But a pin that
     # is there already, perhaps of this very object, is not ours to remove.
-    if not os.path.lexists(path):
+    if not os.path.lexists(pinning.place(path)):
         undo.callback(_unpin, what, path)
     what.pin(path)
 
@@ -94,7 +94,7 @@ def _unpin(what: Pinnable, path: str) -> None:
 
 def _remove_directory(path: str) -> None:
     with contextlib.suppress(OSError):  # somebody else uses it meanwhile
-        os.rmdir(path)
+        os.rmdir(pinning.place(path))
 
 
 class Pins:
@@ -149,7 +149,7 @@ class Pins:
 # The names of files right in a directory. With dots they are the kernel's own, no pins of anybody.
 def _files(directory: str, *, missing_ok: bool = False) -> list[str]:
     try:
-        with os.scandir(directory) as entries:
+        with os.scandir(pinning.place(directory)) as entries:
             return [each.name for each in entries if "." not in each.name and not each.is_dir()]
     except OSError as error:
         if missing_ok and error.errno == errno.ENOENT:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 
 from pyebpf.errors import IterationAborted, naming
-from pyebpf.sys.elements import Elements
+from pyebpf.sys.elements import ElementCalls
 
 __all__ = ["array_keys", "keys"]
 
@@ -29,7 +29,7 @@ def array_keys(max_entries: int) -> Iterator[bytes]:
         yield pack(index)
 
 
-def keys(elements: Elements, max_entries: int, name: str) -> Iterator[bytes]:
+def keys(elements: ElementCalls, max_entries: int, name: str) -> Iterator[bytes]:
     """Yield each key once.
 
     Args:

@@ -26,7 +26,7 @@ import errno
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, TypeAlias, final
+from typing import NamedTuple, Protocol, TypeAlias, final
 
 from pyebpf.errors import (
     ClosedError,
@@ -43,7 +43,16 @@ from pyebpf.sys.fd import FD, duplicate
 from pyebpf.sys.numbers import numbers
 from pyebpf.uapi.bpf import Cmd
 
-__all__ = ["Buffer", "Cells", "Elements", "call", "last_errno", "quiet_call"]
+__all__ = [
+    "Buffer",
+    "Cells",
+    "ElementCalls",
+    "Elements",
+    "call",
+    "element_failure",
+    "last_errno",
+    "quiet_call",
+]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -63,6 +72,32 @@ last_errno = ctypes.get_errno
 _KEY, _VALUE, _FLAGS = 1, 2, 3
 _NO_FD = 0xFFFFFFFF
 _LOOKUP_SIZE, _DELETE_SIZE, _NEXT_KEY_SIZE = 32, 16, 24
+
+
+class ElementCalls(Protocol):
+    """The calls on the elements of one map; what each does is told at `Elements`."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+
+    def lookup(self, key: Buffer, flags: int = 0) -> bytes | None:
+        """Return the value of *key*, or ``None``."""
+
+    def update(self, key: Buffer, value: Buffer, flags: int = 0) -> None:
+        """Set the value of *key*."""
+
+    def delete(self, key: Buffer) -> bool:
+        """Remove *key*; return whether it was there."""
+
+    def next_key(self, key: Buffer | None) -> bytes | None:
+        """Return the key after *key*, or ``None``."""
+
+    def lookup_and_delete(self, key: Buffer, flags: int = 0) -> bytes | None:
+        """Remove *key* and return its value, or ``None``."""
+
+    def close(self) -> None:
+        """Make every later call a `ClosedError`."""
 
 
 class Cells(NamedTuple):
@@ -395,18 +430,29 @@ class Elements:
     def _failure(self, cmd: Cmd, number: int) -> EbpfError:
         if self._fd < 0:
             return ClosedError("map used after close")
-        name = cmd.c_name
-        if number == errno.ENOENT:
-            return KeyNotFoundError(name, number, "no such key")
-        if number == errno.EEXIST:
-            return KeyExistsError(name, number, "key exists already")
-        if number == errno.E2BIG and self._array:
-            return KeyOutOfRangeError(name, number, "index not below max_entries")
-        if number in (errno.E2BIG, errno.ENOSPC):
-            return MapFullError(name, number, "map is full")
-        if number == errno.EPERM:
-            return PrivilegeError(name, number, privileges.explain(cmd))
-        return SyscallError(name, number)
+        return element_failure(cmd, number, array=self._array)
+
+
+def element_failure(cmd: Cmd, number: int, *, array: bool) -> SyscallError:
+    """Return the error for an errno of a map's element.
+
+    Args:
+        cmd: What was asked for.
+        number: The errno.
+        array: The keys are indices.
+    """
+    name = cmd.c_name
+    if number == errno.ENOENT:
+        return KeyNotFoundError(name, number, "no such key")
+    if number == errno.EEXIST:
+        return KeyExistsError(name, number, "key exists already")
+    if number == errno.E2BIG and array:
+        return KeyOutOfRangeError(name, number, "index not below max_entries")
+    if number in (errno.E2BIG, errno.ENOSPC):
+        return MapFullError(name, number, "map is full")
+    if number == errno.EPERM:
+        return PrivilegeError(name, number, privileges.explain(cmd))
+    return SyscallError(name, number)
 
 
 def _pinned(memory: bytearray) -> ctypes.Array[ctypes.c_char]:

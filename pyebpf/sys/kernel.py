@@ -36,13 +36,13 @@ import mmap
 import os
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Protocol, TypeAlias
 
 from pyebpf.errors import EbpfError, NotSupportedError, PrivilegeError, SyscallError
-from pyebpf.sys import absence, memlock, netlink, privileges
+from pyebpf.sys import absence, memlock, mount, netlink, privileges
 from pyebpf.sys.call import Memory, Result
-from pyebpf.sys.elements import Elements
+from pyebpf.sys.elements import ElementCalls, Elements
 from pyebpf.sys.failures import failure
 from pyebpf.sys.libc import error_number, libc
 from pyebpf.sys.mapping import Mapping
@@ -92,6 +92,12 @@ class Kernel(Protocol):
     def path(self, *parts: str) -> str:
         """Return the path of a file under `root`: ``path("sys/fs/bpf", name)``."""
 
+    def place(self, path: str) -> str:
+        """Return where a path on a bpffs really is, for calls on its files and directories."""
+
+    def is_bpffs(self, path: str) -> bool:
+        """Return whether *path* exists and is on a bpf file system."""
+
     def bpf(self, cmd: Cmd, attr: Attr, *, common: CommonAttr | None = None) -> int:
         """Make one ``bpf(2)`` call and return its result, a raw descriptor or a number."""
 
@@ -109,11 +115,23 @@ class Kernel(Protocol):
 
     def elements(
         self, fd: int, key_size: int, value_size: int, *, waits: bool, array: bool = False
-    ) -> Elements:
+    ) -> ElementCalls:
         """Return the hot calls of one map: see `Elements`."""
 
     def open(self, path: str, flags: int) -> int:
         """Open a file, close-on-exec, and return its raw descriptor."""
+
+    def read(self, fd: int, size: int) -> bytes:
+        """Read at most *size* bytes from a descriptor."""
+
+    def file_name(self, fd: int) -> str:
+        """Return what is open there: ``anon_inode:bpf-map``, or a path."""
+
+    def file_info(self, fd: int) -> str:
+        """Return what ``/proc/self/fdinfo`` tells about a descriptor."""
+
+    def settle(self, fds: Collection[int]) -> None:
+        """Take back readiness that is only taken back on request, before rings are looked at."""
 
     def setsockopt(self, fd: int, level: int, name: int, value: bytes) -> None:
         """Set a socket option."""
@@ -123,6 +141,8 @@ class Kernel(Protocol):
 
     def rtnetlink(self, fd: int, request: bytes, sequence: int) -> list[bytes]:
         """Send one netlink message and return the datagrams that answer it, up to its end."""
+    def interface_index(self, name: str) -> int:
+        """Return the index of a network interface."""
 
 
 class LinuxKernel:
@@ -142,6 +162,14 @@ class LinuxKernel:
     def path(self, *parts: str) -> str:
         """Return ``/`` and *parts* joined by ``/``."""
         return "/" + "/".join(part.strip("/") for part in parts)
+
+    def place(self, path: str) -> str:
+        """Return *path* as it is."""
+        return path
+
+    def is_bpffs(self, path: str) -> bool:
+        """Return whether *path* exists and is on a bpf file system."""
+        return mount.is_bpffs(path)
 
     def bpf(self, cmd: Cmd, attr: Attr, *, common: CommonAttr | None = None) -> int:
         """Make one ``bpf(2)`` call; the module's text says what happens to attrs and errors.
@@ -281,6 +309,46 @@ class LinuxKernel:
         except OSError as error:
             raise failure("open", error.errno, str(path)) from None
 
+    def read(self, fd: int, size: int) -> bytes:
+        """Read at most *size* bytes from a descriptor.
+
+        Raises:
+            PrivilegeError: ``EPERM``, ``EACCES``.
+            SyscallError: Anything else.
+        """
+        try:
+            return os.read(fd, size)
+        except OSError as error:
+            raise failure("read", error.errno, f"descriptor {fd}") from None
+
+    def file_name(self, fd: int) -> str:
+        """Return what is open there, as ``/proc/self/fd`` shows it.
+
+        Raises:
+            SyscallError: No such descriptor, or no ``/proc``.
+        """
+        path = f"/proc/self/fd/{fd}"
+        try:
+            return os.readlink(path)
+        except OSError as error:
+            raise failure("readlink", error.errno, path) from None
+
+    def file_info(self, fd: int) -> str:
+        """Return what ``/proc/self/fdinfo`` tells about a descriptor.
+
+        Raises:
+            SyscallError: No such descriptor, or no ``/proc``.
+        """
+        path = f"/proc/self/fdinfo/{fd}"
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                return file.read()
+        except OSError as error:
+            raise failure("open", error.errno, path) from None
+
+    def settle(self, fds: Collection[int]) -> None:
+        """Do nothing: descriptors of this kernel are ready as long as there is a reason."""
+
     def setsockopt(self, fd: int, level: int, name: int, value: bytes) -> None:
         """Set a socket option.
 
@@ -338,6 +406,18 @@ class LinuxKernel:
         finally:
             opened.detach()
         return answers
+    def interface_index(self, name: str) -> int:
+        """Return the index of a network interface of the caller's network namespace.
+
+        Raises:
+            SyscallError: ``ENODEV``: there is no such interface.
+        """
+        import socket  # 3 ms, and few need it
+
+        try:
+            return socket.if_nametoindex(name)
+        except OSError as error:
+            raise failure("if_nametoindex", error.errno or errno.ENODEV, repr(name)) from None
 
     # For probes. Out: result and errno. *common* is an address and a size.
     def _call(self, cmd: int, buffer: bytearray, common: tuple[int, int]) -> tuple[int, int]:

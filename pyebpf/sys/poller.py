@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from typing import final
 
 from pyebpf.errors import NotSupportedError, SyscallError
+from pyebpf.sys import kernel
 from pyebpf.sys.fd import FD
 from pyebpf.sys.latch import Latch
 
@@ -44,6 +45,8 @@ class Poller:
             except OSError as error:
                 raise SyscallError("epoll", error.errno or errno.EINVAL) from None
             stack.pop_all()
+        self._kernel = kernel.current()
+        self._watched: list[int] = []
         self._forgetful: list[int] = []
         self._latch: Latch | None = None
         self._alone = select.poll()
@@ -60,6 +63,7 @@ class Poller:
         Raises:
             SyscallError: ``EPERM``, *fd* cannot be polled.
         """
+        self._watched.append(fd)
         if forgetful:
             self._forgetful.append(fd)
         try:
@@ -116,6 +120,7 @@ class Poller:
 
     def rearm(self) -> None:
         """Forget readiness that is held; look for what there is to read after this, not before."""
+        self._kernel.settle(self._watched)
         if self._latch is not None:
             self._latch.rearm()
 

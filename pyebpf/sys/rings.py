@@ -28,6 +28,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import final
 
+from pyebpf.errors import SyscallError
 from pyebpf.sys import kernel
 
 __all__ = ["WORD_BITS", "BackwardRing", "BpfRing", "PerfRing", "distance", "fence", "read_lost"]
@@ -321,7 +322,7 @@ def read_lost(fd: int) -> int | None:
     Since Linux 6.0.
     """
     try:
-        answer = os.read(fd, _COUNTS.size)
-    except OSError:
+        answer = kernel.current().read(fd, _COUNTS.size)
+    except SyscallError:
         return None
     return int(_COUNTS.unpack(answer)[1]) if len(answer) == _COUNTS.size else None

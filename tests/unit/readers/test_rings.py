@@ -59,6 +59,9 @@ class Memory:
             raise SyscallError("perf_event_open", errno.EINVAL)
         return os.dup(self.ready)
 
+    def settle(self, fds: object) -> None:
+        """Readiness is the test's business."""
+
     # What the test does.
 
     def wake(self) -> None:

@@ -98,3 +98,31 @@ def test_a_pointer_that_is_no_buffer_is_refused() -> None:
 def test_errors_are_python_permission_errors_too() -> None:
     """PrivilegeError can be caught as what Python calls it."""
     assert issubclass(PrivilegeError, PermissionError)
+
+
+def test_a_read_returns_what_is_there_and_names_the_descriptor_of_a_failure() -> None:
+    """As read(2) does: at most the size asked for."""
+    reading, writing = os.pipe()
+    os.write(writing, b"abcdef")
+    assert kernel.current().read(reading, 4) == b"abcd"
+    assert kernel.current().read(reading, 4) == b"ef"
+    os.close(writing)
+    os.close(reading)
+    with pytest.raises(SyscallError, match=rf"read: EBADF: .*descriptor {reading}"):
+        kernel.current().read(reading, 4)
+
+
+def test_the_name_of_an_open_file_says_what_it_is(tmp_path: pathlib.Path) -> None:
+    """A path, or what Linux makes up for files that have none."""
+    raw = kernel.current().open(str(tmp_path), os.O_RDONLY)
+    assert kernel.current().file_name(raw) == str(tmp_path)
+    os.close(raw)
+    with pytest.raises(SyscallError, match="readlink: ENOENT"):
+        kernel.current().file_name(raw)
+
+
+def test_interfaces_are_found_by_their_names() -> None:
+    """The loopback interface is everywhere; others have an error that names them."""
+    assert kernel.current().interface_index("lo") == socket.if_nametoindex("lo")
+    with pytest.raises(SyscallError, match=r"if_nametoindex: ENODEV: .*'nosuch0'"):
+        kernel.current().interface_index("nosuch0")
