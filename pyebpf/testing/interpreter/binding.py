@@ -88,6 +88,12 @@ class Binding:
         for region in self.regions:
             memory.place(region)
 
+    def close(self) -> None:
+        """Let go of what was compiled, which refers to itself and so would wait for a collector."""
+        for space in self._namespaces.values():
+            space.clear()
+        self._namespaces.clear()
+
     def text(self, *, stepping: bool = False) -> str:
         """Return the Python text of all functions: for the curious."""
         sources: dict[str, Source] = self._namespace(stepping=stepping)["SOURCES"]

@@ -118,6 +118,17 @@ class Machine:
             self._bindings[program] = found
         return found
 
+    def forget(self, program: Program) -> None:
+        """Let go of what was compiled for a program, and of the maps and memory it refers to."""
+        found = self._bindings.pop(program, None)
+        if found is not None:
+            found.close()
+
+    def close(self) -> None:
+        """Let go of everything; the machine can be used again."""
+        for program in list(self._bindings):
+            self.forget(program)
+
     def run(self, program: Program, context: Context) -> Result:
         """Run *program* once.
 
