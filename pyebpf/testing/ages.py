@@ -1,0 +1,115 @@
+"""`Age`: what a kernel of a given release can do, as a table made by probing such kernels says it.
+
+`pyebpf.testing.ages_table` has one entry for each kernel that was asked. For releases in between
+what has come since the kernel before is told by the ``since`` of ours, which the tests compare with
+real kernels, too.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from pyebpf.testing.ages_table import AGES
+from pyebpf.uapi.bpf import Cmd, MapFlag, MapType, ProgType
+from pyebpf.uapi.cstruct import CStruct
+from pyebpf.uapi.helpers import FuncId
+
+__all__ = ["Age", "Answers", "newest"]
+
+Release = tuple[int, int]
+
+
+class Answers(NamedTuple):
+    """What one kernel answered, by the kernel's names without prefix, and by names of features.
+
+    Attributes:
+        lacks: What it has not, although it is new enough: a matter of its configuration.
+    """
+
+    map_types: frozenset[str]
+    map_flags: frozenset[str]
+    program_types: frozenset[str]
+    commands: frozenset[str]
+    abilities: frozenset[str]
+
+
+def parse(version: str) -> Release:
+    """Return the first two numbers of a release.
+
+    Raises:
+        ValueError: There are none.
+    """
+    match = re.match(r"(\d+)\.(\d+)", version)
+    if match is None:
+        raise ValueError(f"not a kernel release: {version!r}")
+    return int(match[1]), int(match[2])
+
+
+def newest() -> str:
+    """Return the newest release that was asked."""
+    return max(AGES, key=parse)
+
+
+class Age:
+    """What kernels of a release can do.
+
+    Args:
+        version: Such as ``"5.10"``.
+
+    Raises:
+        ValueError: It is older than every kernel that was asked.
+    """
+
+    def __init__(self, version: str) -> None:
+        self.release = parse(version)
+        older = [each for each in AGES if parse(each) <= self.release]
+        if not older:
+            known = ", ".join(sorted(AGES, key=parse))
+            raise ValueError(f"no kernel as old as {version} was asked; there are {known}")
+        self._source = max(older, key=parse)
+        self._answers = Answers(*(frozenset(each.split()) for each in AGES[self._source]))
+
+    def has_command(self, cmd: Cmd) -> bool:
+        """Whether bpf(2) has a command."""
+        return self._has(cmd.name, cmd.since, self._answers.commands)
+
+    def has_map_type(self, kind: MapType) -> bool:
+        """Whether there are such maps."""
+        return self._has(kind.name, kind.since, self._answers.map_types)
+
+    def has_program_type(self, kind: ProgType) -> bool:
+        """Whether there are such programs."""
+        return self._has(kind.name, kind.since, self._answers.program_types)
+
+    def has_map_flag(self, flag: MapFlag) -> bool:
+        """Whether maps can be created with a flag."""
+        return self._has(flag.name or "", flag.since, self._answers.map_flags)
+
+    def has_ability(self, name: str, since: str) -> bool:
+        """Whether it can do what a feature of this name (blanks as ``_``) is about."""
+        return self._has(name.replace(" ", "_"), since, self._answers.abilities)
+
+    def has_helper(self, number: int) -> bool:
+        """Whether programs can call a helper."""
+        helper = FuncId(number)
+        return not helper.name.startswith("UNKNOWN_") and self.reached(helper.since)
+
+    def reached(self, since: str | None) -> bool:
+        """Whether the release is that one or newer."""
+        return since is None or parse(since) <= self.release
+
+    def unknown_field(self, attr: CStruct) -> bool:
+        """Whether a field is set that this release does not know."""
+        return any(
+            field.since is not None
+            and not self.reached(field.since)
+            and bool(getattr(attr, field.name))
+            for field in attr.FIELDS
+        )
+
+    # What came after the kernel that was asked is there if its release has been reached.
+    def _has(self, name: str, since: str | None, answers: frozenset[str]) -> bool:
+        if name in answers:
+            return True
+        return since is not None and parse(since) > parse(self._source) and self.reached(since)

@@ -1,0 +1,203 @@
+"""What a map is made of, and which definitions the kernel refuses (its ``map_alloc_check``).
+
+In: the attr of ``MAP_CREATE``. Out: a `Definition`, or the errno of kernel/bpf/*map*.c, in the
+order in which the kernel looks.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+from typing import NamedTuple
+
+from pyebpf.errors import ENOTSUPP
+from pyebpf.testing.refusal import Refused
+from pyebpf.uapi.attrs import MapCreate
+from pyebpf.uapi.bpf import MapFlag, MapType
+
+__all__ = ["PER_CPU", "Definition", "check", "define"]
+
+PER_CPU = frozenset(
+    {
+        MapType.PERCPU_HASH,
+        MapType.PERCPU_ARRAY,
+        MapType.LRU_PERCPU_HASH,
+        MapType.PERCPU_CGROUP_STORAGE,
+    }
+)
+_LRU = frozenset({MapType.LRU_HASH, MapType.LRU_PERCPU_HASH})
+_HASHES = _LRU | {MapType.HASH, MapType.PERCPU_HASH, MapType.HASH_OF_MAPS}
+_FD_ARRAYS = frozenset(
+    {
+        MapType.PROG_ARRAY,
+        MapType.PERF_EVENT_ARRAY,
+        MapType.CGROUP_ARRAY,
+        MapType.ARRAY_OF_MAPS,
+    }
+)
+_ARRAYS = _FD_ARRAYS | {MapType.ARRAY, MapType.PERCPU_ARRAY}
+_OF_MAPS = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS})
+
+_ACCESS = MapFlag.RDONLY | MapFlag.WRONLY | MapFlag.RDONLY_PROG | MapFlag.WRONLY_PROG
+_BOTH_PROG = MapFlag.RDONLY_PROG | MapFlag.WRONLY_PROG
+_ARRAY_FLAGS = (
+    _ACCESS | MapFlag.NUMA_NODE | MapFlag.MMAPABLE | MapFlag.PRESERVE_ELEMS | MapFlag.INNER_MAP
+)
+_HASH_FLAGS = (
+    _ACCESS | MapFlag.NO_PREALLOC | MapFlag.NO_COMMON_LRU | MapFlag.NUMA_NODE | MapFlag.ZERO_SEED
+)
+
+_KMALLOC_MAX = 1 << 22
+_INT_MAX = (1 << 31) - 1
+_PER_CPU_MAX = 32 << 10  # PCPU_MIN_UNIT_SIZE
+_HASH_ELEMENT = 48  # sizeof(struct htab_elem)
+_LPM_ELEMENT = 40  # sizeof(struct lpm_trie_node)
+_LPM_PREFIX = 4
+_LPM_DATA = 256
+_BLOOM_HASHES = 0xF
+
+
+class Definition(NamedTuple):
+    """What a map is made of; the fields are those of ``struct bpf_map``.
+
+    Attributes:
+        cpus: Possible CPUs of the machine.
+        inner: What the maps in it must be like.
+    """
+
+    type: MapType
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: MapFlag
+    map_extra: int
+    name: bytes
+    cpus: int
+    inner: Definition | None = None
+
+    @property
+    def stride(self) -> int:
+        """Bytes from one value to the next."""
+        return self.value_size + 7 & ~7
+
+    @property
+    def transfer_size(self) -> int:
+        """Bytes of a value as system calls pass it."""
+        if self.type in PER_CPU:
+            return self.stride * self.cpus
+        return 4 if self.type in _FD_ARRAYS else self.value_size
+
+
+def define(attr: MapCreate, cpus: int, inner: Definition | None) -> Definition:
+    """Return what *attr* asks for; some kinds round what they are given."""
+    kind, flags = MapType(attr.map_type), MapFlag(attr.map_flags)
+    entries = attr.max_entries
+    if kind in _LRU and flags & MapFlag.NO_COMMON_LRU:
+        entries = -(-entries // cpus) * cpus
+    return Definition(
+        type=kind,
+        key_size=attr.key_size,
+        value_size=attr.value_size,
+        max_entries=entries,
+        flags=flags,
+        map_extra=attr.map_extra,
+        name=bytes(attr.map_name),
+        cpus=cpus,
+        inner=inner,
+    )
+
+
+def check(attr: MapCreate) -> None:
+    """Refuse what the kernel refuses for the kind.
+
+    Raises:
+        Refused: ``EINVAL``, ``E2BIG``, ENOTSUPP.
+    """
+    kind, flags = MapType(attr.map_type), MapFlag(attr.map_flags)
+    if attr.map_extra and kind not in (MapType.BLOOM_FILTER, MapType.ARENA):
+        raise Refused(errno.EINVAL)
+    if flags & MapFlag.RDONLY and flags & MapFlag.WRONLY:
+        raise Refused(errno.EINVAL)
+    if kind in _ARRAYS:
+        _check_array(attr, kind, flags)
+    elif kind in _HASHES:
+        _check_hash(attr, kind, flags)
+    elif kind == MapType.LPM_TRIE:
+        _check_trie(attr, flags)
+    elif kind in (MapType.QUEUE, MapType.STACK):
+        _check_queue(attr, flags)
+    elif kind == MapType.BLOOM_FILTER:
+        _check_bloom(attr, flags)
+    elif kind == MapType.RINGBUF:
+        _check_ring(attr, flags)
+
+
+def _require(condition: bool, number: int = errno.EINVAL) -> None:
+    if not condition:
+        raise Refused(number)
+
+
+def _check_flags(flags: MapFlag, allowed: int) -> None:
+    _require(not int(flags) & ~int(allowed) and flags & _BOTH_PROG != _BOTH_PROG)
+
+
+# array_map_alloc_check, fd_array_map_alloc_check
+def _check_array(attr: MapCreate, kind: MapType, flags: MapFlag) -> None:
+    if kind in _FD_ARRAYS:
+        _require(attr.value_size == 4 and not flags & _BOTH_PROG)
+    _require(attr.max_entries > 0 and attr.key_size == 4 and attr.value_size > 0)
+    _check_flags(flags, _ARRAY_FLAGS)
+    per_cpu = kind == MapType.PERCPU_ARRAY
+    _require(not (per_cpu and flags & MapFlag.NUMA_NODE))
+    if kind != MapType.ARRAY:
+        _require(not flags & (MapFlag.MMAPABLE | MapFlag.INNER_MAP))
+    if kind != MapType.PERF_EVENT_ARRAY:
+        _require(not flags & MapFlag.PRESERVE_ELEMS)
+    _require(attr.value_size <= _INT_MAX, errno.E2BIG)
+    _require(not per_cpu or attr.value_size + 7 & ~7 <= _PER_CPU_MAX, errno.E2BIG)
+
+
+# htab_map_alloc_check, fd_htab_map_alloc_check
+def _check_hash(attr: MapCreate, kind: MapType, flags: MapFlag) -> None:
+    if kind == MapType.HASH_OF_MAPS:
+        _require(attr.value_size == 4)
+    _check_flags(flags, _HASH_FLAGS)
+    per_cpu = kind in PER_CPU
+    _require(kind in _LRU or not flags & MapFlag.NO_COMMON_LRU)
+    _require(kind not in _LRU or not flags & MapFlag.NO_PREALLOC, ENOTSUPP)
+    spread = per_cpu or flags & MapFlag.NO_COMMON_LRU
+    _require(not (spread and flags & MapFlag.NUMA_NODE))
+    _require(attr.max_entries > 0 and attr.key_size > 0 and attr.value_size > 0)
+    size = attr.key_size + attr.value_size
+    _require(size < _KMALLOC_MAX - _HASH_ELEMENT, errno.E2BIG)
+    _require(not per_cpu or attr.value_size + 7 & ~7 <= _PER_CPU_MAX, errno.E2BIG)
+
+
+# trie_alloc
+def _check_trie(attr: MapCreate, flags: MapFlag) -> None:
+    _require(attr.max_entries > 0 and bool(flags & MapFlag.NO_PREALLOC))
+    _check_flags(flags, _ACCESS | MapFlag.NO_PREALLOC | MapFlag.NUMA_NODE)
+    _require(_LPM_PREFIX < attr.key_size <= _LPM_PREFIX + _LPM_DATA)
+    _require(0 < attr.value_size <= _KMALLOC_MAX - _LPM_DATA - _LPM_ELEMENT)
+
+
+# queue_stack_map_alloc_check
+def _check_queue(attr: MapCreate, flags: MapFlag) -> None:
+    _require(attr.max_entries > 0 and attr.key_size == 0 and attr.value_size > 0)
+    _check_flags(flags, _ACCESS | MapFlag.NUMA_NODE)
+    _require(attr.value_size <= _KMALLOC_MAX, errno.E2BIG)
+
+
+# bloom_map_alloc
+def _check_bloom(attr: MapCreate, flags: MapFlag) -> None:
+    _require(attr.key_size == 0 and attr.value_size > 0 and attr.max_entries > 0)
+    _check_flags(flags, _ACCESS | MapFlag.NUMA_NODE | MapFlag.ZERO_SEED)
+    _require(not attr.map_extra & ~_BLOOM_HASHES)
+
+
+# ringbuf_map_alloc
+def _check_ring(attr: MapCreate, flags: MapFlag) -> None:
+    _require(not int(flags) & ~int(MapFlag.NUMA_NODE | MapFlag.RB_OVERWRITE))
+    size = attr.max_entries
+    whole = size > 0 and not size & (size - 1) and not size % mmap.PAGESIZE
+    _require(attr.key_size == 0 and attr.value_size == 0 and whole)

@@ -1,0 +1,74 @@
+"""Memory that this kernel shares with the process: a memory file, mapped by both.
+
+Python's ``mmap`` keeps the pages alive, so whoever maps it may outlive the map or event it is of.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import weakref
+
+from pyebpf.sys.mapping import Mapping
+from pyebpf.testing.refusal import Refused
+
+__all__ = ["SharedMemory", "page_aligned"]
+
+
+def page_aligned(size: int) -> int:
+    """Return *size* rounded up to whole pages."""
+    return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+
+
+class SharedMemory:
+    """A piece of memory, zero at first.
+
+    Args:
+        size: Bytes, whole pages.
+        name: For ``/proc/self/maps``.
+
+    Attributes:
+        view: All of it, writable.
+    """
+
+    def __init__(self, size: int, name: str) -> None:
+        try:
+            fd = os.memfd_create(name, os.MFD_CLOEXEC)
+        except OSError as error:
+            raise Refused(error.errno or errno.ENOMEM) from None
+        self._fd = fd
+        self._close = weakref.finalize(self, os.close, fd)
+        os.ftruncate(fd, size)
+        self._size = size
+        # Not Python's mmap, which may keep a descriptor of its own as long as views of it are used.
+        self.view = Mapping(fd, size).view()
+        self._written: list[weakref.ref[mmap.mmap]] = []
+
+    def map(self, length: int, *, writable: bool, offset: int = 0) -> mmap.mmap:
+        """Map a part of it once more.
+
+        Raises:
+            Refused: ``EINVAL``: it is not that long.
+        """
+        if offset + page_aligned(length) > self._size or length <= 0 or offset % mmap.PAGESIZE:
+            raise Refused(errno.EINVAL)
+        protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+        mapped = mmap.mmap(self._fd, length, mmap.MAP_SHARED, protection, offset=offset)
+        if writable:
+            self._written.append(weakref.ref(mapped))
+        return mapped
+
+    def close(self) -> None:
+        """Close the file; what is mapped stays."""
+        self._close()
+
+    @property
+    def mapped_writable(self) -> bool:
+        """Whether the process has it mapped for writing now."""
+        self._written = [each for each in self._written if _is_open(each())]
+        return bool(self._written)
+
+
+def _is_open(mapped: mmap.mmap | None) -> bool:
+    return mapped is not None and not mapped.closed

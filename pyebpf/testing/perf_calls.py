@@ -1,0 +1,127 @@
+"""The calls on perf events: perf_event_open, ioctl."""
+
+from __future__ import annotations
+
+import errno
+import struct
+import sys
+import weakref
+
+from pyebpf.testing import buffers
+from pyebpf.testing.commands.programs import program_of
+from pyebpf.testing.perf_events import PerfEvent
+from pyebpf.testing.refusal import Refused
+from pyebpf.testing.system import System
+from pyebpf.testing.tree import PMUS
+from pyebpf.uapi.bpf import ProgType
+from pyebpf.uapi.perf import PerfEventAttr, PerfIoctl, PerfOpenFlag, PerfSw, PerfType, ReadFormat
+
+__all__ = ["ioctl", "open_event"]
+
+_RETURN = 1  # config:0 of the probes' sources
+_SWITCHES = frozenset({PerfIoctl.ENABLE, PerfIoctl.DISABLE})
+
+
+def open_event(
+    system: System, attr: PerfEventAttr, pid: int, cpu: int, group_fd: int, flags: int
+) -> int:
+    """perf_event_open(2)."""
+    if flags & ~sum(map(int, PerfOpenFlag)) or (pid == -1 and cpu == -1):
+        raise Refused(errno.EINVAL)
+    if flags & PerfOpenFlag.PID_CGROUP or group_fd != -1:
+        raise NotImplementedError("perf_event_open with groups of events or tasks")
+    known = sum(each for each in ReadFormat if system.age.reached(each.since))
+    if attr.read_format & ~known or (cpu < 0 and cpu != -1):
+        raise Refused(errno.EINVAL)
+    # With a task any number will do; without one the CPU must be there.
+    if cpu >= system.cpus:
+        raise Refused(errno.EINVAL)
+    hook, takes = _hook(system, attr)
+    owner: list[weakref.ref[PerfEvent]] = []
+
+    def wake() -> None:
+        found = owner[0]()
+        if found is not None:
+            system.files.signal(found)
+
+    event = PerfEvent(attr, cpu=cpu, id=system.next_event_id(), hook=hook, takes=takes, wake=wake)
+    owner.append(weakref.ref(event))
+    system.add_event(event)
+    return system.files.open(event)
+
+
+def _hook(system: System, attr: PerfEventAttr) -> tuple[str, ProgType | None]:
+    kind = attr.type
+    if kind == PerfType.TRACEPOINT:
+        found = system.tracepoints.get(attr.config)
+        if found is None:
+            raise Refused(errno.EINVAL)
+        return f"tracepoint/{found.category}/{found.name}", ProgType.TRACEPOINT
+    if kind in (PMUS["kprobe"], PMUS["uprobe"]):
+        source = "kprobe" if kind == PMUS["kprobe"] else "uprobe"
+        if attr.uprobe_path in (None, 0):
+            raise NotImplementedError(f"perf_event_open of a {source} at an address")
+        place = buffers.read_string(attr.uprobe_path).decode("utf-8", "surrogateescape")
+        if source == "kprobe":
+            if place not in system.types.functions:
+                raise Refused(errno.ENOENT)
+            where = f"{place}+{attr.probe_offset:#x}" if attr.probe_offset else place
+        else:
+            where = f"{place}:{attr.probe_offset:#x}"
+        kind_of_probe = source.replace("probe", "retprobe") if attr.config & _RETURN else source
+        return f"{kind_of_probe}/{where}", ProgType.KPROBE
+    if kind == PerfType.SOFTWARE and attr.config == PerfSw.BPF_OUTPUT:
+        return "", None
+    if kind == PerfType.SOFTWARE:
+        return f"perf_event/{PerfSw(attr.config).name.lower()}", ProgType.PERF_EVENT
+    if kind in (PerfType.HARDWARE, PerfType.HW_CACHE, PerfType.RAW):
+        raise Refused(errno.ENOENT)  # a machine without counters
+    raise Refused(errno.EINVAL)
+
+
+def ioctl(system: System, event: PerfEvent, request: int, argument: int | bytearray) -> int:
+    """Let an event do what a request says; arguments as for ``FakeKernel.ioctl``."""
+    if request in _SWITCHES:
+        event.enabled = request == PerfIoctl.ENABLE
+    elif request == PerfIoctl.SET_BPF:
+        event.attach(program_of(system, int(_number(argument))))
+    elif request == PerfIoctl.PAUSE_OUTPUT:
+        event.paused = bool(_number(argument))
+    elif request == PerfIoctl.ID:
+        _answer(argument, event.id.to_bytes(8, sys.byteorder))
+    elif request == PerfIoctl.QUERY_BPF:
+        _query(system, event, argument)
+    else:
+        raise NotImplementedError(f"ioctl {PerfIoctl(request)}")
+    return 0
+
+
+# perf_event_query_prog_array
+def _query(system: System, event: PerfEvent, argument: int | bytearray) -> None:
+    if event.takes not in (ProgType.TRACEPOINT, ProgType.KPROBE):
+        raise Refused(errno.EINVAL)
+    if not isinstance(argument, bytearray):
+        raise Refused(errno.EFAULT)
+    (room,) = struct.unpack_from("=I", argument)
+    found = [each.program.id for each in system.links if each.hook == event.hook]
+    found += [
+        each.program.id
+        for each in system.events
+        if each.hook == event.hook and each.program is not None
+    ]
+    struct.pack_into("=I", argument, 4, len(found))
+    struct.pack_into(f"={min(room, len(found))}I", argument, 8, *found[:room])
+    if room and room < len(found):
+        raise Refused(errno.ENOSPC)
+
+
+def _number(argument: int | bytearray) -> int:
+    if isinstance(argument, int):
+        return argument
+    raise Refused(errno.EINVAL)
+
+
+def _answer(argument: int | bytearray, data: bytes) -> None:
+    if isinstance(argument, int):
+        raise Refused(errno.EFAULT)
+    argument[: len(data)] = data

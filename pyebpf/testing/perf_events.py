@@ -1,0 +1,150 @@
+"""Perf events: what tracepoints and probes are attached to, and the rings of perf event arrays.
+
+perf_event_open ──▶ PerfEvent ──ioctl SET_BPF, or a link──▶ programs run when its hook is fired
+                          └──── mmap ──▶ ring ◀── bpf_perf_event_output, `FakeKernel.emit`
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import struct
+from collections.abc import Callable
+from typing import ClassVar
+
+from pyebpf.testing.objects import ProgramObject
+from pyebpf.testing.refusal import Refused
+from pyebpf.testing.rings import PerfRing
+from pyebpf.uapi.bpf import ProgType
+from pyebpf.uapi.perf import PerfEventAttr, PerfSw, PerfType, ReadFormat
+
+__all__ = ["PerfEvent"]
+
+_PAGE = mmap.PAGESIZE
+_COUNTS = struct.Struct("=QQ")
+
+
+class PerfEvent:
+    """One perf event.
+
+    Args:
+        attr: As it was asked for.
+        cpu: The CPU, or -1.
+        id: The kernel's number for it.
+        hook: What `FakeKernel.fire` calls it, or ``""`` for what nobody fires.
+        takes: The type of programs that can be attached, or ``None``.
+        wake: Makes its descriptors readable.
+
+    Attributes:
+        program: What ``SET_BPF`` has attached.
+        linked: Whether a link has.
+        paused: ``PAUSE_OUTPUT`` has stopped its ring.
+        lost: Records there was no room for.
+    """
+
+    FILE_NAME: ClassVar[str] = "anon_inode:[perf_event]"
+
+    def __init__(
+        self,
+        attr: PerfEventAttr,
+        *,
+        cpu: int,
+        id: int,  # noqa: A002 - the kernel's word
+        hook: str,
+        takes: ProgType | None,
+        wake: Callable[[], None],
+    ) -> None:
+        self.cpu = cpu
+        self.id = id
+        self.hook = hook
+        self.takes = takes
+        self.program: ProgramObject | None = None
+        self.linked = False
+        self.cookie = 0
+        self.paused = False
+        self.enabled = not attr.disabled
+        self.lost = 0
+        self._wake = wake
+        self._ring: PerfRing | None = None
+        self._format = attr.read_format
+        self._is_output = attr.type == PerfType.SOFTWARE and attr.config == PerfSw.BPF_OUTPUT
+        self._watermark = attr.wakeup_watermark if attr.watermark else 0
+        self._wakeup_events = 0 if attr.watermark else attr.wakeup_events
+        self._events = 0  # since the last wake-up
+        self._bytes = 0
+
+    @property
+    def is_output(self) -> bool:
+        """Whether programs can put records out to it."""
+        return self._is_output
+
+    def map(self, length: int, *, writable: bool, offset: int) -> mmap.mmap:
+        """Map its ring: perf_mmap.
+
+        Raises:
+            Refused: ``EINVAL``: not a page and a power of two of them.
+        """
+        pages = length // _PAGE - 1
+        whole = not length % _PAGE and pages >= 0 and not pages & (pages - 1)
+        if offset or not whole or not writable:
+            raise Refused(errno.EINVAL)
+        if self._ring is None:
+            self._ring = PerfRing(pages)
+        elif self._ring.size != pages * _PAGE:
+            raise Refused(errno.EINVAL)
+        return self._ring.shared.map(length, writable=True)
+
+    def output(self, data: bytes, cpu: int) -> int:
+        """Put a record out: 0 or a negative errno, as ``bpf_perf_event_output`` has them."""
+        if not self._is_output:
+            return -errno.EINVAL
+        if self.cpu not in (-1, cpu):
+            return -errno.EOPNOTSUPP
+        if self._ring is None or self.paused:
+            return -errno.ENOENT
+        if not self._ring.put(data, self.id):
+            self.lost += 1
+            return -errno.ENOSPC
+        self._announce(len(data))
+        return 0
+
+    def close(self) -> None:
+        """Let go of the ring's descriptor: the kernel is gone."""
+        if self._ring is not None:
+            self._ring.shared.close()
+
+    def read(self, size: int) -> bytes:
+        """Return its count, and with it what was lost."""
+        answer = _COUNTS.pack(0, self.lost)
+        if not self._format & ReadFormat.LOST:
+            answer = answer[:8]
+        if size < len(answer):
+            raise Refused(errno.ENOSPC)
+        return answer
+
+    def attach(self, program: ProgramObject) -> None:
+        """Let a program run when it happens: perf_event_set_bpf_prog.
+
+        Raises:
+            Refused: ``EINVAL``: another type; ``EEXIST``: there is one.
+        """
+        self.check(program)
+        self.program = program
+
+    def check(self, program: ProgramObject) -> None:
+        """Refuse a program that cannot be attached; errors as for `attach`."""
+        if self.takes is None or program.type != self.takes:
+            raise Refused(errno.EINVAL)
+        if self.program is not None or self.linked:
+            raise Refused(errno.EEXIST)
+
+    # perf_output_begin and perf_output_sample say when whoever waits is woken.
+    def _announce(self, size: int) -> None:
+        assert self._ring is not None
+        self._events += 1
+        self._bytes += size
+        watermark = self._watermark or self._ring.size // 2
+        due = self._wakeup_events and self._events >= self._wakeup_events
+        if due or self._bytes > watermark:
+            self._events = self._bytes = 0
+            self._wake()

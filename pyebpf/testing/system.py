@@ -1,0 +1,136 @@
+"""`System`: everything a made-up kernel holds, and what keeps it in order.
+
+The commands (`pyebpf.testing.commands`) are functions on it; `FakeKernel` is what the library and
+tests see of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+
+from pyebpf.testing.ages import Age
+from pyebpf.testing.c_types import Types
+from pyebpf.testing.faults import Faults
+from pyebpf.testing.files import Files, KernelObject, OpenFile
+from pyebpf.testing.interpreter import Machine, World
+from pyebpf.testing.maps.slots import FdArray
+from pyebpf.testing.objects import Btf, Link, Map, ProgramObject, Table
+from pyebpf.testing.perf_events import PerfEvent
+from pyebpf.testing.pins import Pins
+from pyebpf.testing.tracepoints import Tracepoint
+from pyebpf.testing.tree import Tree
+from pyebpf.uapi.bpf import MapType
+
+__all__ = ["System"]
+
+
+class System:
+    """One made-up kernel.
+
+    Args:
+        age: What it can do.
+        tree: Its files.
+        types: Its types.
+        tracepoints: Its tracepoints.
+        interfaces: Network interfaces by name.
+        cpus: How many CPUs there are.
+
+    Attributes:
+        lock: Held by whoever uses any of it.
+        maps: All maps by id; likewise programs, links and btfs.
+        events: Perf events, oldest first.
+        sockets: Programs on sockets, by the socket's inode.
+        statistics: What whoever wants runs to be counted has open, if there was one.
+    """
+
+    def __init__(
+        self,
+        *,
+        age: Age,
+        tree: Tree,
+        types: Types,
+        tracepoints: Mapping[int, Tracepoint],
+        interfaces: Mapping[str, int],
+        cpus: int,
+    ) -> None:
+        self.lock = threading.RLock()
+        self.age = age
+        self.tree = tree
+        self.types = types
+        self.tracepoints = tracepoints
+        self.interfaces = dict(interfaces)
+        self.cpus = cpus
+        self.faults = Faults()
+        self.pins = Pins()
+        self.files = Files(self._released)
+        self.maps: Table[Map] = Table()
+        self.programs: Table[ProgramObject] = Table()
+        self.links: Table[Link] = Table()
+        self.btfs: Table[Btf] = Table()
+        self.sockets: dict[int, ProgramObject] = {}
+        self.statistics: KernelObject | None = None
+        self.machine = Machine(World(cpu_count=cpus))
+        self.vmlinux = self.btfs.add(Btf(data=types.encode(), name="vmlinux"))
+        self._events: weakref.WeakValueDictionary[int, PerfEvent] = weakref.WeakValueDictionary()
+        self._event_ids = itertools.count(1)
+
+    # --- descriptors
+
+    def find(self, fd: int) -> OpenFile | None:
+        """Return the file behind a descriptor, ``None`` for one that is not ours.
+
+        Raises:
+            Refused: ``EBADF``.
+        """
+        return self.files.find(fd)
+
+    def holding(self, fd: int) -> KernelObject | None:
+        """Return the object behind a descriptor, likewise."""
+        file = self.files.find(fd)
+        return None if file is None else file.what
+
+    def sweep(self) -> None:
+        """Let go of what nobody holds any more."""
+        self.pins.sweep()
+        self.files.sweep()
+
+    # --- perf events
+
+    @property
+    def events(self) -> Iterator[PerfEvent]:
+        """Perf events, oldest first."""
+        return iter(sorted(self._events.values(), key=lambda each: each.id))
+
+    def next_event_id(self) -> int:
+        """Return the number of the next perf event."""
+        return next(self._event_ids)
+
+    def add_event(self, event: PerfEvent) -> None:
+        """Remember an event as long as it lives."""
+        self._events[event.id] = event
+
+    # --- the end
+
+    def close(self) -> None:
+        """Let go of everything, also of what somebody still refers to."""
+        for each in self.maps:
+            each.contents.close()
+        for event in self.events:
+            event.close()
+        self.files.close()
+        self.pins.close()
+        self.sockets.clear()
+        self.machine.close()
+
+    def _released(self, file: OpenFile) -> None:
+        what = file.what
+        if not isinstance(what, Map):
+            return
+        contents = what.contents
+        if what.definition.type == MapType.PERF_EVENT_ARRAY and isinstance(contents, FdArray):
+            contents.forget_file(file)
+        if not self.files.holders(what) and not self.pins.holds(what):
+            contents.forget_users()
