@@ -1,6 +1,6 @@
 # The contributor's vocabulary. Each target sets up what it needs (see .ci/setup) and then works offline.
 #
-#   make demo                 watch this machine's execve calls (root)
+#   make demo                 watch this machine's execve calls (root; without, on a made-up kernel)
 #   make test                 everything that can run here; ARGS="-k name" narrows it
 #   make fuzz                 hostile input for SECONDS=60
 #   make lint                 format, style and types

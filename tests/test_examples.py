@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import os
 import pathlib
 import re
 import shutil
@@ -13,6 +15,7 @@ import pytest
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 PATHS = sorted(EXAMPLES.glob("*.py"))
+REQUIRE = "PYEBPF_REQUIRE_KERNEL"
 PATIENCE = 600  # seconds; an emulated machine takes ten, a minute if it is busy besides
 
 needs_root = pytest.mark.usefixtures("real_kernel")
@@ -128,17 +131,78 @@ def test_assemble_by_hand_prints_its_header() -> None:
     assert done.stdout.rstrip("\n") == expected("assemble_by_hand.py")
 
 
-@needs_root
-def test_the_demo_without_privileges_says_in_one_line_what_is_missing() -> None:
-    """No traceback, no events: the capability's name and exit status 1."""
+def powerless(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command without any capability."""
     if shutil.which("setpriv") is None:
         pytest.skip("setpriv (util-linux) is not installed")
-    powerless = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"]
-    command = [*powerless, sys.executable, str(EXAMPLES / "trace_exec.py"), "--demo"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert done.returncode == 1
+    as_root = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"] if not os.getuid() else []
+    variables = {name: each for name, each in os.environ.items() if name != REQUIRE}
+    return subprocess.run(
+        [*as_root, *command],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        env=variables | environment,
+    )
+
+
+def test_the_demo_without_privileges_runs_on_a_made_up_kernel_and_says_so() -> None:
+    """One line says what is missing; what follows is marked, and complete."""
+    done = powerless(sys.executable, str(EXAMPLES / "trace_exec.py"), "--demo")
+    assert done.returncode == 0, done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert re.search(r"CAP_(BPF|SYS_ADMIN|PERFMON)", done.stderr)
+    assert done.stderr.endswith("running on a made-up kernel instead\n")
+    mark, head, *events, last = done.stdout.splitlines()
+    assert mark.startswith("FAKE: ")
+    assert head.split() == ["PID", "PPID", "UID", "COMM", "FILENAME"]
+    assert [line.split()[3] for line in events] == ["true", "uname", "id", "date", "ls", "sh"]
+    assert last == "received 6, lost 0"
+
+
+def test_a_made_up_kernel_is_no_kernel_where_one_is_required() -> None:
+    """PYEBPF_REQUIRE_KERNEL=1, which continuous integration sets: no events, exit status 1."""
+    done = powerless(sys.executable, str(EXAMPLES / "trace_exec.py"), "--demo", **{REQUIRE: "1"})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert re.search(r"CAP_(BPF|SYS_ADMIN|PERFMON)", done.stderr)
+
+
+def unit_test(**environment: str) -> tuple[subprocess.CompletedProcess[str], str]:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin()]
+    done = powerless(*command, str(EXAMPLES / "test_trace_exec.py"), **environment)
+    return done, done.stdout
+
+
+def plugin() -> list[str]:
+    """Return what makes pytest load the fixtures, where the installed package does not say it."""
+    names = {each.value for each in importlib.metadata.entry_points(group="pytest11")}
+    return [] if "pyebpf.testing.plugin" in names else ["-p", "pyebpf.testing.plugin"]
+
+
+def test_the_unit_test_needs_no_privileges() -> None:
+    """It passes on the made-up kernel, and skips the other half, naming why."""
+    done, text = unit_test()
+    assert done.returncode == 0, text
+    assert re.search(r"3 passed, 1 skipped", text)
+
+
+def test_the_unit_test_asks_the_kernel_if_it_must() -> None:
+    """Without privileges that is a failure."""
+    done, text = unit_test(**{REQUIRE: "1"})
+    assert done.returncode == 1
+    assert "CAP_SYS_ADMIN" in text
+
+
+@needs_root
+def test_the_unit_test_runs_on_both_kernels() -> None:
+    """The same file."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin()]
+    command += [str(EXAMPLES / "test_trace_exec.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "4 passed" in done.stdout
 
 
 @needs_root
