@@ -42,6 +42,7 @@ from pyebpf.testing.maps.events import RingBuffer
 from pyebpf.testing.objects import Map
 from pyebpf.testing.perf_events import PerfEvent
 from pyebpf.testing.refusal import Refused, typed
+from pyebpf.testing.structs import struct_region
 from pyebpf.testing.system import System
 from pyebpf.testing.tracepoints import Tracepoint
 from pyebpf.testing.tree import Tree
@@ -218,6 +219,23 @@ class FakeKernel:
         """
         found = firing.tracepoint(self._system, tracepoint)
         return tracepoints.record(found, self.world.task.pid, values)
+
+    def struct(self, name: str, **members: int | bytes | str) -> int:
+        """Put a struct into memory that programs can read, until the kernel is closed.
+
+        Args:
+            name: One of the kernel's, without ``struct``: ``"task_struct"``.
+            members: Numbers, text, or addresses of other structs; what is left out is zero.
+
+        Returns:
+            Its address, to be an argument of `fire` or a member of another struct.
+
+        Raises:
+            ValueError: No such struct or member, or a value that does not fit.
+        """
+        with self._system.lock:
+            region = struct_region(self._system.types, name, members)
+            return self._system.machine.memory.place(region)
 
     def emit(self, map: HasFileno, data: bytes, *, cpu: int = 0) -> bool:  # noqa: A002
         """Put a record into a ring buffer or perf event array, as a program would.

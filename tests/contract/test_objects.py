@@ -11,13 +11,32 @@ import pytest
 import pyebpf
 from pyebpf import link, pinning
 from pyebpf.errors import SyscallError
+from pyebpf.host.kernel_btf import kernel_btf
 from pyebpf.sys import bpf, perf_event
-from pyebpf.uapi.attrs import LinkCreate, LinkUpdate, ObjPin, RawTracepointOpen
+from pyebpf.uapi.attrs import (
+    BtfLoad,
+    EnableStats,
+    LinkCreate,
+    LinkUpdate,
+    ObjPin,
+    ProgTestRun,
+    RawTracepointOpen,
+)
 from pyebpf.uapi.bpf import AttachType, MapType, ProgType
-from pyebpf.uapi.info import BtfInfo, LinkInfo, LinkInfoRawTracepoint, MapInfo
+from pyebpf.uapi.btf import BtfKind
+from pyebpf.uapi.info import (
+    BtfInfo,
+    LinkInfo,
+    LinkInfoRawTracepoint,
+    LinkInfoTracing,
+    MapInfo,
+    ProgInfo,
+)
 from pyebpf.uapi.perf import PerfEventAttr, PerfSw, PerfType
 from tests.support.contract import create, load, outcome, u32, update
 from tests.support.programs import built
+
+RETURN_ZERO = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
 
 
 def id_of(fd: int) -> int:
@@ -168,6 +187,52 @@ def test_raw_tracepoints_say_what_they_are(kernel):
     with load() as program:
         attr = RawTracepointOpen(prog_fd=program.fileno(), name=b"sched_process_exec\0")
         assert outcome(lambda: bpf.raw_tracepoint_open(attr)) == "EINVAL"
+
+
+def test_what_a_program_was_loaded_for_takes_it_once(kernel):
+    """fentry: EBUSY for a second time, and again once the first is closed."""
+    target = kernel_btf().find("bpf_fentry_test1", BtfKind.FUNC)
+    with load(
+        ProgType.TRACING,
+        RETURN_ZERO,
+        attach_btf_id=target,
+        expected_attach_type=AttachType.TRACE_FENTRY,
+    ) as program:
+        attr = RawTracepointOpen(prog_fd=program.fileno())
+        with bpf.raw_tracepoint_open(attr) as fd:
+            info = LinkInfoTracing()
+            bpf.obj_get_info_by_fd(fd.fileno(), info)
+            assert (info.attach_type, info.target_btf_id) == (AttachType.TRACE_FENTRY, target)
+            assert outcome(lambda: bpf.raw_tracepoint_open(attr)) == "EBUSY"
+        named = RawTracepointOpen(prog_fd=program.fileno(), name=b"sched_switch\0")
+        assert outcome(lambda: bpf.raw_tracepoint_open(named)) == "EINVAL"
+    wrong = {"attach_btf_id": target, "expected_attach_type": AttachType.TRACE_RAW_TP}
+    assert outcome(lambda: load(ProgType.TRACING, RETURN_ZERO, **wrong)) == "EINVAL"
+
+
+def test_runs_are_counted_while_somebody_wants_it(kernel):
+    """ENABLE_STATS; only runs of that time."""
+    with load() as program:
+        runs = ProgTestRun(prog_fd=program.fileno(), data_in=bytes(14), data_size_in=14, repeat=5)
+        bpf.prog_test_run(runs)
+        with bpf.enable_stats(EnableStats()):
+            bpf.prog_test_run(runs)
+        bpf.prog_test_run(runs)
+        info = ProgInfo()
+        bpf.obj_get_info_by_fd(program.fileno(), info)
+        assert info.run_cnt == 5
+    assert outcome(lambda: bpf.enable_stats(EnableStats(type=9))) == "EINVAL"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\x9f\xeb", bytes(24), b"\x9f\xeb\1\0" + bytes(20), b"\x9f\xeb\1\0\x18" + bytes(200)],
+    ids=len,
+)
+def test_types_that_make_no_sense_are_refused(kernel, data):
+    """EINVAL, whatever is wrong."""
+    attr = BtfLoad(btf=data or b"x", btf_size=len(data))
+    assert outcome(lambda: bpf.btf_load(attr)) == "EINVAL"
 
 
 def test_an_event_takes_one_program_of_its_type(kernel):

@@ -83,7 +83,7 @@ def test_random_batches_are_answered_alike(name: str) -> None:
     )
 
     @settings(
-        max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+        max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
     )
     @given(st.lists(one, max_size=8))
     def compare(steps: list[Any]) -> None:

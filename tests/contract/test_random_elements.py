@@ -90,7 +90,7 @@ def test_random_calls_are_answered_alike(name: str) -> None:
     """Values and errnos, of the same calls on the same kind of map."""
 
     @settings(
-        max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+        max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
     )
     @given(operations(KINDS[name][4]))
     def compare(steps: list[Any]) -> None:

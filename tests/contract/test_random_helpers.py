@@ -118,7 +118,7 @@ def test_random_helpers_are_answered_alike(name: str) -> None:
     """Values and errnos, of the same calls on the same kind of map."""
 
     @settings(
-        max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+        max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
     )
     @given(steps_of(name))
     def compare(steps: list[Any]) -> None:

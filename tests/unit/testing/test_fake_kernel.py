@@ -28,10 +28,17 @@ from pyebpf.sys import bpf, perf_event
 from pyebpf.sys import kernel as seam
 from pyebpf.testing import FakeKernel, Outcome
 from pyebpf.testing.commands.table import COMMANDS
-from pyebpf.uapi.attrs import LinkCreate, MapElem, ProgLoad, ProgTestRun
+from pyebpf.uapi.attrs import (
+    LinkCreate,
+    LinkCreatePerfEvent,
+    MapElem,
+    ProgLoad,
+    ProgTestRun,
+)
 from pyebpf.uapi.bpf import AttachType, Cmd, MapFlag, MapType, ProgType
 from pyebpf.uapi.btf import BtfKind
 from pyebpf.uapi.helpers import FuncId
+from pyebpf.uapi.perf import PerfSw
 from tests.support.contract import RETURN_TWO, create, load, u32
 from tests.support.programs import built
 
@@ -98,6 +105,88 @@ def test_arguments_of_probes_are_in_the_registers(kernel):
             outcomes = kernel.fire("kprobe/do_unlinkat", (42, 1))
             assert [each.retval for each in outcomes] == [42]
         assert kernel.fire("kprobe/do_unlinkat", (42, 1)) == []
+
+
+def test_typed_arguments_are_structs_in_memory(kernel):
+    """Loads through pointers, relocated to where this kernel has the members."""
+    spec = pyebpf.load_spec(built("core"))
+    for each in spec.programs.values():
+        each.autoload = each.name == "plain_loads"
+    spec.variables["target_pid"].value = 5
+    with pyebpf.load(spec) as collection:
+        collection.attach()
+        parent = kernel.struct("task_struct", tgid=5, flags=7, comm="parent")
+        child = kernel.struct("task_struct", flags=9)
+        (outcome,) = kernel.fire("tp_btf/sched_process_fork", (parent, child))
+        assert outcome.program == "plain_loads"
+        found = collection.variables["found"].value
+        assert (found.parent_flags, found.child_flags) == (7, 9)
+    with pytest.raises(ValueError, match="no struct nothing"):
+        kernel.struct("nothing")
+    with pytest.raises(ValueError, match="no member nothing"):
+        kernel.struct("task_struct", nothing=1)
+    with pytest.raises(ValueError, match="comm takes 16 bytes, not 17"):
+        kernel.struct("task_struct", comm="x" * 17)
+
+
+def test_fields_are_read_through_the_current_task(kernel):
+    """All that CO-RE can ask of a struct, answered by the made-up types."""
+    spec = pyebpf.load_spec(built("core"))
+    spec.variables["target_pid"].value = 5
+    for each in spec.programs.values():
+        each.autoload = each.name in ("fields", "types")
+    with pyebpf.load(spec) as collection:
+        collection.attach()
+        kernel.fire("raw_tp/sys_enter", (0, 1), pid=5, ppid=3, comm="five")
+        found = collection.variables["found"].value
+        assert (found.tgid, found.ppid, found.comm) == (5, 3, "five")
+        assert (found.comm_size, found.comm_exists, found.missing_member_exists) == (16, 1, 0)
+        assert (found.task_type_exists, found.missing_type_exists, found.xdp_value) == (1, 0, 6)
+
+
+def test_probes_of_user_programs_run_by_file_and_offset(kernel):
+    """And return probes by what is returned."""
+    code = struct.pack("=BBhi", 0xB7, 0, 0, 3) + struct.pack("=BBhi", 0x95, 0, 0, 0)
+    with load(ProgType.KPROBE, code) as program:
+        for retprobe, hook in ((False, "uprobe"), (True, "uretprobe")):
+            source = pmu.probe("uprobe", retprobe=retprobe)
+            with perf_event.open_probe(source, "/bin/true", 0x1234) as event:
+                perf_event.set_bpf(event.fileno(), program.fileno())
+                (outcome,) = kernel.fire(f"{hook}//bin/true:0x1234", (1,))
+                assert outcome.retval == 3
+    with pytest.raises(SyscallError, match="ENOENT"):
+        perf_event.open_probe(pmu.probe("kprobe"), "no_such_function")
+
+
+def test_counters_are_fired_by_name(kernel):
+    """As sampling profilers hang on them."""
+    with (
+        load(ProgType.PERF_EVENT) as program,
+        perf_event.open_software(PerfSw.CPU_CLOCK, cpu=0, frequency=99) as event,
+    ):
+        perf_event.set_bpf(event.fileno(), program.fileno())
+        assert [each.retval for each in kernel.fire("perf_event/cpu_clock")] == [2]
+
+
+def test_cookies_are_those_of_the_attachment(kernel):
+    """Each link has its own."""
+    call = struct.pack("=BBhi", 0x85, 0, 0, FuncId.get_attach_cookie)
+    with load(ProgType.TRACEPOINT, call + RETURN_TWO[8:]) as program:
+        held = []
+        for cookie in (7, 8):
+            number = tracefs.tracepoint_id("sched", "sched_switch")
+            with perf_event.open_tracepoint(number) as event:
+                attr = LinkCreatePerfEvent(
+                    prog_fd=program.fileno(),
+                    target_fd=event.fileno(),
+                    attach_type=AttachType.PERF_EVENT,
+                    bpf_cookie=cookie,
+                )
+                held.append(bpf.link_create(attr))
+        outcomes = kernel.fire("tracepoint/sched/sched_switch", bytes(64))
+        assert [each.retval for each in outcomes] == [7, 8]
+        for each in held:
+            each.close()
 
 
 @pytest.mark.parametrize(
