@@ -15,7 +15,10 @@ from pyebpf.uapi.bpf import Cmd, MapFlag, MapType, ProgType
 from pyebpf.uapi.cstruct import CStruct
 from pyebpf.uapi.helpers import FuncId
 
-__all__ = ["Age", "Answers", "newest"]
+__all__ = ["USUAL", "Age", "Answers"]
+
+USUAL = "6.18"
+"""The release that the tests compare the made-up kernel with, call by call."""
 
 Release = tuple[int, int]
 
@@ -23,8 +26,7 @@ Release = tuple[int, int]
 class Answers(NamedTuple):
     """What one kernel answered, by the kernel's names without prefix, and by names of features.
 
-    Attributes:
-        lacks: What it has not, although it is new enough: a matter of its configuration.
+    What it has not, although it is new enough, is a matter of its configuration.
     """
 
     map_types: frozenset[str]
@@ -44,11 +46,6 @@ def parse(version: str) -> Release:
     if match is None:
         raise ValueError(f"not a kernel release: {version!r}")
     return int(match[1]), int(match[2])
-
-
-def newest() -> str:
-    """Return the newest release that was asked."""
-    return max(AGES, key=parse)
 
 
 class Age:

@@ -27,7 +27,7 @@ from pyebpf.sys import kernel as seam
 from pyebpf.sys.elements import ElementCalls
 from pyebpf.sys.mapping import Mapping as MemoryMapping
 from pyebpf.testing import firing, perf_calls, tracepoints
-from pyebpf.testing.ages import Age, newest
+from pyebpf.testing.ages import USUAL, Age
 from pyebpf.testing.c_types import Types
 from pyebpf.testing.commands import info
 from pyebpf.testing.commands.elements import map_of
@@ -84,12 +84,12 @@ class FakeKernel:
     refused with an `ExecutionError`. So a program that works here may be refused by a kernel; test
     that with a real one.
 
-    Everybody is privileged here. May be shared between threads, not with other processes: a child
-    of ``fork`` has a copy.
+    Everybody is privileged here. May be shared between threads; a signal handler must not use it
+    while it interrupts a call, and a child of ``fork`` has a copy.
 
     Args:
-        version: The release whose abilities it has, such as ``"5.10"``; the newest known by
-            default.
+        version: The release whose abilities it has, such as ``"5.10"``: commands, kinds, flags,
+            helpers. What releases do differently with what they all have is as in the default.
         cpus: How many CPUs it has.
         btf: Whether it shows its types (``/sys/kernel/btf/vmlinux``).
         configuration: Values of the kernel's configuration, ``{"CONFIG_HZ": "100"}``, besides a few
@@ -117,7 +117,7 @@ class FakeKernel:
         declarations: str = "",
         tracepoints: Mapping[str, str] | None = None,
     ) -> None:
-        self.version = version or newest()
+        self.version = version or USUAL
         age = Age(self.version)
         if not 1 <= cpus <= 1024:
             raise ValueError(f"a kernel has 1 to 1024 CPUs, not {cpus}")
