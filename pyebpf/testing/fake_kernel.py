@@ -184,7 +184,8 @@ class FakeKernel:
             hook: As section names have it: ``"tracepoint/sched/sched_switch"``,
                 ``"raw_tp/sys_enter"``, ``"tp_btf/sched_switch"``, ``"fentry/do_unlinkat"``,
                 ``"fexit/…"``, ``"lsm/file_open"``, ``"kprobe/do_unlinkat"``, ``"kretprobe/…"``,
-                ``"uprobe/PATH:OFFSET"``, ``"xdp/INTERFACE"``, ``"perf_event/cpu_clock"``.
+                ``"uprobe/PATH:OFFSET"``, ``"xdp/INTERFACE"``, ``"tc/INTERFACE/ingress"``,
+                ``"perf_event/cpu_clock"``.
             data: A tracepoint's record (see `record`); a packet; for the others the arguments as
                 numbers: of the function, of the tracepoint, or, for return probes, the value
                 returned.

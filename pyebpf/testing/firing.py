@@ -11,10 +11,12 @@ from typing import NamedTuple
 from pyebpf.testing import hooks
 from pyebpf.testing.hooks import Attached
 from pyebpf.testing.interpreter import BytesContext, Context, Task
+from pyebpf.testing.interpreter.skb import SkbContext
 from pyebpf.testing.interpreter.xdp import XdpContext
 from pyebpf.testing.kernel_types import pt_regs
 from pyebpf.testing.system import System
 from pyebpf.testing.tracepoints import Tracepoint
+from pyebpf.uapi.net import TcxAction
 
 __all__ = ["Outcome", "Who", "fire", "tracepoint"]
 
@@ -44,8 +46,10 @@ class Outcome:
     data: bytes = b""
 
 
+_PACKETS = (XdpContext, SkbContext)
 # By what hooks are called, as far as section names have several words for one.
-_ALIASES = {"tp": "tracepoint", "raw_tracepoint": "raw_tp", "raw_tp.w": "raw_tp"}
+_ALIASES = {"tp": "tracepoint", "raw_tracepoint": "raw_tp", "raw_tp.w": "raw_tp", "tc": "tcx"}
+_NEXT = TcxAction.NEXT & 0xFFFFFFFF
 _PREFIX = re.compile(r"(?P<kind>[a-z_.]+)/(?P<place>.+)")
 
 
@@ -92,7 +96,6 @@ def _run(
         world.cpu = cpu
         world.task = _task(system, who)
         for attached in programs:
-            # Each gets a context of its own: what one changes, others do not see.
             given = context()
             retval = hooks.run(
                 system, attached.program, given, cookie=attached.cookie, ppid=who.ppid
@@ -101,9 +104,11 @@ def _run(
                 Outcome(
                     program=attached.program.name.decode(errors="replace"),
                     retval=retval,
-                    data=given.packet if isinstance(given, XdpContext) else b"",
+                    data=bytes(given.packet) if isinstance(given, _PACKETS) else b"",
                 )
             )
+            if isinstance(given, SkbContext) and retval != _NEXT:
+                break
     finally:
         world.cpu, world.task = before
     return outcomes
@@ -177,6 +182,16 @@ def _xdp(system: System, place: str, data: bytes | Sequence[int]) -> Made:
     return str(index), lambda: XdpContext(packet, ingress_ifindex=index)
 
 
+# The programs of a direction see the packet one after the other, until one decides.
+def _tcx(system: System, place: str, data: bytes | Sequence[int]) -> Made:
+    interface, _, direction = place.partition("/")
+    index = system.interfaces.get(interface)
+    if index is None or direction not in ("ingress", "egress"):
+        raise ValueError(f"this kernel has no hook tcx/{place}: INTERFACE/ingress or /egress")
+    context = SkbContext(_bytes(data), ifindex=index)
+    return f"{index}/{direction}", lambda: context
+
+
 def _bytes(data: bytes | Sequence[int]) -> bytes:
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
@@ -197,4 +212,5 @@ _KINDS: dict[str, Callable[[System, str, bytes | Sequence[int]], Made]] = {
     "uretprobe": _return_probe,
     "perf_event": _probe,
     "xdp": _xdp,
+    "tcx": _tcx,
 }

@@ -28,6 +28,7 @@ from pyebpf.uapi.info import (
     BtfInfo,
     LinkInfo,
     LinkInfoRawTracepoint,
+    LinkInfoTcx,
     LinkInfoTracing,
     MapInfo,
     ProgInfo,
@@ -313,6 +314,37 @@ def test_xdp_links_are_one_to_an_interface_and_can_be_changed(kernel, request):
             opened.detach()
             with attempt(program.fileno()):
                 pass
+
+
+def test_tcx_links_stand_in_a_row_and_can_be_changed(kernel, request):
+    """Each program once; EINVAL for another type, ENODEV for another interface."""
+    if kernel is None:
+        request.getfixturevalue("netns")
+    with (
+        load(ProgType.SCHED_CLS) as program,
+        load(ProgType.SCHED_CLS) as second,
+        load(ProgType.XDP) as other,
+    ):
+
+        def attempt(fd: int, index: int = 1):
+            attr = LinkCreate(prog_fd=fd, target_ifindex=index, attach_type=AttachType.TCX_INGRESS)
+            return outcome(lambda: bpf.link_create(attr))
+
+        assert attempt(other.fileno()) == "EINVAL"
+        assert attempt(program.fileno(), 424242) == "ENODEV"
+        with attempt(program.fileno()) as fd, attempt(second.fileno()):
+            assert attempt(program.fileno()) == "EEXIST"
+            info = LinkInfoTcx()
+            bpf.obj_get_info_by_fd(fd.fileno(), info)
+            assert (info.ifindex, info.attach_type) == (1, AttachType.TCX_INGRESS)
+            wrong = LinkUpdate(link_fd=fd.fileno(), new_prog_fd=other.fileno())
+            assert outcome(lambda: bpf.link_update(wrong)) == "EINVAL"
+            with link.Link.from_fd(fd.fileno()) as opened:
+                opened.detach()
+            bpf.obj_get_info_by_fd(fd.fileno(), info)
+            assert info.ifindex == 0
+            again = LinkUpdate(link_fd=fd.fileno(), new_prog_fd=program.fileno())
+            assert outcome(lambda: bpf.link_update(again)) == "ENOLINK"
 
 
 def test_a_collection_pins_and_opens_again(kernel, pins):

@@ -20,6 +20,7 @@ from pyebpf.uapi.info import (
     LinkInfo,
     LinkInfoPerfEvent,
     LinkInfoRawTracepoint,
+    LinkInfoTcx,
     LinkInfoTracing,
     LinkInfoXdp,
     MapInfo,
@@ -32,6 +33,7 @@ _LINKS: dict[LinkType, type[LinkInfo]] = {
     LinkType.RAW_TRACEPOINT: LinkInfoRawTracepoint,
     LinkType.TRACING: LinkInfoTracing,
     LinkType.XDP: LinkInfoXdp,
+    LinkType.TCX: LinkInfoTcx,
     LinkType.PERF_EVENT: LinkInfoPerfEvent,
 }
 

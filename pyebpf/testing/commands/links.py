@@ -35,6 +35,8 @@ _PREFIXES = {
 }
 _RAW = frozenset({ProgType.RAW_TRACEPOINT, ProgType.RAW_TRACEPOINT_WRITABLE})
 _BY_TARGET = frozenset({ProgType.TRACING, ProgType.LSM, ProgType.EXT})
+# Those that take another program, and can be taken off.
+_CHANGING = frozenset({LinkType.XDP, LinkType.TCX})
 _XDP_MODES = XdpFlag.SKB_MODE | XdpFlag.DRV_MODE | XdpFlag.HW_MODE
 
 
@@ -61,9 +63,9 @@ def update(system: System, attr: LinkUpdate) -> int:
             raise Refused(errno.EPERM)
     elif attr.old_prog_fd:
         raise Refused(errno.EINVAL)
-    if link.type != LinkType.XDP:
+    if link.type not in _CHANGING:
         raise Refused(errno.EINVAL)
-    # bpf_xdp_link_update
+    # bpf_xdp_link_update, tcx_link_update
     if not link.hook:
         raise Refused(errno.ENOLINK)
     if program.type != link.program.type:
@@ -75,7 +77,7 @@ def update(system: System, attr: LinkUpdate) -> int:
 def detach(system: System, attr: LinkDetach) -> int:
     """Take a link's program off."""
     link = _link(system, attr.link_fd)
-    if link.type != LinkType.XDP:
+    if link.type not in _CHANGING:
         raise Refused(errno.EOPNOTSUPP)
     link.hook = ""
     link.details["ifindex"] = 0
@@ -155,6 +157,23 @@ def _xdp(system: System, attr: LinkCreate, program: ProgramObject) -> Link:
     return Link(type=LinkType.XDP, program=program, hook=hook, details={"ifindex": index})
 
 
+# tcx_link_attach
+def _tcx(system: System, attr: LinkCreate, program: ProgramObject) -> Link:
+    if program.type != ProgType.SCHED_CLS:
+        raise Refused(errno.EINVAL)
+    if attr.target_ifindex not in system.interfaces.values():
+        raise Refused(errno.ENODEV)
+    ordered = any(getattr(attr, name, 0) for name in ("relative_fd", "expected_revision"))
+    if attr.flags or ordered:
+        raise NotImplementedError("BPF_LINK_CREATE of tcx with a place among others")
+    direction = "ingress" if attr.attach_type == AttachType.TCX_INGRESS else "egress"
+    hook = f"tcx/{attr.target_ifindex}/{direction}"
+    if any(each.hook == hook and each.program is program for each in system.links):
+        raise Refused(errno.EEXIST)
+    details = {"ifindex": attr.target_ifindex, "attach_type": attr.attach_type}
+    return Link(type=LinkType.TCX, program=program, hook=hook, details=details)
+
+
 def _tracing(system: System, attr: LinkCreate, program: ProgramObject) -> Link:
     if attr.flags:
         raise Refused(errno.EINVAL)
@@ -205,5 +224,7 @@ def _check_tracepoint(system: System, name: str) -> None:
 _MAKERS: dict[AttachType, Callable[[System, LinkCreate, ProgramObject], Link]] = {
     AttachType.PERF_EVENT: _perf_event,
     AttachType.XDP: _xdp,
+    AttachType.TCX_INGRESS: _tcx,
+    AttachType.TCX_EGRESS: _tcx,
     **dict.fromkeys(_TRACING, _tracing),
 }

@@ -94,6 +94,25 @@ def test_packets_are_fired_at_interfaces(kernel):
         assert kernel.fire("xdp/lo", bytes(64)) == []
 
 
+def test_packets_pass_programs_of_tc_until_one_decides(kernel):
+    """In the order in which they were attached; a direction is a hook of its own."""
+    go_on = struct.pack("=BBhi", 0xB4, 0, 0, -1) + RETURN_TWO[8:]
+    with load(ProgType.SCHED_CLS, go_on) as first, load(ProgType.SCHED_CLS) as second:
+        held = []
+        for program in (first, second, first):
+            attr = LinkCreate(prog_fd=program.fileno(), target_ifindex=1)
+            attr.attach_type = AttachType.TCX_INGRESS if len(held) < 2 else AttachType.TCX_EGRESS
+            held.append(bpf.link_create(attr))
+        outcomes = kernel.fire("tc/lo/ingress", bytes(64))
+        assert [each.retval for each in outcomes] == [0xFFFFFFFF, 2]
+        assert outcomes[0].data == bytes(64)
+        assert [each.retval for each in kernel.fire("tcx/lo/egress", bytes(64))] == [0xFFFFFFFF]
+        for each in held:
+            each.close()
+    with pytest.raises(ValueError, match="no hook tcx/lo/sideways"):
+        kernel.fire("tc/lo/sideways", bytes(64))
+
+
 def test_arguments_of_probes_are_in_the_registers(kernel):
     """A kprobe by a bare event: the first argument, returned."""
     offset = {"x86_64": 112, "aarch64": 0}[os.uname().machine]
