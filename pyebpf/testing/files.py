@@ -44,22 +44,28 @@ class OpenFile:
         inode: The pipe's.
     """
 
-    __slots__ = ("__weakref__", "flags", "inode", "what", "writer")
+    __slots__ = ("__weakref__", "_readable", "flags", "inode", "what", "writer")
 
     def __init__(self, what: KernelObject, flags: int, writer: int, inode: int) -> None:
         self.what = what
         self.flags = flags
         self.writer = writer
         self.inode = inode
+        self._readable = False
 
     def signal(self) -> None:
         """Make its descriptors readable."""
-        self.calm()
+        if self._readable:
+            return
         with contextlib.suppress(BrokenPipeError):
             os.write(self.writer, _BYTE)
+        # Now, not before: or `calm` might take back what is yet to come, and not what has come.
+        self._readable = True
 
     def calm(self) -> None:
-        """Make them unreadable."""
+        """Make them unreadable; look at what they are of after this, not before."""
+        if not self._readable:
+            return
         # A second read end for a moment: one that stayed would hide that nobody has the file open.
         with contextlib.suppress(OSError):
             reader = os.open(
@@ -70,6 +76,8 @@ class OpenFile:
                     pass
             finally:
                 os.close(reader)
+        # Last: who signals before this does not write, but has put in what is looked at next.
+        self._readable = False
 
 
 class Files:

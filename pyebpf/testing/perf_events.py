@@ -102,10 +102,11 @@ class PerfEvent:
             return -errno.EOPNOTSUPP
         if self._ring is None or self.paused:
             return -errno.ENOENT
-        if not self._ring.put(data, self.id):
+        size = self._ring.put(data, self.id)
+        if not size:
             self.lost += 1
             return -errno.ENOSPC
-        self._announce(len(data))
+        self._announce(size)
         return 0
 
     def close(self) -> None:
@@ -144,7 +145,11 @@ class PerfEvent:
         self._events += 1
         self._bytes += size
         watermark = self._watermark or self._ring.size // 2
-        due = self._wakeup_events and self._events >= self._wakeup_events
-        if due or self._bytes > watermark:
-            self._events = self._bytes = 0
+        due = bool(self._wakeup_events) and self._events >= self._wakeup_events
+        if due:
+            self._events = 0
+        if self._bytes > watermark:
+            self._bytes -= watermark
+            due = True
+        if due:
             self._wake()

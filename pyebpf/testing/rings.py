@@ -133,15 +133,18 @@ class PerfRing:
         self._view = self.shared.view
         self._untold = 0
 
-    def put(self, data: bytes, event_id: int) -> bool:
-        """Append a sample; return whether there was room.
+    def put(self, data: bytes, event_id: int) -> int:
+        """Append a sample; return how many bytes it took, 0 if there was no room.
 
         A record about those lost before comes in front of the first that fits.
         """
         total = _PERF_HEADER.size + _RAW_SIZE.size + len(data) + 7 & ~7
-        record = _PERF_HEADER.pack(RecordType.SAMPLE, 0, total & _PERF_LARGEST - 1)
+        size = total & _PERF_LARGEST - 1
+        record = _PERF_HEADER.pack(RecordType.SAMPLE, 0, size)
         padding = total - _PERF_HEADER.size - _RAW_SIZE.size - len(data)
         record += _RAW_SIZE.pack(len(data) + padding) + data + bytes(padding)
+        # Nobody checks that the size fits its 16 bits: what does not is cut off, and so damaged.
+        record = record[:size]
         if self._untold:
             record = _LOST.pack(RecordType.LOST, 0, _LOST.size, event_id, self._untold) + record
         head = int(_U64.unpack_from(self._view, _HEAD)[0])
@@ -149,14 +152,14 @@ class PerfRing:
         # perf_output_begin wants one byte to stay free: a full ring looks like an empty one.
         if head - tail + len(record) >= self.size:
             self._untold += 1
-            return False
+            return 0
         self._untold = 0
         start = head % self.size
         first = record[: self.size - start]
         self._view[_PAGE + start : _PAGE + start + len(first)] = first
         self._view[_PAGE : _PAGE + len(record) - len(first)] = record[len(first) :]
         _U64.pack_into(self._view, _HEAD, head + len(record))
-        return True
+        return max(len(record), 1)
 
     @property
     def waiting(self) -> int:

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from pyebpf.errors import ReaderTimeout, SyscallError
+from pyebpf.errors import FormatError, ReaderTimeout, SyscallError
 from pyebpf.maps.map import Map
 from pyebpf.readers.perf import PerfReader
 from pyebpf.readers.ring import RingReader
@@ -110,6 +110,20 @@ def test_a_perf_ring_takes_as_much_as_fits(events):
             records = reader.drain()
             assert len(records) == fitting
             assert {len(record) for record in records} == {(size + 12 + 7 & ~7) - 12}
+
+
+def test_a_record_that_is_too_long_is_damaged(events):
+    """Nobody checks that its size fits 16 bits; the reader says so and goes on."""
+    with (
+        Producer("perf", events.fileno(), base=65536) as producer,
+        PerfReader(events, pages=64, cpus=[0]) as reader,
+    ):
+        producer.run(1, cpu=0)
+        with pytest.raises(FormatError, match=r"65516 bytes\); skipped"):
+            reader.drain()
+        producer.resize(16)
+        producer.run(2, cpu=0)
+        assert [sequence(record) for record in reader.drain()] == [1, 2]
 
 
 def test_without_a_reader_programs_get_an_error(events):
