@@ -1,8 +1,8 @@
 """`Age`: what a kernel of a given release can do, as a table made by probing such kernels says it.
 
-`pyebpf.testing.ages_table` has one entry for each kernel that was asked. For releases in between
-what has come since the kernel before is told by the ``since`` of ours, which the tests compare with
-real kernels, too.
+`pyebpf.testing.ages_table` has one entry for each kernel that was asked. For other releases what
+has come since the kernel before is told by the ``since`` of ours, which the tests compare with real
+kernels, too.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ USUAL = "6.18"
 """The release that the tests compare the made-up kernel with, call by call."""
 
 Release = tuple[int, int]
+
+# What is as old as this has no release written down.
+_OLDEST = (4, 18)
+_NOTHING = ("", "", "", "", "")
 
 
 class Answers(NamedTuple):
@@ -55,17 +59,18 @@ class Age:
         version: Such as ``"5.10"``.
 
     Raises:
-        ValueError: It is older than every kernel that was asked.
+        ValueError: It is older than what is written down.
     """
 
     def __init__(self, version: str) -> None:
         self.release = parse(version)
+        if self.release < _OLDEST:
+            raise ValueError(f"Linux {version}: what kernels before 4.18 can do is not known")
         older = [each for each in AGES if parse(each) <= self.release]
-        if not older:
-            known = ", ".join(sorted(AGES, key=parse))
-            raise ValueError(f"no kernel as old as {version} was asked; there are {known}")
-        self._source = max(older, key=parse)
-        self._answers = Answers(*(frozenset(each.split()) for each in AGES[self._source]))
+        source = max(older, key=parse, default="")
+        self._asked = parse(source) if source else None
+        columns = AGES.get(source, _NOTHING)
+        self._answers = Answers(*(frozenset(each.split()) for each in columns))
 
     def has_command(self, cmd: Cmd) -> bool:
         """Whether bpf(2) has a command."""
@@ -98,15 +103,16 @@ class Age:
 
     def unknown_field(self, attr: CStruct) -> bool:
         """Whether a field is set that this release does not know."""
+        # A newer name for an older place is no news.
+        known = {field.offset for field in attr.FIELDS if self.reached(field.since)}
         return any(
-            field.since is not None
-            and not self.reached(field.since)
-            and bool(getattr(attr, field.name))
-            for field in attr.FIELDS
+            field.offset not in known and bool(getattr(attr, field.name)) for field in attr.FIELDS
         )
 
     # What came after the kernel that was asked is there if its release has been reached.
     def _has(self, name: str, since: str | None, answers: frozenset[str]) -> bool:
         if name in answers:
             return True
-        return since is not None and parse(since) > parse(self._source) and self.reached(since)
+        if self._asked is None:
+            return self.reached(since)
+        return since is not None and parse(since) > self._asked and self.reached(since)
