@@ -46,7 +46,7 @@ class Pins:
         """Whether a path exists and is on this file system."""
         real = os.path.realpath(self.place(path))
         top = os.path.realpath(self.directory)
-        return os.path.exists(real) and (real == top or real.startswith(f"{top}/"))  # noqa: PTH110
+        return os.path.exists(real) and (real == top or real.startswith(f"{top}/"))
 
     def pin(self, path: str, what: KernelObject) -> None:
         """Give an object a name: bpf_obj_do_pin.
@@ -111,7 +111,7 @@ class Pins:
 # 0 for a file that is no pin.
 def _number(path: str) -> int:
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open(path, "rb") as file:
             data = file.read(64)
     except OSError as error:
         # bpf_obj_do_get refuses directories so.

@@ -92,8 +92,8 @@ class Tree:
 
     def _write(self, path: str, data: str | bytes) -> None:
         target = f"{self.root}/{path}"
-        os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120 - 400 files
-        with open(target, "wb") as file:  # noqa: PTH123
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pathlib
 import select
 
 import pytest
@@ -133,7 +134,7 @@ def test_pins_keep_what_they_name(kernel, pins):
     assert caught.value.errno == errno.ENOENT
     assert number in ids()
     pinning.unpin(pins / "new" / "second")
-    pinning.place(pins / "new").rmdir()
+    pathlib.Path(pinning.place(pins / "new")).rmdir()
     assert gone(number)
 
 
@@ -357,7 +358,7 @@ def test_a_collection_pins_and_opens_again(kernel, pins):
     for path in list(pinning.walk(pins / "all")):
         pinning.unpin(path)
     for directory in ("maps", "programs", "links", "."):
-        place = pinning.place(pins / "all" / directory)
+        place = pathlib.Path(pinning.place(pins / "all" / directory))
         if place.exists():
             place.rmdir()
 

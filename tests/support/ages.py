@@ -18,7 +18,7 @@ from pyebpf.features.btf import _KINDS
 from pyebpf.features.feature import Feature
 from pyebpf.sys import kernel
 from pyebpf.uapi.bpf import Cmd, MapFlag, MapType, ProgType
-from tests.support.kernel import version
+from tests.support.kernel import parse_version, version
 
 TABLE = pathlib.Path(pyebpf.__file__ or "").parent / "testing" / "ages_table.py"
 
@@ -61,6 +61,16 @@ def has(feature: Feature) -> bool:
         return True
 
 
+def has_flag(flag: MapFlag) -> bool:
+    """Whether the kernel takes a flag of maps."""
+    return has(features.map_flag(flag))
+
+
+def reached(flag: MapFlag) -> bool:
+    """Whether the kernel is as new as a flag that cannot be tried alone."""
+    return flag.since is None or version() >= parse_version(flag.since)
+
+
 def has_command(cmd: Cmd) -> bool:
     """Whether the kernel has a command."""
     linux = kernel.LinuxKernel()
@@ -75,7 +85,7 @@ def answers() -> list[str]:
         [
             each.name or ""
             for each in MapFlag
-            if each in NEEDING_MORE or each.since is None or has(features.map_flag(each))
+            if (reached(each) if each in NEEDING_MORE or not each.since else has_flag(each))
         ],
         [each.name for each in ProgType if each and has(features.program_type(each))],
         [each.name for each in Cmd if has_command(each)],

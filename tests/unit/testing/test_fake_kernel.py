@@ -395,7 +395,7 @@ def test_attachments_without_a_model_are_named(kernel):
 # --- its age
 
 
-@pytest.mark.parametrize("version_text", ["5.10", "6.1", "6.18"])
+@pytest.mark.parametrize("version_text", ["5.10", "6.1", "6.18", "7.3"])
 def test_features_are_those_of_its_age(version_text):
     """By the releases that brought them; what depends on the configuration is in the table."""
     with FakeKernel(version_text) as old:
@@ -411,7 +411,7 @@ def test_features_are_those_of_its_age(version_text):
         assert features.attach_cookie.available() == expected("5.15")
         assert features.function_pointers.available() == expected("5.13")
         assert features.function_addresses.available() == expected("6.4")
-        assert not features.far_map_values.available()
+        assert features.far_map_values.available() == expected("7.0")
         assert features.btf_features().enum64 == expected("6.0")
         assert version.release() == f"{version_text}.0"
         assert repr(old) == f"<FakeKernel {version_text}>"
