@@ -53,16 +53,16 @@ class Hash(Contents):
 
     def update(self, key: bytes, value: bytes, flags: int) -> None:
         self._check_update(key, flags)
-        self._entry(key)[:] = value
+        self._entry(key, flags)[:] = value
 
     def put(self, key: bytes, value: bytes, flags: int, cpu: int) -> None:
         self._check_update(key, flags)
         if not self._per_cpu:
-            self._entry(key)[:] = value
+            self._entry(key, flags)[:] = value
             return
         start = cpu * self.definition.stride
         # Of a new entry the other CPUs' values are zero: pcpu_init_value.
-        self._entry(key)[start : start + len(value)] = value
+        self._entry(key, flags)[start : start + len(value)] = value
 
     def delete(self, key: bytes) -> None:
         if key not in self._values:
@@ -106,13 +106,18 @@ class Hash(Contents):
                 raise Refused(errno.E2BIG)
             self._remove(next(iter(self._values)))
 
-    def _entry(self, key: bytes) -> bytearray:
+    # The memory to fill. What replaces a value is another element, but where each CPU has its own
+    # or a lock is taken: programs that hold a pointer go on seeing what was there before.
+    def _entry(self, key: bytes, flags: int) -> bytearray:
         value = self._values.get(key)
-        if value is None:
-            value = self._values[key] = bytearray(self.definition.transfer_size)
-            self.buckets.add(key)
-        elif self._lru:
-            self._use(key)
+        if value is not None and (self._per_cpu or flags & UpdateFlag.LOCK):
+            if self._lru:
+                self._use(key)
+            return value
+        if value is not None:
+            self._remove(key)
+        self.buckets.add(key)
+        value = self._values[key] = bytearray(self.definition.transfer_size)
         return value
 
     def _use(self, key: bytes) -> None:
