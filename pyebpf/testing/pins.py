@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import tempfile
+import weakref
 from pathlib import Path
 
 from pyebpf.testing.files import KernelObject
 from pyebpf.testing.refusal import Refused
+from pyebpf.testing.tree import remove_directory
 
 __all__ = ["Pins"]
 
@@ -32,6 +33,8 @@ class Pins:
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="pyebpf-fake-bpffs-"))
+        # A kernel that nobody closes leaves nothing behind either.
+        self._remove = weakref.finalize(self, remove_directory, str(self.directory), os.getpid())
         self._objects: dict[int, KernelObject] = {}
         self._last = 0
 
@@ -105,7 +108,7 @@ class Pins:
     def close(self) -> None:
         """Remove everything."""
         self._objects.clear()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self._remove()
 
 
 # 0 for a file that is no pin.

@@ -20,7 +20,7 @@ from pathlib import Path
 from pyebpf.testing.c_types import Types
 from pyebpf.testing.tracepoints import Tracepoint
 
-__all__ = ["PMUS", "Tree"]
+__all__ = ["PMUS", "Tree", "remove_directory"]
 
 PMUS = {"software": 1, "tracepoint": 2, "kprobe": 8, "uprobe": 9}
 """Numbers of perf event sources."""
@@ -57,7 +57,7 @@ class Tree:
     ) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="pyebpf-fake-kernel-", dir=_memory()))
         # At the end of the process that made it, not of its children.
-        self._remove = weakref.finalize(self, _remove, str(self.root), os.getpid())
+        self._remove = weakref.finalize(self, remove_directory, str(self.root), os.getpid())
         self._write("proc/sys/kernel/osrelease", f"{release}\n")
         self._write("proc/sys/kernel/version", "#1 SMP\n")
         self._write("proc/sys/kernel/unprivileged_bpf_disabled", "2\n")
@@ -102,7 +102,8 @@ def _memory() -> str | None:
     return "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None
 
 
-def _remove(path: str, owner: int) -> None:
+def remove_directory(path: str, owner: int) -> None:
+    """Remove a directory with all that is in it, but not in a child of process *owner*."""
     if os.getpid() == owner:
         shutil.rmtree(path, ignore_errors=True)
 

@@ -9,6 +9,8 @@ import os
 import pathlib
 import socket
 import struct
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -507,6 +509,16 @@ def test_nothing_stays_when_it_is_closed():
         assert not pathlib.Path(directory).exists()
     finally:
         gc.enable()
+
+
+def test_a_forgotten_kernel_leaves_no_files():
+    """Nor does a process that ends without closing it."""
+    code = "from pyebpf.testing import FakeKernel; k = FakeKernel()"
+    code += "; print(k.root, k.path('sys/fs/bpf'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    root, bpffs = done.stdout.split()
+    assert not pathlib.Path(root).exists()
+    assert not pathlib.Path(bpffs).exists()
 
 
 def test_two_kernels_know_nothing_of_each_other():
