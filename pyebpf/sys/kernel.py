@@ -141,6 +141,7 @@ class Kernel(Protocol):
 
     def rtnetlink(self, fd: int, request: bytes, sequence: int) -> list[bytes]:
         """Send one netlink message and return the datagrams that answer it, up to its end."""
+
     def interface_index(self, name: str) -> int:
         """Return the index of a network interface."""
 
@@ -406,6 +407,7 @@ class LinuxKernel:
         finally:
             opened.detach()
         return answers
+
     def interface_index(self, name: str) -> int:
         """Return the index of a network interface of the caller's network namespace.
 

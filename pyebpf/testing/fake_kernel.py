@@ -441,6 +441,14 @@ class FakeKernel:
         except KeyError:
             raise SyscallError("if_nametoindex", errno.ENODEV, repr(name)) from None
 
+    def route_socket(self) -> int:
+        """Not modelled."""
+        raise NotImplementedError("netlink")
+
+    def rtnetlink(self, fd: int, request: bytes, sequence: int) -> list[bytes]:
+        """Not modelled."""
+        raise NotImplementedError("netlink")
+
     @contextlib.contextmanager
     def _answering(self, call: Cmd | str, *, counted: bool = True) -> Iterator[None]:
         with self._system.lock:
