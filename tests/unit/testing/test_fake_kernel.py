@@ -428,7 +428,7 @@ def test_an_old_kernel_has_no_links_to_events():
     ):
         (attached,) = collection.attach().values()
         with pytest.raises(NotSupportedError):
-            attached.info()
+            attached.pin("/sys/fs/bpf/exec")
         old.fire(EXEC, old.record("sched/sched_process_exec", filename="/x"))
         assert len(reader.drain()) == 1
         with pytest.raises(NotSupportedError, match=r"BLOOM_FILTER.*5\.16"):
