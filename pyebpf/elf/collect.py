@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import BinaryIO
 
 from pyebpf.btf.btf import Btf
-from pyebpf.btf.ext import decode_ext
+from pyebpf.btf.ext import Ext, decode_ext
 from pyebpf.btf.sections import fix_elf_btf
 from pyebpf.elf.arena import arena_of, arena_section
 from pyebpf.elf.data import data_maps, data_sections, variables
@@ -245,12 +245,7 @@ class _Collector:
 
     def _programs(self, spec: CollectionSpec) -> dict[str, ProgramSpec]:
         linker = Linker(self._elf.byteorder)
-        section = self._elf.section(".BTF.ext")
-        ext = None
-        if section is not None and self._btf is not None:
-            with naming("section .BTF.ext"):
-                ext = decode_ext(bytes(section.data()), self._btf)
-        info = DebugInfo(ext, self._code, self._elf.byteorder)
+        info = DebugInfo(self._read_ext(), self._code, self._elf.byteorder)
         thrown_to = callbacks(self._btf, self._tags, self._code)
         programs = {}
         for name, function in self._code.entries().items():
@@ -258,6 +253,21 @@ class _Collector:
             found = match(function.home.section.name, self._own)
             programs[name] = _program(name, linked, found, spec, info)
         return programs
+
+    # Code can do without names and lines; that relocations are lost is said. libbpf goes on, too.
+    def _read_ext(self) -> Ext | None:
+        section = self._elf.section(".BTF.ext")
+        if section is None or self._btf is None:
+            return None
+        try:
+            return decode_ext(bytes(section.data()), self._btf)
+        except BtfError as error:
+            warnings.warn(
+                f"section .BTF.ext is left out, with all CO-RE relocations: {error}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return None
 
 
 def _holds_data(section: Section) -> bool:
