@@ -322,15 +322,6 @@ class Elf:
         assert table is not None
         strings, names = self._symbol_names
         text = _name(strings, names, name, f"symbol {index}") if name else ""
-        symbol = Symbol(
-            text,
-            info >> 4,
-            info & 0xF,
-            other & 3 in (STV_HIDDEN, STV_INTERNAL),
-            section,
-            value,
-            size,
-        )
         if section != SHN_UNDEF and section < SHN_LORESERVE:
             if section >= len(self.sections):
                 raise table.error(
@@ -338,10 +329,14 @@ class Elf:
                 )
             target = self.sections[section]
             if value + size > target.size:
-                raise target.error(f'symbol "{text}" ends outside the section', value)
+                # Of data, types say the size; libbpf does not look at the symbol's.
+                if value > target.size or target.executable:
+                    raise target.error(f'symbol "{text}" ends outside the section', value)
+                size = target.size - value
         elif section not in (SHN_UNDEF, SHN_ABS, SHN_COMMON):
             raise table.error(f'symbol "{text}" has section index {section:#x}', index * 24)
-        return symbol
+        hidden = other & 3 in (STV_HIDDEN, STV_INTERNAL)
+        return Symbol(text, info >> 4, info & 0xF, hidden, section, value, size)
 
     @cached_property
     def _relocation_tables(self) -> dict[int, list[Section]]:

@@ -167,7 +167,7 @@ def _with_less(spec: CollectionSpec, name: str) -> CollectionSpec:
 def main() -> None:
     """Print everything about the file on the command line."""
     path, stage, *rest = sys.argv[1:]
-    sys.stdout.reconfigure(errors="backslashreplace")  # names need not be text
+    sys.stdout.reconfigure(errors="surrogateescape")  # names need not be text
     types = read_btf(rest[0]) if rest else None
     try:
         spec = load_spec(path)

@@ -82,7 +82,7 @@ def run(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        errors="replace",
+        errors="backslashreplace",
         text=True,
     ) as child:
         resource.prlimit(child.pid, resource.RLIMIT_AS, (memory, memory))

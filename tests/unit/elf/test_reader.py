@@ -145,7 +145,7 @@ def test_section_headers_outside_the_file_are_an_error():
     [
         ({"section": 9}, 'section .symtab, offset 0x18: symbol "x" is in section 9'),
         ({"section": 1, "value": 9}, 'section .data, offset 0x9: symbol "x" ends outside'),
-        ({"section": 1, "value": 4, "size": 5}, 'section .data, offset 0x4: symbol "x" ends'),
+        ({"section": 2, "value": 8, "size": 9}, 'section xdp, offset 0x8: symbol "x" ends'),
         ({"section": SHN_XINDEX}, 'section .symtab, offset 0x18: symbol "x" has section index'),
     ],
 )
@@ -153,6 +153,7 @@ def test_a_symbol_pointing_nowhere_is_an_error(symbol, message):
     """The error names section and offset."""
     builder = ElfBuilder()
     data = builder.section(".data", bytes(8))
+    builder.code("xdp", [EXIT, EXIT])
     number = builder.object("x", **symbol)
     elf = Elf(builder.build())
     with pytest.raises(ElfError) as caught:
@@ -213,6 +214,13 @@ def test_sections_that_cannot_be_read_are_errors():
     with pytest.raises(ElfError, match="section packed: compressed"):
         elf.sections[packed].data()
     assert bytes(elf.sections[flagged].data()) == b"1234"
+
+
+def test_the_size_of_a_variable_is_cut_at_the_end_of_its_section():
+    """Types say how large it is, and libbpf does not look at the symbol's size either."""
+    builder = ElfBuilder()
+    number = builder.object("x", builder.section(".data", bytes(8)), 4, 1 << 40)
+    assert Elf(builder.build()).symbol(number).size == 4
 
 
 def test_a_name_without_an_end_is_an_error():
