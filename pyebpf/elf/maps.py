@@ -273,13 +273,13 @@ def fill_contents(
 def _map_name(
     section: Section, symbol: Symbol, addend: int, maps: Mapping[int, Declared]
 ) -> str | None:
-    target = maps.get(symbol.value + addend) if symbol.section == section.index else None
+    target = maps.get(symbol.target(addend)) if symbol.section == section.index else None
     return target.spec.name if target is not None else None
 
 
 def _program_name(symbol: Symbol, addend: int, code: CodeSections) -> str | None:
     home = code.by_index.get(symbol.section)
-    function = home.starting_at(symbol.value + addend) if home is not None else None
+    function = home.starting_at(symbol.target(addend)) if home is not None else None
     if function is None:
         return None
     return function.name if symbol.type == STT_SECTION else symbol.name

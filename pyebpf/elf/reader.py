@@ -99,6 +99,15 @@ class Symbol(NamedTuple):
     value: int
     size: int
 
+    def target(self, addend: int) -> int:
+        """Return the offset of the map or function that a pointer to this symbol means.
+
+        Args:
+            addend: What stands in the pointer's place: the offset of what has no symbol of its
+                own. Of what has one, GNU as writes the symbol's value there, which means nothing.
+        """
+        return self.value + addend if self.type == STT_SECTION else self.value
+
 
 class Relocation(NamedTuple):
     """An entry of a relocation section: *offset* in the target section refers to *symbol*."""

@@ -100,7 +100,7 @@ def _fill_functions(
         if start is None or at + 8 > start + maps[start].value_size:
             raise section.error("relocation outside every implementation", at)
         symbol = elf.symbol(relocation.symbol)
-        place = symbol.value + int.from_bytes(contents[at : at + 8], elf.byteorder)
+        place = symbol.target(int.from_bytes(contents[at : at + 8], elf.byteorder))
         home = code.by_index.get(symbol.section)
         function = home.starting_at(place) if home is not None else None
         if function is None:

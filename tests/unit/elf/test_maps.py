@@ -6,9 +6,14 @@ import copy
 
 import pytest
 
+from pyebpf.elf.functions import CodeSections
+from pyebpf.elf.maps import Declared, fill_contents
+from pyebpf.elf.reader import Elf
 from pyebpf.errors import BtfError, ElfError
-from pyebpf.spec import Pinning
+from pyebpf.spec import MapSpec, Pinning
 from pyebpf.uapi.bpf import MapType
+from pyebpf.uapi.elf import R_BPF_64_ABS64
+from tests.support.elf_builder import EXIT, ElfBuilder
 
 # A number as an enum's value. Headers of libbpf have had it with a pointer and without.
 ULONG = "#define ulong(name, number) enum { name##_number = number } *name\n"
@@ -158,6 +163,27 @@ def test_definitions_hold_no_foreign_pointers(compile_c):
             f"int x; struct {{ {ARRAY}; __array(values, struct {{ {ARRAY}; }}); }} m"
             ' SEC(".maps") = { .values = { (void *)&x } };'
         )
+
+
+@pytest.mark.parametrize("byteorder", ["little", "big"])
+def test_contents_are_what_their_symbols_are(byteorder):
+    """GNU as writes the values of symbols into the slots, too; of sections, slots say the place."""
+    builder = ElfBuilder(byteorder)
+    code = builder.code("xdp", [EXIT] * 4)
+    slots = [8, 8, 24, 64]
+    data = bytes(32) + b"".join(slot.to_bytes(8, byteorder) for slot in slots) + bytes(32)
+    section = builder.section(".maps", data)
+    functions = [builder.symbol(name, code, 8 * at, 8) for at, name in enumerate("pqrs")]
+    for at, symbol in enumerate([functions[1], functions[2], builder.section_symbol(code)]):
+        builder.relocate(section, 32 + 8 * at, symbol, R_BPF_64_ABS64)
+    builder.relocate(section, 56, builder.object("held", section, 64, 32), R_BPF_64_ABS64)
+    elf = Elf(builder.build())
+    jumps, outer, held = (MapSpec(name=name, type=MapType.UNSPEC) for name in ("j", "o", "h"))
+    outer.inner = held
+    maps = {0: Declared(jumps, 32), 56: Declared(outer, 0), 64: Declared(held, None)}
+    fill_contents(elf, elf.sections[section], maps, CodeSections(elf))
+    assert jumps.entries == ((0, "q"), (1, "r"), (2, "s"))
+    assert outer.entries == ((0, "h"),)
 
 
 def test_declared_maps_need_btf(compile_c):

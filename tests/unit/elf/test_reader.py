@@ -223,6 +223,15 @@ def test_the_size_of_a_variable_is_cut_at_the_end_of_its_section():
     assert Elf(builder.build()).symbol(number).size == 4
 
 
+def test_pointers_name_what_they_mean_or_say_where_it_is():
+    """Only a section's own symbol leaves the place to the pointer."""
+    builder = ElfBuilder()
+    code = builder.code("xdp", [EXIT, EXIT])
+    named, nameless = builder.symbol("f", code, 8, 8), builder.section_symbol(code)
+    elf = Elf(builder.build())
+    assert [elf.symbol(number).target(8) for number in (named, nameless)] == [8, 8]
+
+
 def test_a_name_without_an_end_is_an_error():
     """It is longer than any tool makes."""
     builder = ElfBuilder()
