@@ -120,7 +120,7 @@ def decode_ext(data: bytes, btf: Btf) -> Ext:
         offset, type_id, access, kind = record
         text = texts.get(access)
         if text is None:
-            text = texts[access] = btf.string(access)
+            text = texts[access] = _access(btf, access)
         return CoreRelocationInfo(offset, type_id, text, kind)
 
     return Ext(
@@ -128,6 +128,14 @@ def decode_ext(data: bytes, btf: Btf) -> Ext:
         _line_tables(data, areas[1], order, btf),
         _tables(data, areas[2], order, btf, "4I", core),
     )
+
+
+# Where there is none, the one program that needs it cannot be relocated, and says so.
+def _access(btf: Btf, offset: int) -> str:
+    try:
+        return btf.string(offset)
+    except BtfError:
+        return ""
 
 
 def _areas(data: bytes, order: str) -> list[tuple[int, int]]:

@@ -92,7 +92,6 @@ MALFORMED = {
     "records do not fit": blob("<", ONE[:8] + b"\xff\xff\xff\xff" + ONE[12:], b"", b""),
     "section header cut off": blob("<", ONE + b"\0\0\0\0", b"", b""),
     "name outside the strings": blob("<", area("<", 8, (1 << 20, [(0, 5)])), b"", b""),
-    "access outside the strings": blob("<", b"", b"", area("<", 16, (1, [(0, 1, 1 << 20, 0)]))),
 }
 
 
@@ -101,6 +100,14 @@ def test_malformed_tables_are_btf_errors(data: bytes) -> None:
     """Nothing else comes out."""
     with pytest.raises(BtfError):
         decode_ext(data, strings("little")[0])
+
+
+def test_an_access_outside_the_strings_is_none() -> None:
+    """The other relocations of the file are still good, and libbpf applies them."""
+    records = [(0, 1, 1 << 20, 0), (8, 1, strings("little")[1]["0:1"], 0)]
+    data = blob("<", b"", b"", area("<", 16, (1, records)))
+    (found,) = decode_ext(data, strings("little")[0]).core_relocations.values()
+    assert [record.access for record in found] == ["", "0:1"]
 
 
 SOURCE = """
