@@ -124,6 +124,14 @@ def test_xdp_drop_prints_its_header() -> None:
 
 
 @needs_root
+def test_tc_egress_prints_its_header() -> None:
+    """Exact bytes by port, and nothing left behind."""
+    done = run("tc_egress.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.rstrip("\n") == expected("tc_egress.py")
+
+
+@needs_root
 def test_assemble_by_hand_prints_its_header() -> None:
     """The program as it is printed, and what it counted."""
     done = run("assemble_by_hand.py")
