@@ -30,6 +30,8 @@ REFUSED_AS_A_WHOLE = {"refused", "sections", "core_missing", "constants"}
 REFUSED_AS_A_WHOLE |= {"externs_kconfig", "externs_ksyms"}
 # What some systems do not say, and what old kernels do not know.
 REFUSED_AS_A_WHOLE |= {"externs", "exceptions", "isa_v4"}
+# Every kind there is, of which no kernel takes all: the tests of hooks load them one by one.
+REFUSED_AS_A_WHOLE |= {"hooks_cgroup", "hooks_net", "hooks_trace", "hooks_usdt"}
 # They need another program, or load the part that implements something.
 REFUSED_AS_A_WHOLE |= {"attach_target", "struct_ops"}
 
