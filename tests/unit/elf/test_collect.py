@@ -26,6 +26,7 @@ from tests.support.elf_builder import EXIT, MOV_0, ElfBuilder
 OBJECTS = sorted(programs.DATA.glob("*.o"))
 # Bit-fields, parts of integers and packets are compiled differently for each byte order.
 ORDER_IN_CODE = {"core", "externs_kconfig", "globals", "probes", "xdp_drop"}
+ORDER_IN_CODE |= {"hooks_cgroup", "hooks_usdt", "tc_egress"}
 
 
 def test_any_source_of_the_bytes_gives_the_same_spec(tmp_path):
