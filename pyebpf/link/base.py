@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from typing import ClassVar
 
 from pyebpf.errors import NotSupportedError, SyscallError, naming
 from pyebpf.handle import Handle
@@ -149,8 +150,11 @@ class DescriptorLink(Link):
     It cannot be pinned, updated or asked about; closing is detaching.
     """
 
+    # The release since when this kind of attachment is a link, if it ever is.
+    LINKS_SINCE: ClassVar[str | None] = None
+
     def _refuse(self, what: str) -> NotSupportedError:
-        return NotSupportedError(f"{what} of {self.target} without a bpf_link")
+        return NotSupportedError(f"{what} of {self.target} without a bpf_link", self.LINKS_SINCE)
 
     def pin(self, path: str | os.PathLike[str]) -> None:
         """Not possible; raises `NotSupportedError`."""

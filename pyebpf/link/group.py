@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from pyebpf.errors import NotSupportedError
 from pyebpf.link.base import Link
+from pyebpf.link.details import LinkDetails
 from pyebpf.programs.program import Program
 
 __all__ = ["LinkGroup", "attach_each"]
@@ -27,6 +28,10 @@ class LinkGroup(Link):
     def __init__(self, links: Iterable[Link], *, target: str) -> None:
         self.links = tuple(links)
         super().__init__(self.links[0]._fd, target=target)
+
+    def info(self) -> LinkDetails:
+        """Return what the kernel knows about the first of them."""
+        return self.links[0].info()
 
     def update(self, program: Program, *, expected: Program | None = None) -> None:
         """Put another program into each of them, one after another."""

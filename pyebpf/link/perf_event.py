@@ -37,15 +37,25 @@ _NAME_SIZE = 4096  # PATH_MAX, the longest there is
 class EventLink(DescriptorLink):
     """A program on a perf event without a ``bpf_link`` (before Linux 5.15): the event holds it."""
 
+    LINKS_SINCE = "5.15"
+
     def info(self) -> LinkDetails:
         """Return what the kernel tells about the event: ``BPF_TASK_FD_QUERY``.
+
+        Raises:
+            NotSupportedError: It is a counter.
 
         Since Linux 4.17.
         """
         name = bytearray(_NAME_SIZE)
         asked = TaskFdQuery(pid=os.getpid(), fd=self.fileno(), buf=name, buf_len=len(name))
         with naming(f"query {self.target}"):
-            bpf.task_fd_query(asked)
+            try:
+                bpf.task_fd_query(asked)
+            except SyscallError as error:
+                if error.errno == errno.EOPNOTSUPP:  # a counter, of which the call knows nothing
+                    raise self._refuse("information") from None
+                raise
         text = bytes(name).partition(b"\0")[0].decode(errors="surrogateescape")
         kind = FdType(asked.fd_type)
         if kind in (FdType.UPROBE, FdType.URETPROBE):

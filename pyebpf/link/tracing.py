@@ -51,7 +51,8 @@ def attach_tracing(program: Program, *, cookie: int | None = None) -> Link:
         except SyscallError as error:
             if error.errno == ENOTSUPP:
                 raise NotSupportedError("programs at the entry of functions", None) from None
-            if error.errno == errno.EBUSY:
+            # Kernels that keep no target for a second time say ENOENT.
+            if error.errno in (errno.EBUSY, errno.ENOENT):
                 error.detail = "it is attached already, or another program replaces that function"
             elif error.errno == errno.E2BIG:
                 error.detail = "too many programs are attached to that function"
