@@ -200,7 +200,9 @@ def add_action(
     options = netlink.attribute(TcaMatchallAttr.ACT, action, nested=True)
     body = _at(at) + _kind("matchall")
     body += netlink.attribute(TcaAttr.OPTIONS, options, nested=True)
-    return _add(socket, at, body, replace=replace)
+    made = _add(socket, at, body, replace=replace)
+    # A priority has one such filter, 1 unless asked otherwise, which the answer does not tell.
+    return made if made.handle else made._replace(handle=at.handle or 1)
 
 
 def delete_filter(socket: RouteSocket, at: FilterAt, kind: str = "bpf") -> None:
@@ -244,21 +246,24 @@ def _add(socket: RouteSocket, at: FilterAt, body: bytes, *, replace: bool) -> Fi
     wanted = NetlinkFlag.CREATE | NetlinkFlag.ECHO
     wanted |= NetlinkFlag.REPLACE if replace else NetlinkFlag.EXCL
     for answer in socket.request(RtnetlinkType.NEWTFILTER, body, int(wanted)):
-        found = _filter(answer)
-        if found is not None:
-            return found.at
+        if answer.type == RtnetlinkType.NEWTFILTER and len(answer.body) >= TcMsg.SIZE:
+            return _place(answer)
     return at
+
+
+def _place(answer: netlink.Message) -> FilterAt:
+    told = TcMsg.unpack(answer.body)
+    egress = told.tcm_parent == _parent(egress=True)
+    return FilterAt(told.tcm_ifindex, egress, told.tcm_info >> 16, told.tcm_handle)
 
 
 def _filter(answer: netlink.Message) -> Filter | None:
     if answer.type != RtnetlinkType.NEWTFILTER or len(answer.body) < TcMsg.SIZE:
         return None
-    told = TcMsg.unpack(answer.body)
     parts = netlink.attributes(answer.body[TcMsg.SIZE :])
     kind = _text(parts, TcaAttr.KIND)
     options = netlink.attributes(parts.get(TcaAttr.OPTIONS, b""))
-    egress = told.tcm_parent == _parent(egress=True)
-    at = FilterAt(told.tcm_ifindex, egress, told.tcm_info >> 16, told.tcm_handle)
+    at = _place(answer)
     if kind == "matchall":
         return _with_action(at, options)
     if kind != "bpf":
