@@ -95,20 +95,19 @@ class TcFilter(KeptLink):
         """Put another program into the filter, without a gap.
 
         Raises:
+            NotSupportedError: The program is an action.
             SyscallError: ``EEXIST``: the filter holds another program than the expected one.
         """
+        if self._kind != "bpf":
+            raise self._refuse("update")
         with naming(f'update {self.target} to program "{program.name}"'):
             wanted = self._program_id if expected is None else expected.id
             if self.info().program_id != wanted:
                 raise SyscallError("RTM_NEWTFILTER", errno.EEXIST, "another program is attached")
-            socket, name = RouteSocket(self._fd), _MARK + program.name
-            if self._kind == "bpf":
-                tc.add_filter(
-                    socket, self._at, program.fileno(), name=name, direct=self._direct,
-                    replace=True,
-                )  # fmt: skip
-            else:
-                tc.add_action(socket, self._at, program.fileno(), name=name, replace=True)
+            tc.add_filter(
+                RouteSocket(self._fd), self._at, program.fileno(), name=_MARK + program.name,
+                direct=self._direct, replace=True,
+            )  # fmt: skip
             self._now_holds(program)
 
     def _take_off(self, place: FD) -> None:
@@ -182,7 +181,6 @@ def attach_action(
     *,
     priority: int = 0,
     handle: int = 0,
-    replace: bool = False,
     clobber_ingress: bool = False,
 ) -> TcFilter:
     """Attach *program* as the action of a filter that matches every packet.
@@ -193,7 +191,6 @@ def attach_action(
         direction: ``"ingress"`` or ``"egress"``.
         priority: As for `attach_clsact`.
         handle: As for `attach_clsact`.
-        replace: As for `attach_clsact`.
         clobber_ingress: As for `attach_clsact`.
 
     Returns:
@@ -211,7 +208,7 @@ def attach_action(
 
     def add(socket: RouteSocket, at: tc.FilterAt, name: str) -> tc.FilterAt:
         try:
-            return tc.add_action(socket, at, program.fileno(), name=name, replace=replace)
+            return tc.add_action(socket, at, program.fileno(), name=name)
         except NetlinkError as error:
             if error.errno == errno.ENOENT:
                 text = error.extack or "CONFIG_NET_ACT_BPF or CONFIG_NET_CLS_MATCHALL is not set"

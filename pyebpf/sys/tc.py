@@ -174,12 +174,11 @@ def add_filter(
     return _add(socket, at, body, replace=replace)
 
 
-def add_action(
-    socket: RouteSocket, at: FilterAt, program_fd: int, *, name: str, replace: bool = False
-) -> FilterAt:
+def add_action(socket: RouteSocket, at: FilterAt, program_fd: int, *, name: str) -> FilterAt:
     """Attach a program as the action of a filter that matches all packets.
 
-    Arguments and errors as for `add_filter`, and ``ENOENT``: the kernel has no such actions.
+    Arguments and errors as for `add_filter`, and ``ENOENT``: the kernel has no such actions. The
+    filter of a priority cannot be replaced, only removed.
 
     Since Linux 4.8 (``matchall``).
     """
@@ -200,7 +199,7 @@ def add_action(
     options = netlink.attribute(TcaMatchallAttr.ACT, action, nested=True)
     body = _at(at) + _kind("matchall")
     body += netlink.attribute(TcaAttr.OPTIONS, options, nested=True)
-    made = _add(socket, at, body, replace=replace)
+    made = _add(socket, at, body, replace=False)
     # A priority has one such filter, 1 unless asked otherwise, which the answer does not tell.
     return made if made.handle else made._replace(handle=at.handle or 1)
 

@@ -303,6 +303,10 @@ def test_an_action_runs_for_every_packet(veth):
             assert attached.info().program_id == program.id
             (listed,) = link.tc_filters(veth.name, "ingress")
             assert (listed.kind, listed.at.priority, listed.name) == ("matchall", 3, "pyebpf:act")
+            with pytest.raises(pyebpf.NotSupportedError, match="update"):
+                attached.update(program)
+            with pytest.raises(pyebpf.NetlinkError, match="EEXIST"):
+                link.attach_action(program, veth.name, "ingress", priority=3)
         packets(veth, 2)
         assert actions.variables["action_hits"].value == 3
         with killed(lambda: link.attach_action(program, veth.name, "egress")) as child:
