@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import importlib.util
 import os
 import pathlib
 import re
@@ -10,6 +12,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Iterator
 
 import pytest
 
@@ -113,6 +117,79 @@ def test_count_syscalls_counts_those_of_the_command() -> None:
     assert counts == sorted(counts, reverse=True)
     assert last == f"{sum(counts)} system calls of {len(counts)} kinds"
     assert sum(counts) > 10
+
+
+@needs_root
+def test_live_syscalls_shows_the_busiest_first() -> None:
+    """One table; a process that makes system calls all the time is in it."""
+    code = "import os\nprint(flush=True)\nwhile True: os.getppid()"
+    with started("-c", code) as (busy, _):
+        done = run("live_syscalls.py", "--once", "5000")
+    assert (done.returncode, done.stderr) == (0, "")
+    head, *rows, last = done.stdout.splitlines()
+    assert head.split() == ["PID", "COMM", "CALLS/S"]
+    rates = {int(row.split()[0]): int(row.split()[-1]) for row in rows}
+    assert list(rates.values()) == sorted(rates.values(), reverse=True)
+    assert rates[busy.pid] > 1000
+    found = re.fullmatch(r"(\d+) system calls a second of (\d+) processes", last)
+    assert found is not None, last
+    assert int(found[2]) == len(rows)
+    assert abs(int(found[1]) - sum(rates.values())) <= len(rows)  # each is rounded
+
+
+@needs_root
+@pytest.mark.parametrize("way", ["prometheus_client", "standard library"])
+def test_export_metrics_answers_in_the_text_format(way: str) -> None:
+    """Counters by number of the call, which grow; without the package too."""
+    if way == "prometheus_client" and importlib.util.find_spec(way) is None:
+        pytest.skip("prometheus_client is not installed")
+    hide = "" if way == "prometheus_client" else "sys.modules['prometheus_client'] = None; "
+    path = str(EXAMPLES / "export_metrics.py")
+    code = f"import runpy, sys; {hide}runpy.run_path({path!r}, run_name='__main__')"
+    with started("-c", code, "0") as (process, line):
+        looks = [metrics(line.strip()) for _ in range(2)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0
+    assert looks[0].keys() <= looks[1].keys()
+    assert all(looks[1][number] >= count for number, count in looks[0].items())
+    assert sum(looks[1].values()) > sum(looks[0].values()) > 0
+
+
+def metrics(url: str) -> dict[int, float]:
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=")
+        lines = answer.read().decode().splitlines()
+    assert lines[:2] == expected("export_metrics.py").splitlines()[:2]
+    rows = [
+        re.fullmatch(r'system_calls_total\{number="(\d+)"\} (\d+\.0)', one) for one in lines[2:]
+    ]
+    return {int(row[1]): float(row[2]) for row in rows if row} if all(rows) else {}
+
+
+@needs_root
+def test_flame_graph_says_where_a_process_sleeps() -> None:
+    """In a system call that it makes from libc, for most of the time."""
+    with started("-c", "import time\nprint(flush=True)\nwhile True: time.sleep(0.01)") as (
+        asleep,
+        _,
+    ):
+        done = run("flame_graph.py", str(asleep.pid), "0.5")
+    assert (done.returncode, done.stderr) == (0, "")
+    stack, microseconds = done.stdout.splitlines()[0].rsplit(" ", 1)
+    assert re.search(r"clock_nanosleep.*;-;.*nanosleep.*;schedule;", stack), stack
+    assert 100_000 < int(microseconds) < PATIENCE * 1_000_000
+
+
+@contextlib.contextmanager
+def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run Python with these arguments; give its first line, and end it afterwards."""
+    command = [sys.executable, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process, process.stdout.readline()
+        finally:
+            process.kill()
 
 
 @needs_root

@@ -35,6 +35,13 @@ struct trace_event_raw_sched_process_exec {
 	int pid;
 };
 
+/* The context of tracepoint sched/sched_switch. */
+struct trace_event_raw_sched_switch {
+	struct trace_entry ent;
+	int prev_pid;
+	int next_pid;
+};
+
 #pragma clang attribute pop
 
 #endif
