@@ -251,7 +251,7 @@ def _attach(
         try:
             at = add(socket, at, name)
         except SyscallError as error:
-            _explain(error, socket, at)
+            _explain(error, socket, at, kind)
             raise
         except EbpfError:
             raise
@@ -326,12 +326,16 @@ def _remove_clsact(socket: RouteSocket, index: int) -> None:
             tc.delete_clsact(socket, index)
 
 
-def _explain(error: SyscallError, socket: RouteSocket, at: tc.FilterAt) -> None:
+def _explain(error: SyscallError, socket: RouteSocket, at: tc.FilterAt, kind: str) -> None:
     if error.errno != errno.EEXIST:
         return
-    there = "another filter"
+    there, place = "another filter", f"priority {at.priority}"
+    # A classifier's priority has many handles; one that matches all has no other beside it.
+    if kind == "bpf":
+        place += f", handle {at.handle:#x} (replace=True?)"
     with contextlib.suppress(EbpfError):
         for each in tc.filters(socket, at.ifindex, egress=at.egress):
-            if (each.at.priority, each.at.handle) == (at.priority, at.handle):
+            same = each.at.handle == at.handle or kind != "bpf"
+            if same and each.at.priority == at.priority:
                 there = named_program(each.program_id)
-    error.detail = f"{there} has priority {at.priority}, handle {at.handle:#x} (replace=True?)"
+    error.detail = f"{there} has {place}"

@@ -305,7 +305,7 @@ def test_an_action_runs_for_every_packet(veth):
             assert (listed.kind, listed.at.priority, listed.name) == ("matchall", 3, "pyebpf:act")
             with pytest.raises(pyebpf.NotSupportedError, match="update"):
                 attached.update(program)
-            with pytest.raises(pyebpf.NetlinkError, match="EEXIST"):
+            with pytest.raises(pyebpf.NetlinkError, match="has priority 3"):
                 link.attach_action(program, veth.name, "ingress", priority=3)
         packets(veth, 2)
         assert actions.variables["action_hits"].value == 3
