@@ -3,6 +3,7 @@
 #   make demo                 watch this machine's execve calls (root; without, on a made-up kernel)
 #   make test                 everything that can run here; ARGS="-k name" narrows it
 #   make fuzz                 hostile input for SECONDS=60
+#   make soak                 a reader of 100 000 events/s, each way for SECONDS=600 (root): tests/soak
 #   make lint                 format, style and types
 #   make bpf                  compile bpf_src/ into tests/data/
 #   make corpus DIR=objects   the loader beside libbpf over other people's objects (root): tests/corpus
@@ -41,6 +42,11 @@ fuzz:
 	@.ci/setup python test
 	@end=$$(($$(date +%s) + $(SECONDS))); \
 	while [ $$(date +%s) -lt $$end ]; do $(RUN) -m pytest -q tests/fuzz $(ARGS) || exit 1; done
+
+soak: SECONDS = 600
+soak:
+	@.ci/setup python test
+	@$(RUN) -m tests.soak $(SECONDS)
 
 lint:
 	@.ci/setup python lint
@@ -107,4 +113,4 @@ test-kernel:
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
-.PHONY: help demo test fuzz lint bpf corpus corpus-text differential bench bench-install bench-load test-kernel clean
+.PHONY: help demo test fuzz soak lint bpf corpus corpus-text differential bench bench-install bench-load test-kernel clean

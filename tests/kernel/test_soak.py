@@ -1,0 +1,61 @@
+"""The long run of `make soak`, for a moment, and that it would see what goes wrong."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from tests.soak import __main__ as soak
+
+
+def test_a_short_run_loses_nothing(capsys):
+    """Either way of reading, every event once; the books are balanced at the end."""
+    assert soak.main(1.0) == 0
+    said = capsys.readouterr().out
+    totals = re.findall(r"(\d+) produced = (\d+) received \+ 0 dropped", said)
+    assert len(totals) == 2
+    for produced, received in totals:
+        assert int(produced) == int(received) > soak.RATE // 2
+
+
+def entered(way: str, *numbers: int) -> soak.Books:
+    books = soak.Books()
+    events = np.zeros(len(numbers), soak.EVENT)
+    events["sequence"] = numbers
+    if way == "batch":
+        books.batch(events)
+    else:
+        for event in events:
+            books.event(event.tobytes())
+    return books
+
+
+@pytest.mark.parametrize("way", ["batch", "events"])
+def test_the_books_see_gaps_and_doubles(way):
+    """Missing ones are counted, doubles and those out of order too."""
+    good = entered(way, 1, 2, 3)
+    assert (good.received, good.missing, good.disordered) == (3, 0, 0)
+    assert good.percentiles(50) == [soak.SLOWEST]  # made at time 0
+    assert entered(way, 1, 2, 5).missing == 2
+    assert entered(way, 1, 2, 2, 3).disordered == 1
+    assert entered(way, 1, 3, 2, 4).disordered == 1
+
+
+def looks(*memory: int, descriptors: int = 5) -> list[soak.Look]:
+    made = [soak.Look(float(at), 0.1, at, each, 5) for at, each in enumerate(memory)]
+    return [*made[:-1], made[-1]._replace(descriptors=descriptors)]
+
+
+def test_the_verdict_names_what_is_wrong():
+    """Losses, memory and descriptors that grow; but no moment's peak."""
+    books = entered("batch", 1, 2, 3)
+    peak = looks(0, 1 << 20, 1 << 25, 1 << 20, 1 << 20, 1 << 25)
+    assert soak.verdict(books, peak, 3, 0, 0) == []
+    assert "3 received" in soak.verdict(books, peak, 4, 0, 0)[0]
+    assert "1 dropped" in soak.verdict(books, peak, 4, 1, 1)[0]
+    growing = looks(*(number << 20 for number in range(8)))
+    assert "memory grew" in soak.verdict(books, growing, 3, 0, 0)[0]
+    leaking = looks(0, 0, 0, 0, descriptors=6)
+    assert soak.verdict(books, leaking, 3, 0, 0) == ["1 more descriptors"]
