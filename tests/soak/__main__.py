@@ -148,7 +148,8 @@ def run(mode: str, seconds: float) -> list[str]:
         with RingReader(bpf.maps["events"], drops=dropped, interval=interval) as reader:
             take = taker(mode, reader, books)
             with start_producer(bpf.programs["produce"], seconds) as producer:
-                take(None)
+                while not books.received and running(producer):
+                    take(PATIENCE)  # it takes a moment to start
                 looks = [look(books)]
                 while running(producer):
                     take(PATIENCE)
@@ -163,15 +164,15 @@ def run(mode: str, seconds: float) -> list[str]:
         return verdict(books, looks, produced, int(dropped.value), lost)
 
 
-def taker(mode: str, reader: RingReader[bytes], books: Books) -> Callable[[float | None], int]:
+def taker(mode: str, reader: RingReader[bytes], books: Books) -> Callable[[float], int]:
     out = bytearray(1 << 18)
 
-    def batch(timeout: float | None) -> int:
+    def batch(timeout: float) -> int:
         events = reader.read_array(timeout, dtype=EVENT, out=out)
         books.batch(events)
         return len(events)
 
-    def each(timeout: float | None) -> int:
+    def each(timeout: float) -> int:
         return reader.dispatch(books.event, timeout=timeout)
 
     return batch if mode == "batch" else each
