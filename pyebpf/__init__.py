@@ -104,7 +104,10 @@ if TYPE_CHECKING:
     from pyebpf.readers.order import in_order as in_order
     from pyebpf.readers.perf import PerfReader as PerfReader
     from pyebpf.readers.perf_history import PerfHistory as PerfHistory
+    from pyebpf.readers.program_stream import ProgramStream as ProgramStream
     from pyebpf.readers.ring import RingReader as RingReader
+    from pyebpf.readers.trace_pipe import TraceLine as TraceLine
+    from pyebpf.readers.trace_pipe import TracePipe as TracePipe
     from pyebpf.readers.user_ring import UserRing as UserRing
     from pyebpf.sections import Section as Section
     from pyebpf.sections import register_section as register_section
@@ -176,6 +179,9 @@ _HOMES = {
     "PerfHistory": "pyebpf.readers.perf_history",
     "RingReader": "pyebpf.readers.ring",
     "UserRing": "pyebpf.readers.user_ring",
+    "TracePipe": "pyebpf.readers.trace_pipe",
+    "TraceLine": "pyebpf.readers.trace_pipe",
+    "ProgramStream": "pyebpf.readers.program_stream",
     "in_order": "pyebpf.readers.order",
     "loaded_maps": "pyebpf.maps.map",
     "loaded_programs": "pyebpf.programs.program",

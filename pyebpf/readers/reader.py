@@ -54,6 +54,8 @@ class Reader(Generic[T]):
     behind them.
     """
 
+    _kind = "map"  # what it reads, for messages
+
     def __init__(
         self,
         source: Source,
@@ -143,7 +145,9 @@ class Reader(Generic[T]):
                 for record in cursor.records:
                     return cast("T", record)
                 if not self._advance(cursor, deadline):
-                    raise ReaderTimeout(f'read map "{self._name}": no record within {timeout} s')
+                    raise ReaderTimeout(
+                        f'read {self._kind} "{self._name}": no record within {timeout} s'
+                    )
 
     def poll(self, timeout: float | None = None) -> list[T]:
         """Wait until there is a record, then return all that are there.
@@ -372,7 +376,7 @@ class Reader(Generic[T]):
 
     def __repr__(self) -> str:
         state = "closed" if self._closing else "open"
-        return f'<{type(self).__name__} of map "{self._name}", {state}>'
+        return f'<{type(self).__name__} of {self._kind} "{self._name}", {state}>'
 
     # --- turns
 
@@ -556,7 +560,7 @@ class Reader(Generic[T]):
         return stats.plus_unknown(self._dropped) if self._dropped else stats
 
     def _closed_error(self) -> ClosedError:
-        return ClosedError(f'reader of map "{self._name}" used after close')
+        return ClosedError(f'reader of {self._kind} "{self._name}" used after close')
 
 
 # numpy's way to compare pays if it is there anyway.
