@@ -223,7 +223,7 @@ class Reader(Generic[T]):
         """Wait until there is a record, then return all that are there as one numpy array.
 
         The fastest way to many records: nothing is done per record. Records that other calls have
-        read ahead come first, alone.
+        read ahead come first, alone. On to pandas and Arrow: `pyebpf.readers.arrays`.
 
         Args:
             timeout: Seconds to wait; 0 does not wait, ``None`` waits for ever.
