@@ -25,11 +25,10 @@ from typing import Any
 
 import pyebpf
 
-try:
+prometheus_client: Any = None
+with contextlib.suppress(ImportError):
     import prometheus_client
     import prometheus_client.core
-except ImportError:
-    prometheus_client = None
 
 ENDIAN = "el" if sys.byteorder == "little" else "eb"
 OBJECT = pathlib.Path(__file__).parents[1] / "tests" / "data" / f"count_syscalls.{ENDIAN}.o"

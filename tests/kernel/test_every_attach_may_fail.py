@@ -21,6 +21,7 @@ from pyebpf.link import journal
 from pyebpf.link.left_behind import _REOPEN, _reopened
 from pyebpf.uapi.perf import PerfSw
 from tests.kernel.test_every_call_may_fail import FAILURES, descriptors, each_call_failing
+from tests.support.leaks import young_garbage
 from tests.support.programs import only
 
 NET = ("xdp_one", "classify", "on_lookup", "dissect", "on_netfilter", "on_msg", "second_socket")
@@ -84,19 +85,20 @@ def check(failure: str, attach: Callable[[], link.Link], remaining: Callable[[],
     assert not remaining()
     assert mine() == []
     before = descriptors()
-    for _ in each_call_failing(FAILURES[failure]):
-        attached = None
-        with contextlib.suppress(pyebpf.EbpfError, KeyboardInterrupt):
-            attached = attach()
-            attached.close()
-        if attached is None:
-            _without_failure(lambda: _assert_nothing(remaining))
-        else:
-            _without_failure(detach_what_is_written_down)
-            _without_failure(lambda: _assert_nothing(remaining))
-        del attached
-        gc.collect()  # what was forgotten warns now, and a warning is an error
-        assert descriptors() == before
+    with young_garbage():
+        for _ in each_call_failing(FAILURES[failure]):
+            attached = None
+            with contextlib.suppress(pyebpf.EbpfError, KeyboardInterrupt):
+                attached = attach()
+                attached.close()
+            if attached is None:
+                _without_failure(lambda: _assert_nothing(remaining))
+            else:
+                _without_failure(detach_what_is_written_down)
+                _without_failure(lambda: _assert_nothing(remaining))
+            del attached
+            gc.collect()  # what was forgotten warns now, and a warning is an error
+            assert descriptors() == before
 
 
 def _assert_nothing(remaining: Callable[[], object]) -> None:

@@ -21,6 +21,7 @@ import pyebpf
 from pyebpf import daemon, link
 from pyebpf.sys import kernel
 from pyebpf.uapi.bpf import Cmd
+from tests.support.leaks import young_garbage
 from tests.support.programs import built, only
 
 # Those that return a descriptor.
@@ -126,13 +127,14 @@ def assert_harmless(error: Callable[[str], BaseException], action: Callable[[], 
     """Run *action* once for each call it makes, with that call failing."""
     action()  # what is kept for good (the kernel's own types) is open from here on
     before = descriptors()
-    for _ in each_call_failing(error):
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".* loaded without type info", RuntimeWarning)
-            with contextlib.suppress(pyebpf.EbpfError, KeyboardInterrupt):
-                action()
-        gc.collect()  # what was forgotten warns now, and a warning is an error
-        assert descriptors() == before
+    with young_garbage():
+        for _ in each_call_failing(error):
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", ".* loaded without type info", RuntimeWarning)
+                with contextlib.suppress(pyebpf.EbpfError, KeyboardInterrupt):
+                    action()
+            gc.collect()  # what was forgotten warns now, and a warning is an error
+            assert descriptors() == before
 
 
 # Name of an object: the programs to load, if not all.

@@ -7,6 +7,8 @@ holds open is not ours.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import pathlib
 import re
@@ -110,3 +112,14 @@ def _texts(directory: pathlib.Path) -> Iterator[str]:
             yield path.read_text("utf-8")
     except OSError:  # the descriptor was closed or the process has ended meanwhile
         return
+
+
+@contextlib.contextmanager
+def young_garbage() -> Iterator[None]:
+    """Let ``gc.collect`` look at what is made inside the block only, not at a whole test suite."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
