@@ -25,10 +25,11 @@ from typing import Any
 
 import pyebpf
 
-prometheus_client: Any = None
-with contextlib.suppress(ImportError):
+try:
     import prometheus_client
     import prometheus_client.core
+except ImportError:
+    prometheus_client = None  # type: ignore[assignment]
 
 ENDIAN = "el" if sys.byteorder == "little" else "eb"
 OBJECT = pathlib.Path(__file__).parents[1] / "tests" / "data" / f"count_syscalls.{ENDIAN}.o"

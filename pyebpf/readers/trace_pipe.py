@@ -33,11 +33,11 @@ _ENOUGH = 1 << 16
 # The name is padded to 16; the group's number is there with the option record-tgid, dashes if it
 # is not known; the flags with irq-info (the default).
 _LINE = re.compile(
-    rb"(?P<task>.{16})-(?P<pid>\d+) +(?:\( *(?P<tgid>\d+|-+)\) +)?\[(?P<cpu>\d+)\] +"
+    rb"(?P<task>.{16})-(?P<pid>\d{1,10}) +(?:\( *(?P<tgid>\d{1,10}|-+)\) +)?\[(?P<cpu>\d{1,10})\] +"
     rb"(?:(?P<flags>[^ :]+) +)?(?P<time>[0-9.]+): (?:(?P<event>\w+): ?)?(?P<message>.*)",
     re.DOTALL,
 )
-_LOST = re.compile(rb"CPU:\d+ \[LOST (?:(\d+) )?EVENTS\]")
+_LOST = re.compile(rb"CPU:\d+ \[LOST (?:(\d{1,20}) )?EVENTS\]")
 
 
 class TraceLine(NamedTuple):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pyebpf.errors import FormatError
 from pyebpf.readers.trace_pipe import TraceLine, _lost, _Parser
@@ -50,3 +54,15 @@ def test_losses_are_no_records():
     assert _lost(b"CPU:11 [LOST 2852 EVENTS]") == 2852
     assert _lost(b"CPU:1 [LOST EVENTS]") == 1
     assert _lost(b"CPU:1 [LOST 2 EVENTS] more") is None
+
+
+HEAD = b"            bash-1 ( 12) [000] d..1 1.5: bpf_trace_printk: first"
+
+
+@given(st.binary(max_size=80), st.integers(0, len(HEAD)), st.integers(0, len(HEAD)))
+def test_any_line_is_a_value_or_an_error_of_ours(octets, start, end):
+    """Also one that looks much like the kernel's."""
+    for line in (octets, HEAD[:start] + octets + HEAD[end:], HEAD.replace(b"1", b"1" * 5000)):
+        with contextlib.suppress(FormatError):
+            assert isinstance(_Parser()(line), TraceLine)
+        _lost(line)
