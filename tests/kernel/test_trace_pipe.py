@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -115,6 +116,27 @@ def test_it_waits_and_wakes(instance):
             pipe.read(0)
     with pytest.raises(ClosedError, match="file"):
         pipe.read(0)
+
+
+def test_it_is_read_in_asyncio(instance):
+    """As other readers: a line wakes the task that waits for it."""
+
+    async def first(pipe: TracePipe) -> TraceLine | None:
+        async for line in pipe:
+            if "token 4717:" in line.message:
+                return line
+        return None
+
+    async def main(pipe: TracePipe, program: pyebpf.Program) -> TraceLine | None:
+        waiting = asyncio.create_task(first(pipe))
+        await asyncio.sleep(0)  # it has looked, and found nothing
+        program.run(bytes(64))
+        return await asyncio.wait_for(waiting, PATIENCE)
+
+    with TracePipe(instance=instance.name) as pipe, printing(4717) as bpf:
+        line = asyncio.run(main(pipe, bpf.programs["print"]))
+    assert line is not None
+    assert line.pid == os.getpid()
 
 
 def test_the_buffer_of_the_machine_is_read_where_it_is_mounted(tracefs):
