@@ -164,6 +164,11 @@ class DescriptorLink(Link):
         """Not possible; raises `NotSupportedError`."""
         raise self._refuse("information")
 
+    @property
+    def id(self) -> int:
+        """There is none; raises `NotSupportedError`."""
+        raise self._refuse("an id")
+
     def update(self, program: Program, *, expected: Program | None = None) -> None:
         """Not possible; raises `NotSupportedError`."""
         raise self._refuse("update")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, final
 
@@ -49,6 +49,7 @@ class UserRing:
             raise ValueError(f'map "{map.name}" is a {map.type}, not a BPF_MAP_TYPE_USER_RINGBUF')
         self._name = map.name
         self._lock = threading.RLock()
+        self._sleeping = threading.RLock()
         self._closed = False
         self._open: set[int] = set()  # places of samples that are being written
         with ExitStack() as stack, naming(f'write map "{map.name}"'):
@@ -110,11 +111,15 @@ class UserRing:
         Samples that are being written are given up: their blocks raise `ClosedError` at the end.
         """
         with self._lock:
-            if not self._closed:
-                self._closed = True
-                for place in self._open:  # or programs would wait for them for ever
-                    self._ring.finish(place, discard=True)
-                self._stack.close()
+            if self._closed:
+                return
+            self._closed = True
+            for place in self._open:  # or programs would wait for them for ever
+                self._ring.finish(place, discard=True)
+            self._ring.wake()
+        # Nobody may sleep on descriptors that are closed: their numbers are used again.
+        with self._sleeping:
+            self._stack.close()
 
     def __enter__(self) -> UserRing:
         return self
@@ -149,8 +154,17 @@ class UserRing:
                 raise ReaderTimeout(
                     f'write map "{self._name}": no room for {length} bytes within {timeout} s'
                 )
-            with suppress(ValueError):  # closed by another thread
-                self._ring.wait(min(rest, _LONGEST_SLEEP))
+            self._sleep(min(rest, _LONGEST_SLEEP))
+
+    # One thread at a time; the others wait for their turn as long.
+    def _sleep(self, seconds: float) -> None:
+        if not self._sleeping.acquire(timeout=seconds):
+            return
+        try:
+            if not self._closed:
+                self._ring.wait(seconds)
+        finally:
+            self._sleeping.release()
 
     def _finish(self, place: int, *, discard: bool) -> None:
         with self._lock:

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+import os
 import select
 import sys
 from contextlib import ExitStack
 from typing import final
 
 from pyebpf.sys import kernel
+from pyebpf.sys.fd import FD
 from pyebpf.sys.rings import distance, fence
 
 __all__ = ["UserBpfRing"]
@@ -54,8 +56,11 @@ class UserBpfRing:
             stack.callback(self._consumer_page.close)
             self._pages = host.mmap(fd, _PAGE + 2 * size, writable=True, offset=_PAGE)
             stack.callback(self._pages.close)
+            self._flag = FD(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
+            stack.callback(self._flag.close)
             self._epoll = select.epoll()
             stack.callback(self._epoll.close)
+            self._epoll.register(self._flag.fileno(), select.EPOLLIN)
             # Edges only: the map counts as writable while a single byte is free.
             self._epoll.register(fd, select.EPOLLOUT | select.EPOLLET)
             stack.pop_all()
@@ -96,8 +101,12 @@ class UserBpfRing:
         self._fence()
         self._words[place >> 2] = header | (_DISCARD if discard else 0)
 
+    def wake(self) -> None:
+        """End the sleep of whoever waits, and any later one."""
+        os.eventfd_write(self._flag.fileno(), 1)
+
     def wait(self, timeout: float) -> None:
-        """Sleep until a program has taken something out, or the time is over.
+        """Sleep until a program has taken something out, or `wake`, or the time is over.
 
         Args:
             timeout: Seconds.
@@ -114,4 +123,5 @@ class UserBpfRing:
             with contextlib.suppress(BufferError):
                 mapping.close()
         self._epoll.close()
+        self._flag.close()
         del self._data, self._words, self._producer, self._pages

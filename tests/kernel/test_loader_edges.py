@@ -122,7 +122,8 @@ def test_a_kernel_without_btf_or_links_does_without(tracefs):
         os.getppid()
         assert bpf.variables["tracepoint_hits"].value == 1
         link = bpf.links["on_tracepoint"]
-        for use in (link.info, lambda: link.pin("/sys/fs/bpf/x"), lambda: link.id):
+        assert link.info().program_id == bpf.programs["on_tracepoint"].id
+        for use in (lambda: link.pin("/sys/fs/bpf/x"), lambda: link.id):
             with pytest.raises(pyebpf.NotSupportedError, match="without a bpf_link"):
                 use()
 
