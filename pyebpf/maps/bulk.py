@@ -34,7 +34,7 @@ from pyebpf.errors import EbpfError, NotSupportedError
 from pyebpf.host.kernel_btf import kernel_btf
 from pyebpf.maps import bulk_code, bulk_walk
 from pyebpf.maps.bulk_choice import Entries
-from pyebpf.maps.bulk_code import COUNT, DONE, STATE, Layout
+from pyebpf.maps.bulk_code import CHANGED, COUNT, DONE, STATE, Layout
 from pyebpf.maps.bulk_walk import HashLayout
 from pyebpf.maps.codec import Codec
 from pyebpf.maps.native import column, native_format
@@ -231,8 +231,11 @@ class ManyKeys(Bulk):
             if quiet_call(*self._run.arguments) if count <= _FEW else self._run():
                 return None
             values = self._decoded(count)
-        if not self._head[STATE]:
+        state = self._head[STATE]
+        if not state:
             return values
+        if state >= CHANGED:
+            return None
         flags = self._flags[:count].tobytes()
         return [value if flag else default for value, flag in zip(values, flags, strict=True)]
 

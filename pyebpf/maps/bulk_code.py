@@ -10,7 +10,7 @@ Two programs. Where an architecture wants memory aligned, the verifier refuses t
 are neither 1, 2 or 4 nor multiples of 8.
 
     many    for i in range(count): flags[i] = key i is in the map; if so copy its value;
-            state = how many are not
+            state = how many are not, and whether entries changed meanwhile
     all     for each entry: copy key and value; count = how many
 """
 
@@ -56,6 +56,7 @@ from pyebpf.asm.build import (
 from pyebpf.plain import plain
 
 __all__ = [
+    "CHANGED",
     "COUNT",
     "DONE",
     "FULL",
@@ -74,6 +75,9 @@ COUNT, STATE = 0, 1
 _AGAIN = 2
 _KEYS_AT = 64
 
+# What STATE says after `many`: how many keys are not in the map, and this for each whose entry was
+# another one after its value had been copied. There is never room for so many keys.
+CHANGED = 1 << 20
 # What STATE says after `all`: complete; more entries than there is room; the map changed so that
 # entries may be missing or wrong.
 DONE, FULL, MOVED = 0, 1, 2
@@ -143,9 +147,22 @@ def many_keys(layout: Layout) -> Assembled:
         store(u32(R8 + STATE * 4), R1),
         exit_(),
         label("found"),
+        mov(R9, R0),
         store(u8(R7), 1),
         *address(R8, layout.values_at, R6, layout.value_size),
-        *copy(R8, R0, layout.value_size),
+        *copy(R8, R9, layout.value_size),
+        # An entry that is deleted may be another key's at once, while its value is copied.
+        *address(R2, layout.keys_at, R6, layout.key_size),
+        load_map(R1, "map"),
+        call("map_lookup_elem"),
+        jne(R0, R9, "moved"),
+        mov(R0, 0),
+        exit_(),
+        label("moved"),
+        load_map_value(R8, "area"),
+        load(R1, u32(R8 + STATE * 4)),
+        add(R1, CHANGED),
+        store(u32(R8 + STATE * 4), R1),
         mov(R0, 0),
         exit_(),
         label("beyond"),
