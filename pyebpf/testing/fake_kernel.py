@@ -18,6 +18,7 @@ import mmap
 import os
 import socket
 import sys
+import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple, Protocol
@@ -457,6 +458,8 @@ class FakeKernel:
                     self._system.faults.check(call)
                 yield
             except Refused as refused:
+                # They would keep objects of this kernel for as long as anybody has the error.
+                traceback.clear_frames(refused.__traceback__)
                 raise typed(refused, call, self.root) from None
 
     def __repr__(self) -> str:

@@ -71,10 +71,9 @@ def test_the_graph_is_that_of_bpftool(loaded):
     if len(graph.functions) > 1:
         return  # bpftool 7.1 does not find the functions of compiled programs
     theirs = bpftool(loaded, "visual")
-    starts = {
-        name: int(slot)
-        for name, slot in re.findall(r"\t(fn_\d+_bb_\d+) .*label=\"\{ +(\d+):", theirs)
-    }
+    # Lines of C, which newer ones show, are in front of the first instruction.
+    blocks = re.findall(r"\t(fn_\d+_bb_\d+) \[shape=record[^\"]*\"\{(.*?)\}\"\]", theirs, re.DOTALL)
+    starts = {name: int(re.search(r"(\d+): \(", text)[1]) for name, text in blocks}
     edges = defaultdict(set)
     for source, target, style in re.findall(r"(\w+):s -> (\w+):n \[style=\"(\w+)", theirs):
         if style != "invis" and source in starts and target in starts:

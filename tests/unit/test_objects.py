@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pathlib
 from typing import Any
 
@@ -13,6 +14,14 @@ from tests.support import programs
 
 PINNED = 19
 NAMES = programs.names()
+# Objects into which a header of libbpf, not only ours, puts code.
+WITH_CODE_OF_LIBBPF = {"hooks_usdt"}
+
+
+def is_header_of_debian_12() -> bool:
+    """Whether libbpf's header for USDT is that of 1.1, as of the committed objects."""
+    text = pathlib.Path("/usr/include/bpf/usdt.bpf.h").read_bytes()
+    return hashlib.sha256(text).hexdigest().startswith("13b913cb8e8e0e98")
 
 
 def meaning(spec: CollectionSpec) -> dict[str, Any]:
@@ -99,6 +108,9 @@ def test_the_committed_object_is_what_the_source_gives(
         pytest.skip(f"clang-{PINNED} is not installed")
     committed = programs.built(name, byteorder)
     fresh = rebuilt[PINNED] / committed.name
+    if name in WITH_CODE_OF_LIBBPF and not is_header_of_debian_12():
+        assert meaning(load_spec(committed))["maps"].keys() <= load_spec(fresh).maps.keys()
+        return  # another release of libbpf's headers has other code in them
     assert exact(load_spec(committed)) == exact(load_spec(fresh))
 
 
