@@ -26,9 +26,9 @@ from pyebpf.uapi.btf import BTF_MAGIC, BTF_VERSION
 __all__ = ["CoreRelocationInfo", "Ext", "FuncInfo", "LineInfo", "LineTable", "decode_ext"]
 
 _SHORT_HEADER = 24
-_CORE_HEADER = 32
 
 _Record = TypeVar("_Record", bound=tuple[object, ...])
+_Table = TypeVar("_Table")
 
 
 class FuncInfo(NamedTuple):
@@ -100,18 +100,21 @@ class Ext(NamedTuple):
     core_relocations: dict[str, list[CoreRelocationInfo]]
 
 
-def decode_ext(data: bytes, btf: Btf) -> Ext:
+def decode_ext(
+    data: bytes, btf: Btf, *, on_fault: Callable[[str, BtfError], object] | None = None
+) -> Ext:
     """Read a ``.BTF.ext`` section.
 
     Args:
         data: The section.
         btf: The file's ``.BTF``, which has the strings.
+        on_fault: Called with the name of a malformed table, as `Ext` has it, and its fault; that
+            table is empty then, and the others are good. Without it the fault is raised.
 
     Raises:
         BtfError: Malformed.
     """
     order = "<" if btf.byteorder == "little" else ">"
-    areas = _areas(data, order)
 
     # Thousands of records share some dozens of strings.
     texts: dict[int, str] = {}
@@ -123,10 +126,19 @@ def decode_ext(data: bytes, btf: Btf) -> Ext:
             text = texts[access] = _access(btf, access)
         return CoreRelocationInfo(offset, type_id, text, kind)
 
+    def table(name: str, read: Callable[[tuple[int, int]], dict[str, _Table]]) -> dict[str, _Table]:
+        try:
+            return read(_area(data, order, Ext._fields.index(name)))
+        except BtfError as fault:
+            if on_fault is None:
+                raise
+            on_fault(name, fault)
+            return {}
+
     return Ext(
-        _tables(data, areas[0], order, btf, "2I", lambda record: FuncInfo(*record)),
-        _line_tables(data, areas[1], order, btf),
-        _tables(data, areas[2], order, btf, "4I", core),
+        table("func_info", lambda area: _tables(data, area, order, btf, "2I", FuncInfo._make)),
+        table("line_info", lambda area: _line_tables(data, area, order, btf)),
+        table("core_relocations", lambda area: _tables(data, area, order, btf, "4I", core)),
     )
 
 
@@ -138,8 +150,8 @@ def _access(btf: Btf, offset: int) -> str:
         return ""
 
 
-def _areas(data: bytes, order: str) -> list[tuple[int, int]]:
-    # Start and end of the three areas.
+# Start and end of one of the three areas.
+def _area(data: bytes, order: str, number: int) -> tuple[int, int]:
     if len(data) < _SHORT_HEADER:
         raise BtfError(f"{len(data)} bytes are too few for a header")
     magic, version, length = struct.unpack_from(order + "HBxI", data)
@@ -149,15 +161,13 @@ def _areas(data: bytes, order: str) -> list[tuple[int, int]]:
         raise BtfError(f"version {version}, expected {BTF_VERSION}", "offset 0x2")
     if not _SHORT_HEADER <= length <= len(data):
         raise BtfError(f"header length {length}", "offset 0x4")
-    fields = list(struct.unpack_from(order + "4I", data, 8))
+    field = 8 + 8 * number
     # The fields for CO-RE came with clang 10.
-    fields += struct.unpack_from(order + "2I", data, 24) if length >= _CORE_HEADER else (0, 0)
-    areas = []
-    for offset, size in zip(fields[::2], fields[1::2], strict=True):
-        if length + offset + size > len(data):
-            raise BtfError(f"an area ends at {length + offset + size} of {len(data)} bytes")
-        areas.append((length + offset, length + offset + size))
-    return areas
+    offset, size = struct.unpack_from(order + "2I", data, field) if field + 8 <= length else (0, 0)
+    end: int = length + offset + size
+    if end > len(data):
+        raise BtfError(f"an area ends at {end} of {len(data)} bytes", f"offset 0x{field:x}")
+    return length + offset, end
 
 
 def _tables(

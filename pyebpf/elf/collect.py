@@ -254,20 +254,24 @@ class _Collector:
             programs[name] = _program(name, linked, found, spec, info)
         return programs
 
-    # Code can do without names and lines; that relocations are lost is said. libbpf goes on, too.
     def _read_ext(self) -> Ext | None:
         section = self._elf.section(".BTF.ext")
         if section is None or self._btf is None:
             return None
-        try:
-            return decode_ext(bytes(section.data()), self._btf)
-        except BtfError as error:
-            warnings.warn(
-                f"section .BTF.ext is left out, with all CO-RE relocations: {error}",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-            return None
+        return decode_ext(bytes(section.data()), self._btf, on_fault=_warn_of_lost_table)
+
+
+# libbpf goes on without all tables then. Code runs without names and lines; without its CO-RE
+# relocations it may read the wrong fields, which the warning says.
+def _warn_of_lost_table(table: str, fault: BtfError) -> None:
+    lost = (
+        "CO-RE relocations: programs that need any read fields where they were when compiled"
+        if table == "core_relocations"
+        else table
+    )
+    warnings.warn(
+        f"section .BTF.ext is read without its {lost}: {fault}", RuntimeWarning, stacklevel=2
+    )
 
 
 def _holds_data(section: Section) -> bool:

@@ -24,7 +24,7 @@ from operator import lt, or_
 from typing import Any
 
 from pyebpf.asm.opcode import SLOT_SIZE
-from pyebpf.btf.ext import Ext, LineTable
+from pyebpf.btf.ext import CoreRelocationInfo, Ext, LineTable
 from pyebpf.elf.functions import CodeSection, CodeSections, Function
 from pyebpf.spec import ByteOrder, CoreRelocation
 
@@ -43,7 +43,7 @@ class DebugInfo:
         byteorder: Of the tables to make.
 
     Raises:
-        ElfError: An entry is outside its section, or it is unclear which section is meant.
+        ElfError: It is unclear which section is meant.
     """
 
     __slots__ = ("_foreign", "_lines", "_order", "_relocations", "_types")
@@ -71,9 +71,7 @@ class DebugInfo:
                 self._types[home] = dict(types)
             if lines is not None and _describes(home, "line_info", lines.numbers[::4]):
                 self._lines[home] = _Lines(lines)
-            self._relocations[home] = _Table(
-                _checked(home, ext.core_relocations.get(name, ()), "CO-RE")
-            )
+            self._relocations[home] = _Table(_checked(home, ext.core_relocations.get(name, ())))
 
     def func_info(self, layout: _Layout) -> bytes:
         """Return ``struct bpf_func_info`` records for a linked program, or nothing."""
@@ -163,8 +161,20 @@ def _tables(ext: Ext) -> tuple[Mapping[str, Sequence[_Record]], ...]:
     return ext.func_info, ext.line_info, ext.core_relocations
 
 
-def _checked(home: CodeSection, records: Sequence[_Record], table: str) -> Sequence[_Record]:
-    _check(home, table, [record[0] for record in records])
+# In order. One about the middle of an instruction loses its access, so that the program that it is
+# about gives a spec and cannot be loaded, as with libbpf; one beyond the code is about no program.
+def _checked(
+    home: CodeSection, records: Sequence[CoreRelocationInfo]
+) -> Sequence[CoreRelocationInfo]:
+    if reduce(or_, map(_offset, records), 0) % SLOT_SIZE:
+        warnings.warn(
+            f"section {home.section.name} has a CO-RE relocation of no instruction",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        records = [
+            each._replace(access="") if each.offset % SLOT_SIZE else each for each in records
+        ]
     return sorted(records, key=_offset)
 
 
@@ -184,10 +194,3 @@ def _describes(home: CodeSection, table: str, offsets: Sequence[int]) -> bool:
         stacklevel=2,
     )
     return False
-
-
-def _check(home: CodeSection, table: str, offsets: Iterable[int]) -> None:
-    size = home.section.size
-    for offset in offsets:
-        if offset % SLOT_SIZE or offset >= size:
-            raise home.section.error(f"{table} of .BTF.ext is about no instruction", offset)

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from pyebpf.btf.btf import Btf
-from pyebpf.btf.ext import CoreRelocationInfo, FuncInfo, LineInfo, decode_ext
+from pyebpf.btf.ext import CoreRelocationInfo, Ext, FuncInfo, LineInfo, decode_ext
 from pyebpf.errors import BtfError
 from tests.support.btf_builder import BtfBuilder
 from tests.support.c_types import compile_bpf
@@ -100,6 +100,26 @@ def test_malformed_tables_are_btf_errors(data: bytes) -> None:
     """Nothing else comes out."""
     with pytest.raises(BtfError):
         decode_ext(data, strings("little")[0])
+
+
+def test_one_malformed_table_leaves_the_others() -> None:
+    """What it is, and its fault, are told."""
+    relocations = area("<", 16, (1, [(8, 1, strings("little")[1]["0:1"], 0)]))
+    lines = area("<", 16, (1, [(0, 1, 2, 3)]))
+    data = blob("<", area("<", 4, (1, [(0,)])), lines, relocations)
+    faults: list[str] = []
+    ext = decode_ext(data, strings("little")[0], on_fault=lambda name, _: faults.append(name))
+    assert faults == ["func_info"]
+    assert ext.func_info == {}
+    assert [len(table) for table in ext.line_info.values()] == [1]
+    assert [table[0].access for table in ext.core_relocations.values()] == ["0:1"]
+
+
+@pytest.mark.parametrize("length", range(24, 32))
+def test_any_length_of_the_header_is_read_within_the_section(length: int) -> None:
+    """Fields count when they are whole."""
+    data = struct.pack("<HBBI4I", 0xEB9F, 1, 0, length, 0, 0, 0, 0).ljust(length, b"\xff")
+    assert decode_ext(data, strings("little")[0]) == Ext({}, {}, {})
 
 
 def test_an_access_outside_the_strings_is_none() -> None:
