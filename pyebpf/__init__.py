@@ -98,9 +98,13 @@ if TYPE_CHECKING:
     from pyebpf.maps.map import Map as Map
     from pyebpf.maps.map import loaded_maps as loaded_maps
     from pyebpf.names import sanitize_name as sanitize_name
+    from pyebpf.programs.benchmark import BenchmarkResult as BenchmarkResult
+    from pyebpf.programs.info import ProgramInfo as ProgramInfo
     from pyebpf.programs.program import Program as Program
     from pyebpf.programs.program import RunResult as RunResult
     from pyebpf.programs.program import loaded_programs as loaded_programs
+    from pyebpf.programs.stats import ProgramStats as ProgramStats
+    from pyebpf.programs.stats import enable_stats as enable_stats
     from pyebpf.readers.order import in_order as in_order
     from pyebpf.readers.perf import PerfReader as PerfReader
     from pyebpf.readers.perf_history import PerfHistory as PerfHistory
@@ -158,6 +162,10 @@ _HOMES = {
     "Frame": "pyebpf.host.stacks",
     "Program": "pyebpf.programs.program",
     "RunResult": "pyebpf.programs.program",
+    "ProgramInfo": "pyebpf.programs.info",
+    "BenchmarkResult": "pyebpf.programs.benchmark",
+    "ProgramStats": "pyebpf.programs.stats",
+    "enable_stats": "pyebpf.programs.stats",
     "BtfObject": "pyebpf.btf_object",
     "pinning": "pyebpf.pinning",
     "daemon": "pyebpf.daemon",

@@ -78,7 +78,7 @@ def record(kind: str, program: Program, **fields: Value) -> Entry:
         "pid_namespace": pid_namespace(),
         "program_id": info.id,
         "program_name": info.name,
-        "program_loaded": info.load_time,
+        "program_loaded": info.load_time_ns,
         **fields,
     }
     directory = _directory()

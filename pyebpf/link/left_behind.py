@@ -145,7 +145,7 @@ def _namespace(entry: journal.Entry) -> AbstractContextManager[None] | None:
 def _same_program(entry: journal.Entry) -> bool:
     try:
         with Program.from_id(entry.number("program_id")) as program:
-            return program.info().load_time == entry.number("program_loaded")
+            return program.info().load_time_ns == entry.number("program_loaded")
     except SyscallError as error:
         if isinstance(error, PermissionError):
             raise

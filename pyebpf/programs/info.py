@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import array
+from typing import TYPE_CHECKING
 
 from pyebpf.plain import plain
 from pyebpf.sys import bpf
 from pyebpf.uapi.bpf import ProgType
 from pyebpf.uapi.info import ProgInfo
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 __all__ = ["ProgramInfo", "program_info"]
 
@@ -25,7 +29,12 @@ class ProgramInfo:
         btf_id: Id of its BTF, 0 without.
         gpl_compatible: Whether its licence is GPL compatible.
         created_by_uid: Who loaded it.
-        load_time: Nanoseconds since boot (``CLOCK_BOOTTIME``).
+        load_time_ns: When it was loaded, nanoseconds since boot (``CLOCK_BOOTTIME``).
+        ifindex: The network device it was loaded for (offload), else 0.
+        netns_dev: Device number of that device's network namespace, and
+        netns_ino: its inode number.
+        attach_btf_id: Type that it attaches to (fentry, LSM, freplace, …; Linux 6.0), else 0.
+        attach_btf_obj_id: Id of the BTF that type is in, 0 for that of the vmlinux of older ones.
         xlated_size: Bytes of verified code.
         jited_size: Bytes of machine code, 0 where the kernel interprets or hides it.
         verified_instructions: Instructions the verifier processed (Linux 5.16), else 0.
@@ -42,13 +51,25 @@ class ProgramInfo:
     btf_id: int
     gpl_compatible: bool
     created_by_uid: int
-    load_time: int
+    load_time_ns: int
+    ifindex: int
+    netns_dev: int
+    netns_ino: int
+    attach_btf_id: int
+    attach_btf_obj_id: int
     xlated_size: int
     jited_size: int
     verified_instructions: int
     run_count: int
     run_time_ns: int
     recursion_misses: int
+
+    @property
+    def load_time(self) -> datetime:
+        """When it was loaded: aware, in UTC; exact as long as nobody sets the wall clock."""
+        from pyebpf.host.clock import KtimeClock, ktime_to_datetime
+
+        return ktime_to_datetime(self.load_time_ns, clock=KtimeClock.BOOT)
 
 
 def program_info(fd: int) -> ProgramInfo:
@@ -78,7 +99,12 @@ def program_info(fd: int) -> ProgramInfo:
         btf_id=raw.btf_id,
         gpl_compatible=bool(raw.gpl_compatible),
         created_by_uid=raw.created_by_uid,
-        load_time=raw.load_time,
+        load_time_ns=raw.load_time,
+        ifindex=raw.ifindex,
+        netns_dev=raw.netns_dev,
+        netns_ino=raw.netns_ino,
+        attach_btf_id=raw.attach_btf_id,
+        attach_btf_obj_id=raw.attach_btf_obj_id,
         xlated_size=raw.xlated_prog_len,
         jited_size=raw.jited_prog_len,
         verified_instructions=raw.verified_insns,

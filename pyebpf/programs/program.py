@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from pyebpf.abi import ProgramAbi, check_program
 from pyebpf.asm.instruction import Instruction
@@ -19,8 +20,14 @@ from pyebpf.programs.info import ProgramInfo, program_info
 from pyebpf.spec import ProgramSpec
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
-from pyebpf.uapi.attrs import ProgTestRun
+from pyebpf.uapi.attrs import ProgBindMap, ProgTestRun
 from pyebpf.uapi.bpf import ProgType, TestRunFlag
+
+if TYPE_CHECKING:
+    from pyebpf.programs.benchmark import BenchmarkResult
+    from pyebpf.programs.jited import JitedCode
+    from pyebpf.programs.stats import ProgramStats
+    from pyebpf.programs.xlated import Xlated
 
 __all__ = ["Program", "RunResult", "loaded_programs"]
 
@@ -159,6 +166,24 @@ class Program(Handle):
         """The instructions of the object file, or none for a program that was only opened."""
         return self.spec.instructions if self.spec is not None else ()
 
+    @property
+    def section(self) -> str:
+        """Its section in the object file, ``""`` for a program that was only opened."""
+        return self.spec.section if self.spec is not None else ""
+
+    @property
+    def license(self) -> str:
+        """Its licence; of one that was only opened the kernel tells just whether it is GPL's.
+
+        `ProgramInfo.gpl_compatible` is that answer.
+        """
+        return self.spec.license if self.spec is not None else ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its code in the kernel, as the verifier left it."""
+        return self.info().xlated_size
+
     def disassemble(
         self, *, names: bool = True, sources: bool = False, raw_bytes: bool = False
     ) -> str:
@@ -180,6 +205,90 @@ class Program(Handle):
 
         found = xlated(self.fileno())
         return xlated_text(found, names=names, sources=sources, raw_bytes=raw_bytes)
+
+    def xlated(self) -> Xlated:
+        """Return the code that the kernel runs, or compiled, with its functions and lines.
+
+        Raises:
+            PrivilegeError: The kernel shows no code to this process.
+
+        Since Linux 4.13; functions and lines since 5.0.
+        """
+        from pyebpf.programs.xlated import xlated
+
+        return xlated(self.fileno())
+
+    def jited(self) -> JitedCode:
+        """Return the machine code of each of its functions, with addresses, tags and lines.
+
+        Returns:
+            The code; without functions where the kernel interprets it or shows nothing.
+
+        Since Linux 4.13; several functions 4.18, names, tags and lines 5.0.
+        """
+        from pyebpf.programs.jited import jited
+
+        return jited(self.fileno())
+
+    def stats(self) -> ProgramStats:
+        """Return how often it ran and how long that took, while `enable_stats` was on.
+
+        Since Linux 5.1.
+        """
+        from pyebpf.programs.stats import stats
+
+        return stats(self.fileno())
+
+    def bind_map(self, map: Handle) -> None:  # noqa: A002 - the kernel's word
+        """Keep a map alive as long as the program is, though its code does not use it.
+
+        Args:
+            map: It shows among the program's maps from now on; twice is once.
+
+        Since Linux 5.10.
+        """
+        with naming(f"{self._label()}: bind {map._label()}"):
+            bpf.prog_bind_map(ProgBindMap(prog_fd=self.fileno(), map_fd=map.fileno()))
+
+    def benchmark(
+        self,
+        data: bytes | bytearray | memoryview = b"",
+        *,
+        ctx: bytes | bytearray | memoryview | None = None,
+        repeat: int = 10_000,
+        rounds: int = 11,
+    ) -> BenchmarkResult:
+        """Measure how long the program takes, by test runs; their effects are real.
+
+        Kinds that the kernel does not repeat by itself (raw tracepoints, syscall programs) are
+        measured by the kernel's statistics, which add some nanoseconds.
+
+        Args:
+            data: The packet, as for `run`.
+            ctx: The context, as for `run`.
+            repeat: Runs in one round.
+            rounds: How many; their spread is what the machine adds.
+
+        Returns:
+            The median of the rounds (``.ns``) and their spread.
+
+        Raises:
+            SyscallError: As for `run`.
+
+        Since Linux 4.12, kinds without repeat 5.10.
+        """
+        from pyebpf.programs.benchmark import by_statistics, measure
+
+        def once() -> int:
+            return self.run(data, ctx=ctx).retval
+
+        def one_round() -> tuple[int, float]:
+            if self.type in CONTEXT_ONLY:
+                return by_statistics(once, self.stats, repeat)
+            result = self.run(data, ctx=ctx, repeat=repeat)
+            return result.retval, float(result.duration_ns)
+
+        return measure(one_round, repeat=repeat, rounds=rounds)
 
     def run(
         self,

@@ -12,21 +12,18 @@ Names of maps, functions and helpers are asked for; what cannot be named stays a
 
 from __future__ import annotations
 
-import struct
 import sys
 from collections.abc import Mapping
 
 from pyebpf.asm.instruction import Instruction, decode_all, encode_all
 from pyebpf.asm.opcode import CALL, LOAD_IMMEDIATE_64
 from pyebpf.asm.text import disassemble
-from pyebpf.btf.btf import Btf
-from pyebpf.btf.types import Func
-from pyebpf.btf_object import btf_by_id
-from pyebpf.errors import BtfError, SourceLine, SyscallError
+from pyebpf.errors import SourceLine, SyscallError
 from pyebpf.host import kallsyms
 from pyebpf.maps.info import map_info
 from pyebpf.plain import field, plain, replace
-from pyebpf.program_text import lines_of, names_of
+from pyebpf.program_text import names_of
+from pyebpf.programs.source_tables import SourceTables
 from pyebpf.sys import bpf
 from pyebpf.uapi.helpers import FuncId
 from pyebpf.uapi.info import ProgInfo
@@ -34,8 +31,6 @@ from pyebpf.uapi.insn import PSEUDO_CALL, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE
 
 __all__ = ["Xlated", "xlated", "xlated_text"]
 
-_FUNC_INFO = struct.Struct("=II")
-_LINE_INFO_SIZE = 16
 # What the immediates of calls of helpers count from: kernel/bpf/core.c.
 _BASE = "__bpf_call_base"
 _ADDRESS = (1 << 64) - 1
@@ -68,22 +63,13 @@ def xlated(fd: int) -> Xlated:
     known = ProgInfo()
     bpf.obj_get_info_by_fd(fd, known)
     code = bytearray(known.xlated_prog_len)
-    # Records may grow in newer kernels: their front is what is known.
-    functions = bytearray(known.nr_func_info * known.func_info_rec_size)
-    lines = bytearray(known.nr_line_info * known.line_info_rec_size)
     asked = ProgInfo(xlated_prog_len=len(code), xlated_prog_insns=code)
-    if functions:
-        asked.nr_func_info, asked.func_info = known.nr_func_info, functions
-        asked.func_info_rec_size = known.func_info_rec_size
-    if lines:
-        asked.nr_line_info, asked.line_info = known.nr_line_info, lines
-        asked.line_info_rec_size = known.line_info_rec_size
+    tables = SourceTables(known, asked)
     bpf.obj_get_info_by_fd(fd, asked)
-    types = _types(known.btf_id)
     return Xlated(
         instructions=tuple(_distance(each) for each in decode_all(code, sys.byteorder)),
-        functions=_functions(functions, known.func_info_rec_size, types),
-        lines=lines_of(_fronts(lines, known.line_info_rec_size), types, sys.byteorder),
+        functions=tables.functions(),
+        lines=tables.lines(),
     )
 
 
@@ -108,35 +94,6 @@ def _distance(instruction: Instruction) -> Instruction:
     if instruction.opcode == CALL and instruction.src == PSEUDO_CALL and instruction.offset:
         return replace(instruction, offset=0, immediate=instruction.offset)
     return instruction
-
-
-def _types(btf_id: int) -> Btf | None:
-    if not btf_id:
-        return None
-    try:
-        return btf_by_id(btf_id)
-    except SyscallError:
-        return None  # the program is shown to whoever holds it, its types are not
-
-
-def _functions(records: bytes | bytearray, size: int, types: Btf | None) -> dict[int, str]:
-    found: dict[int, str] = {}
-    if types is None:
-        return found
-    for slot, type_id in _FUNC_INFO.iter_unpack(_fronts(records, size, _FUNC_INFO.size)):
-        try:
-            function = types.type(type_id)
-        except BtfError:
-            continue
-        if isinstance(function, Func):
-            found[slot] = function.name
-    return found
-
-
-def _fronts(records: bytes | bytearray, size: int, front: int = _LINE_INFO_SIZE) -> bytes:
-    if size < front:
-        return b""
-    return b"".join(records[at : at + front] for at in range(0, len(records), size))
 
 
 def _slots(instructions: tuple[Instruction, ...]) -> dict[int, Instruction]:
