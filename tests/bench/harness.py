@@ -129,12 +129,12 @@ def _measure(suite: Suite, peers: list[Peer], rounds: int, works: str) -> Iterat
     numbers: dict[tuple[str, str], list[float]] = {}
     for turn in range(rounds + 1):
         for work in wanted:
-            first = turn % len(peers)
-            for peer in peers[first:] + peers[:first]:
-                if work in peer.works:
-                    spent = peer.run(work)
-                    if turn:  # the first is for caches, and for what is made once
-                        numbers.setdefault((work, peer.name), []).append(spent)
+            able = [peer for peer in peers if work in peer.works]
+            first = turn % max(len(able), 1)
+            for peer in able[first:] + able[:first]:
+                spent = peer.run(work)
+                if turn:  # the first is for caches, and for what is made once
+                    numbers.setdefault((work, peer.name), []).append(spent)
     for (work, name), found in numbers.items():
         found.sort()
         yield Result(
