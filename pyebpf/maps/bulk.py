@@ -3,7 +3,7 @@
     keys ──▶ area (mapped array) ──program: look up, copy──▶ area ──▶ values       ManyKeys
              map ──program: walk, copy─────────────────────▶ area ──▶ entries      AllEntries
 
-A lookup costs 20 to 40 ns then instead of a system call. It is a matter of speed alone: `get_many`,
+A lookup costs 15 to 50 ns then instead of a system call. It is a matter of speed alone: `get_many`,
 `to_dict` and `to_numpy` of a map go the plain way wherever this one is not to be had (the verifier
 refuses the program, privileges, too little to gain) and give the same.
 
@@ -20,8 +20,10 @@ import struct
 import sys
 import weakref
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from pyebpf import btf_object
@@ -33,7 +35,7 @@ from pyebpf.btf.types import Func, FuncProto, Int
 from pyebpf.errors import EbpfError, NotSupportedError
 from pyebpf.host.kernel_btf import kernel_btf
 from pyebpf.maps import bulk_code, bulk_walk
-from pyebpf.maps.bulk_choice import Entries
+from pyebpf.maps.bulk_choice import NOT_NOW, Entries, Few
 from pyebpf.maps.bulk_code import CHANGED, COUNT, DONE, STATE, Layout
 from pyebpf.maps.bulk_walk import HashLayout
 from pyebpf.maps.codec import Codec
@@ -58,13 +60,13 @@ NO_TYPES: Mapping[str, int] = {}
 # Keys that are looked up so quickly, in two microseconds, that letting go of the GIL does not pay.
 _FEW = 64
 
-# How often this process is a fork's child. Its areas are its parent's too, who may be using them.
-_forks = 0
+# Those of this process. A fork's child has the areas of its parent, who may be using them.
+_bulks: weakref.WeakSet[Bulk] = weakref.WeakSet()
 
 
 def _forked() -> None:
-    global _forks
-    _forks += 1
+    for each in list(_bulks):
+        each.abandon()
 
 
 os.register_at_fork(after_in_child=_forked)
@@ -78,6 +80,13 @@ class Bulk:
         layout: Of the area.
         code: The program.
         types: Ids of the kernel's functions in it.
+
+    Attributes:
+        free: Holds a token while nobody is at it: whoever takes that out has it to himself, puts it
+            back, and calls `let_go` if it was *closed* meanwhile. Nobody ever waits: a signal
+            handler that came in between would wait for ever.
+        closed: Whether `close` was called.
+        usable: Whether this process may use it: not after `close`, nor in a fork's child.
 
     Raises:
         EbpfError: The kernel refuses something of it.
@@ -105,10 +114,9 @@ class Bulk:
         self._views: list[memoryview] = []
         self._head = self._view(0, 64).cast("I")
         self._views.append(self._head)
-        # Holds a token while nobody is at it: whoever takes that out has it to himself.
-        self._free: list[None] = [None]
-        self._forks = _forks
-        self._closed = False
+        self.free: list[None] | deque[None] = [None]
+        self.usable, self.closed = True, False
+        _bulks.add(self)
 
     def _view(self, start: int, length: int) -> memoryview:
         with memoryview(self._memory) as whole:
@@ -116,54 +124,40 @@ class Bulk:
         self._views.append(view)
         return view
 
-    @property
-    def usable(self) -> bool:
-        """Whether this process may use it: not after `close`, nor in a fork's child."""
-        return not self._closed and self._forks == _forks
-
-    # Never waits: a signal handler that came in between would wait for ever.
-    def _take(self) -> bool:
-        try:
-            self._free.pop()
-        except IndexError:
-            return False
-        if self.usable:
-            return True
-        self._give_back()
-        return False
-
-    def _give_back(self) -> None:
-        self._free.append(None)
-        if self._closed:
-            self._let_go()
-
     def close(self) -> None:
         """Let go of program and area: when the call that is at them ends. Twice is fine."""
-        self._closed = True
-        if self._forks != _forks:
-            self._free = [None]  # a thread of the parent's may have the old token
-        self._let_go()
+        self.usable, self.closed = False, True
+        self.let_go()
 
-    # Whoever comes last, close() or a call, finds nobody else at it.
-    def _let_go(self) -> None:
+    def abandon(self) -> None:
+        """Leave the area to another process; nobody gets at it from now on."""
+        self.usable = False
+        self.free = deque(maxlen=0)  # what is put back, by whom the fork interrupted, is lost
+
+    def let_go(self) -> None:
+        """Close what there is, if nobody is at it; whoever comes last does, `close` or a call."""
         try:
-            self._free.pop()
+            if isinstance(self.free, list):
+                self.free.pop()
         except IndexError:
             return
         for view in self._views:
             view.release()
         self._memory.close()
         self._program.close()
-        self._free.append(None)
+        self.abandon()
 
 
 class ManyKeys(Bulk):
     """Looks up many keys in one call.
 
     Args:
-        map_fd: A map whose lookup by a program changes nothing (in LRU maps it does).
+        map_fd: A hash, LRU hash or array.
         key_codec: Of its keys.
         value_codec: Of its values.
+        layout: Of the area.
+        code: The program: `bulk_code.many_keys`.
+        types: Ids of the kernel's functions in it.
 
     Raises:
         EbpfError: The kernel refuses something of it.
@@ -171,92 +165,131 @@ class ManyKeys(Bulk):
     Since Linux 5.17.
     """
 
-    def __init__(self, map_fd: int, key_codec: Codec, value_codec: Codec) -> None:
-        key_size, value_size = key_codec.size, value_codec.size
-        capacity = max(1, min(_MOST_KEYS, _SOME // (key_size + value_size + 1)))
-        layout = Layout(key_size=key_size, value_size=value_size, capacity=capacity)
-        super().__init__(map_fd, layout, bulk_code.many_keys(layout))
-        self._capacity = capacity
-        self._few: dict[int, tuple[Callable[..., None], memoryview]] = {}
+    def __init__(
+        self,
+        map_fd: int,
+        key_codec: Codec,
+        value_codec: Codec,
+        *,
+        layout: Layout,
+        code: Assembled,
+        types: Mapping[str, int] = NO_TYPES,
+    ) -> None:
+        super().__init__(map_fd, layout, code, types)
         self._encode = key_codec.encode
         self._value_codec = value_codec
-        self._keys = self._key_memory = self._view(layout.keys_at, key_size * capacity)
-        self._values = self._view(layout.values_at, value_size * capacity)
-        self._flags = self._view(layout.flags_at, capacity)
+        self._area = self._view(0, layout.size)
+        self._state = self._head[STATE : STATE + 1]
+        self._keys = self._view(layout.keys_at, layout.key_size * layout.capacity)
+        self._values = self._view(layout.values_at, layout.value_size * layout.capacity)
+        self._missing = self._view(layout.missing_at, 4 * layout.capacity).cast("I")
         self._key_format = native_format(key_codec)
         self._value_format = native_format(value_codec)
         if self._key_format is not None:
             self._keys = self._keys.cast(self._key_format)  # type: ignore[call-overload]
         if self._value_format is not None:
             self._values = self._values.cast(self._value_format)  # type: ignore[call-overload]
-        self._views += [self._keys, self._values]
+        self._views += [self._state, self._missing, self._keys, self._values]
+        self.few: dict[int, Few] = {}
 
-    def get(self, keys: Sequence[Any], default: object) -> list[Any] | None:
-        """Return the values of *keys*, *default* for missing ones; ``None`` if it cannot be now.
+    @classmethod
+    def of(cls, map_fd: int, kind: MapType, key_codec: Codec, value_codec: Codec) -> ManyKeys:
+        """Make the quickest program there is for a map.
+
+        Args:
+            map_fd: The map.
+            kind: A hash, LRU hash or array.
+            key_codec: Of its keys.
+            value_codec: Of its values.
 
         Raises:
-            TypeError: Or ``ValueError``, ``struct.error``: a key that does not fit.
+            EbpfError: The kernel refuses it.
+        """
+        entry = key_codec.size + value_codec.size + 4
+        layout = Layout(
+            key_size=key_codec.size,
+            value_size=value_codec.size,
+            capacity=max(1, min(_MOST_KEYS, _SOME // entry)),
+        )
+
+        def made(*, cast: bool, types: Mapping[str, int] = NO_TYPES) -> ManyKeys:
+            code = bulk_code.many_keys(layout, moves=kind != MapType.ARRAY, cast=cast)
+            return cls(map_fd, key_codec, value_codec, layout=layout, code=code, types=types)
+
+        if kind != MapType.ARRAY:
+            with contextlib.suppress(EbpfError):
+                known = bulk_walk.cast_id(kernel_btf(kernel.current().root))
+                return made(cast=True, types={bulk_code.CAST: known})
+        return made(cast=False)
+
+    def close(self) -> None:
+        """Let go of program and area: when the call that is at them ends. Twice is fine."""
+        self.few.clear()
+        super().close()
+
+    def get(self, keys: list[Any], default: object) -> list[Any] | None:
+        """Return the values of *keys*, *default* for missing ones.
+
+        ``None`` if it cannot be now: somebody else is at it, a key does not fit, the map changed.
         """
         try:
-            token = self._free.pop()
+            token = self.free.pop()
             try:
-                if self._closed or self._forks != _forks:
-                    return None
-                if len(keys) <= self._capacity:
-                    return self._get(keys, default)
-                return self._get_in_parts(keys, default)
+                return self._get(keys, default)
             finally:
-                self._free.append(token)
-                if self._closed:
-                    self._let_go()
-        except IndexError:
+                self.free.append(token)
+                if self.closed:
+                    self.let_go()
+        except NOT_NOW:
             return None
 
-    def _get(self, keys: Sequence[Any], default: object) -> list[Any] | None:
-        count = len(keys)
-        few = self._few.get(count)
-        if few is not None:
-            pack, view = few
-            pack(self._key_memory, 0, *keys)
-            self._head[COUNT] = count
-            if quiet_call(*self._run.arguments):
-                return None
-            values = view.tolist()
-        else:
-            if self._key_format is not None:
-                self._keys[:count] = array(self._key_format, keys)
-            else:
-                self._keys[: count * self._layout.key_size] = b"".join(map(self._encode, keys))
-            self._head[COUNT] = count
-            if quiet_call(*self._run.arguments) if count <= _FEW else self._run():
-                return None
-            values = self._decoded(count)
-        state = self._head[STATE]
-        if not state:
-            return values
-        if state >= CHANGED:
-            return None
-        flags = self._flags[:count].tobytes()
-        return [value if flag else default for value, flag in zip(values, flags, strict=True)]
-
-    # The second time that a few keys are asked for, what depends on their number alone is there.
-    def _decoded(self, count: int) -> list[Any]:
-        if self._value_format is None:
-            return column(self._value_codec, self._values, count)
-        values = self._values[:count]
-        if self._key_format is not None and count <= _FEW:
-            self._views.append(values)
-            self._few[count] = struct.Struct(f"{count}{self._key_format}").pack_into, values
-        return values.tolist()
-
-    def _get_in_parts(self, keys: Sequence[Any], default: object) -> list[Any] | None:
-        capacity, found = self._capacity, []
+    def _get(self, keys: list[Any], default: object) -> list[Any] | None:
+        capacity = self._layout.capacity
+        found: list[Any] = []
         for start in range(0, len(keys), capacity):
-            some = self._get(keys[start : start + capacity], default)
-            if some is None:
+            some = self._get_some(keys[start : start + capacity])
+            if some is None or not self.complete(some, default):
                 return None
             found += some
         return found
+
+    def _get_some(self, keys: list[Any]) -> list[Any] | None:
+        count = len(keys)
+        if self._key_format is not None:
+            self._keys[:count] = array(self._key_format, keys)
+        else:
+            self._keys[: count * self._layout.key_size] = b"".join(map(self._encode, keys))
+        self._head[COUNT] = count
+        if quiet_call(*self._run.arguments) if count <= _FEW else self._run():
+            return None
+        if self._value_format is None:
+            return column(self._value_codec, self._values, count)
+        return self._numbers(count)
+
+    # The second time that a few keys are asked for, what depends on their number alone is there.
+    def _numbers(self, count: int) -> list[Any]:
+        values = self._values[:count]
+        if self._key_format is not None and count <= _FEW:
+            self._views.append(values)
+            # In front of the keys is the head: COUNT, and zeros.
+            form = struct.Struct(f"I{self._layout.keys_at - 4}x{count}{self._key_format}")
+            self.few[count] = (
+                self,
+                partial(form.pack_into, self._area, 0, count),
+                partial(quiet_call, *self._run.arguments),
+                values.tolist,
+                self._state,
+            )
+        return values.tolist()
+
+    def complete(self, found: list[Any], default: object) -> bool:
+        """Put *default* where keys were missing; return whether the other values are right."""
+        missing = self._state[0]
+        if missing >= CHANGED:
+            return False
+        for number in self._missing[:missing].tolist() if missing else ():
+            found[number] = default
+        return True
 
 
 class AllEntries(Bulk):
@@ -312,7 +345,7 @@ class AllEntries(Bulk):
 
     @classmethod
     def _walking(cls, map_fd: int, layout: Layout, where: HashLayout) -> AllEntries:
-        return cls(map_fd, layout, bulk_walk.walk(layout, where), {bulk_walk.CAST: where.cast})
+        return cls(map_fd, layout, bulk_walk.walk(layout, where), {bulk_code.CAST: where.cast})
 
     @classmethod
     def proves(cls, where: HashLayout, kind: MapType, flags: int) -> bool:
@@ -344,7 +377,9 @@ class AllEntries(Bulk):
 
     def get(self) -> Entries | None:
         """Return all entries; ``None`` if it cannot be now, or the map changed meanwhile."""
-        if not self._take():
+        try:
+            token = self.free.pop()
+        except IndexError:
             return None
         try:
             if self._run() or self._head[STATE] != DONE:
@@ -356,7 +391,9 @@ class AllEntries(Bulk):
                 count,
             )
         finally:
-            self._give_back()
+            self.free.append(token)
+            if self.closed:
+                self.let_go()
 
 
 class _Proof:

@@ -9,17 +9,31 @@ in the kernel is for nothing.
 
 from __future__ import annotations
 
+import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from pyebpf.errors import EbpfError, NotSupportedError
 
-__all__ = ["Choice", "Entries", "EntriesChoice", "EntriesProgram", "KeysProgram", "Program"]
+__all__ = [
+    "NOT_NOW",
+    "Choice",
+    "Entries",
+    "EntriesChoice",
+    "EntriesProgram",
+    "KeysProgram",
+    "Program",
+]
+
+# What looking up many keys stumbles over: somebody at the program, no program, a key that does not
+# fit.
+NOT_NOW = (LookupError, TypeError, ValueError, OverflowError, struct.error)
 
 # Keys that cost the plain way about what a program does; entries copied, at a tenth of that.
-_KEYS_WORTH = 4096
+_KEYS_WORTH = 1 << 14
 _ENTRIES_WORTH = 1 << 16
 # How many times the quicker way is taken before the slower one gets another chance.
 _PATIENCE = 32
@@ -42,9 +56,7 @@ class Entries(NamedTuple):
 class Program(Protocol):
     """What `pyebpf.maps.bulk` makes; that is imported by those who use it, it takes 4 ms."""
 
-    @property
-    def usable(self) -> bool:
-        """Whether this process may use it."""
+    usable: bool
 
     def close(self) -> None:
         """Let go of it."""
@@ -53,8 +65,27 @@ class Program(Protocol):
 class KeysProgram(Program, Protocol):
     """See `pyebpf.maps.bulk.ManyKeys`."""
 
+    free: list[None] | deque[None]
+    closed: bool
+    few: dict[int, Few]
+
     def get(self, keys: list[Any], default: object) -> list[Any] | None:
         """Return the values of *keys*; ``None`` if it cannot be now."""
+
+    def complete(self, found: list[Any], default: object) -> bool:
+        """Put *default* where keys were missing; return whether the other values are right."""
+
+    def let_go(self) -> None:
+        """Close what there is, if nobody is at it."""
+
+
+# How a program looks up a few keys, as far as that depends on their number alone: the program
+# itself, to be taken and put back; what takes the keys; what runs the program and returns 0; what
+# returns the values; and an item that is 0 if all keys were there, else `KeysProgram.complete`
+# helps. A plain tuple: named ones are taken apart much more slowly.
+Few: TypeAlias = tuple[
+    KeysProgram, Callable[..., None], Callable[[], int], Callable[[], list[Any]], memoryview
+]
 
 
 class EntriesProgram(Program, Protocol):

@@ -2,15 +2,15 @@
 
 They talk with user space through one array of a single large value that both sides have mapped:
 
-    0        4        8         64                 Layout.values_at      Layout.flags_at
-    count u32| state u32 | …    | keys, one after  | values, likewise    | one byte per key: found
-                                | the other        |                     |  (`many` alone)
+    0        4        8         64                 Layout.values_at      Layout.missing_at
+    count u32| state u32 | …    | keys, one after  | values, likewise    | u32: numbers of missing
+                                | the other        |                     | keys (`many` alone)
 
 Two programs. Where an architecture wants memory aligned, the verifier refuses them for sizes that
 are neither 1, 2 or 4 nor multiples of 8.
 
-    many    for i in range(count): flags[i] = key i is in the map; if so copy its value;
-            state = how many are not, and whether entries changed meanwhile
+    many    for i in range(count): copy the value of key i, or note that it is missing;
+            state = how many are, and whether entries changed meanwhile
     all     for each entry: copy key and value; count = how many
 """
 
@@ -26,6 +26,7 @@ from pyebpf.asm.build import (
     R2,
     R3,
     R4,
+    R5,
     R6,
     R7,
     R8,
@@ -35,6 +36,7 @@ from pyebpf.asm.build import (
     Register,
     add,
     call,
+    call_kfunc,
     exit_,
     function,
     jeq,
@@ -56,6 +58,7 @@ from pyebpf.asm.build import (
 from pyebpf.plain import plain
 
 __all__ = [
+    "CAST",
     "CHANGED",
     "COUNT",
     "DONE",
@@ -70,13 +73,16 @@ __all__ = [
     "many_keys",
 ]
 
+# The kernel's function that makes of an address memory to be read.
+CAST = "bpf_rdonly_cast"
+
 # Words of the area's head, by 4 bytes.
 COUNT, STATE = 0, 1
 _AGAIN = 2
 _KEYS_AT = 64
 
-# What STATE says after `many`: how many keys are not in the map, and this for each whose entry was
-# another one after its value had been copied. There is never room for so many keys.
+# What STATE says after `many`: how many keys are not in the map; or this, and it has ended, if an
+# entry was another one after its value had been copied. There is never room for so many keys.
 CHANGED = 1 << 20
 # What STATE says after `all`: complete; more entries than there is room; the map changed so that
 # entries may be missing or wrong.
@@ -108,18 +114,28 @@ class Layout:
         return _KEYS_AT + (self.key_size * self.capacity + 7 & ~7)
 
     @property
-    def flags_at(self) -> int:
-        """Where flags begin."""
+    def missing_at(self) -> int:
+        """Where the numbers of missing keys begin."""
         return self.values_at + (self.value_size * self.capacity + 7 & ~7)
 
     @property
     def size(self) -> int:
         """Bytes of the area."""
-        return self.flags_at + (self.capacity + 7 & ~7)
+        return self.missing_at + 4 * self.capacity
 
 
-def many_keys(layout: Layout) -> Assembled:
-    """Return the program that looks up many keys. Needs ``bpf_loop``: Linux 5.17."""
+def many_keys(layout: Layout, *, moves: bool, cast: bool) -> Assembled:
+    """Return the program that looks up many keys. Needs ``bpf_loop``: Linux 5.17.
+
+    An entry that is deleted may be another key's at once, while its value is copied; so where
+    entries move, it is looked at once more.
+
+    Args:
+        layout: Of the area.
+        moves: The map's entries come and go (hashes), unlike those of arrays.
+        cast: There is ``bpf_rdonly_cast`` (Linux 6.17), to look at the entry's key with.
+    """
+    again = (_same_key if cast else _same_entry)(layout) if moves else []
     return _assembled(
         function("many"),
         load_map_value(R6, "area"),
@@ -137,38 +153,60 @@ def many_keys(layout: Layout) -> Assembled:
         *address(R2, layout.keys_at, R6, layout.key_size),
         load_map(R1, "map"),
         call("map_lookup_elem"),
-        load_map_value(R7, "area", layout.flags_at),
-        add(R7, R6),
-        jne(R0, 0, "found"),
-        store(u8(R7), 0),
-        load_map_value(R8, "area"),
-        load(R1, u32(R8 + STATE * 4)),
-        add(R1, 1),
-        store(u32(R8 + STATE * 4), R1),
-        exit_(),
-        label("found"),
+        jeq(R0, 0, "missing"),
         mov(R9, R0),
-        store(u8(R7), 1),
         *address(R8, layout.values_at, R6, layout.value_size),
         *copy(R8, R9, layout.value_size),
-        # An entry that is deleted may be another key's at once, while its value is copied.
-        *address(R2, layout.keys_at, R6, layout.key_size),
-        load_map(R1, "map"),
-        call("map_lookup_elem"),
-        jne(R0, R9, "moved"),
+        *again,
         mov(R0, 0),
         exit_(),
-        label("moved"),
+        label("missing"),
         load_map_value(R8, "area"),
-        load(R1, u32(R8 + STATE * 4)),
-        add(R1, CHANGED),
-        store(u32(R8 + STATE * 4), R1),
+        load(R7, u32(R8 + STATE * 4)),
+        jge(R7, layout.capacity, "beyond"),
+        *address(R9, layout.missing_at, R7, 4),
+        store(u32(R9), R6),
+        add(R7, 1),
+        store(u32(R8 + STATE * 4), R7),
         mov(R0, 0),
         exit_(),
+        *(_changed() if again else ()),
         label("beyond"),
         mov(R0, 1),
         exit_(),
     )
+
+
+# R6: the key's number. R9: the value in the map; in a hash its key stands before it, to 8 bytes.
+def _same_key(layout: Layout) -> list[Item]:
+    return [
+        mov(R1, R9),
+        add(R1, -(layout.key_size + 7 & ~7)),
+        mov(R2, 0),
+        call_kfunc(CAST),
+        mov(R5, R0),
+        *address(R2, layout.keys_at, R6, layout.key_size),
+        *compare(R2, R5, layout.key_size, "changed"),
+    ]
+
+
+def _same_entry(layout: Layout) -> list[Item]:
+    return [
+        *address(R2, layout.keys_at, R6, layout.key_size),
+        load_map(R1, "map"),
+        call("map_lookup_elem"),
+        jne(R0, R9, "changed"),
+    ]
+
+
+def _changed() -> list[Item]:
+    return [
+        label("changed"),
+        load_map_value(R8, "area"),
+        store(u32(R8 + STATE * 4), CHANGED),
+        mov(R0, 1),
+        exit_(),
+    ]
 
 
 def all_entries(layout: Layout, *, moves: bool) -> Assembled:

@@ -65,6 +65,7 @@ from pyebpf.btf.btf import Btf
 from pyebpf.btf.types import Composite, Func
 from pyebpf.errors import NotSupportedError
 from pyebpf.maps.bulk_code import (
+    CAST,
     COUNT,
     DONE,
     FULL,
@@ -77,9 +78,7 @@ from pyebpf.maps.bulk_code import (
 )
 from pyebpf.plain import plain
 
-__all__ = ["CAST", "HashLayout", "hash_layout", "walk"]
-
-CAST = "bpf_rdonly_cast"
+__all__ = ["HashLayout", "cast_id", "hash_layout", "walk"]
 
 # Where the program keeps the address of the buckets: in the area's head.
 _BUCKETS = 16
@@ -113,16 +112,25 @@ def hash_layout(kernel: Btf) -> HashLayout:
     Raises:
         NotSupportedError: It has not what the program knows.
     """
-    casts = [one for one in kernel.ids(CAST) if isinstance(kernel.type(one), Func)]
-    if not casts:
-        raise NotSupportedError(CAST, "6.2")
     return HashLayout(
         buckets=_offset(kernel, "bpf_htab", "buckets"),
         n_buckets=_offset(kernel, "bpf_htab", "n_buckets"),
         bucket_size=kernel.size_of(_struct(kernel, "bucket")),
         key=_offset(kernel, "htab_elem", "key"),
-        cast=casts[0],
+        cast=cast_id(kernel),
     )
+
+
+def cast_id(kernel: Btf) -> int:
+    """Return the type id of ``bpf_rdonly_cast`` in a kernel's types.
+
+    Raises:
+        NotSupportedError: It has no such function.
+    """
+    for one in kernel.ids(CAST):
+        if isinstance(kernel.type(one), Func):
+            return one
+    raise NotSupportedError(CAST, "6.2")
 
 
 def walk(layout: Layout, where: HashLayout) -> Assembled:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import struct
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, cast, overload
@@ -17,7 +16,15 @@ from pyebpf.errors import ENOTSUPP, EbpfError, NotSupportedError, SyscallError
 from pyebpf.maps import dtypes, iterate
 from pyebpf.maps.base import MapBase
 from pyebpf.maps.batch import Batch, NoBatchError
-from pyebpf.maps.bulk_choice import Choice, Entries, EntriesChoice, EntriesProgram, KeysProgram
+from pyebpf.maps.bulk_choice import (
+    NOT_NOW,
+    Choice,
+    Entries,
+    EntriesChoice,
+    EntriesProgram,
+    Few,
+    KeysProgram,
+)
 from pyebpf.maps.kinds import ARRAYS, HASHES, KEYLESS, OF_MAPS, SPARSE, SPARSE_WITH_COOKIES
 from pyebpf.maps.mapped import mapped_entries
 from pyebpf.maps.native import column
@@ -35,9 +42,6 @@ D = TypeVar("D")
 
 _COOKIE_SIZE = 8
 
-# What packing a key raises.
-_UNFIT = (TypeError, ValueError, OverflowError, struct.error)
-
 # Entries that are decoded at once.
 _DECODED = 2048
 
@@ -53,6 +57,7 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
     ) -> None:
         super().__init__(fd, spec, key=key, value=value)
         self._many: Choice[KeysProgram] = Choice()
+        self._few: dict[int, Few] = {}  # by number of keys, while there is a program
         self._all = EntriesChoice()
 
     # Calls that this kernel has not for this kind of map, found out by trying.
@@ -83,26 +88,36 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
             keys: As the key codec takes them.
             default: For missing ones.
             in_kernel: Let a program in the kernel look them up, at a tenth of the cost, which takes
-                a millisecond to make; by default once that pays. ``False``: never.
+                some milliseconds to make; by default once that pays. ``False``: never. In LRU maps
+                only if asked for: that makes entries young, as all that programs look up.
 
         Raises:
             SyscallError: As `lookup`, but for missing keys.
             NotSupportedError: *in_kernel* is wanted and not to be had.
         """
-        keys = keys if isinstance(keys, list) else list(keys)
-        bulk = self._many.made
-        if bulk is None or in_kernel is False:
-            bulk = self._choose_many(len(keys), in_kernel)
-        while bulk is not None:
+        if in_kernel is not False:
             try:
-                found = bulk.get(keys, default)
-            except _UNFIT:
-                break  # what is wrong with a key, encoding it alone says best
-            if found is not None:
-                return found
-            # Somebody is at it; or it is a parent's, of which we are a fork.
-            bulk = None if bulk.usable else self._choose_many(len(keys), in_kernel)
-        return [self.get(key, default) for key in keys]
+                program, fill, run, values, state = self._few[len(keys)]  # type: ignore[arg-type]
+                token = program.free.pop()
+                try:
+                    fill(*keys)
+                    if not run():
+                        found = values()
+                        if not state[0] or program.complete(found, default):
+                            return found
+                finally:
+                    program.free.append(token)
+                    if program.closed:
+                        program.let_go()
+            except NOT_NOW:  # an iterator has no len()
+                pass
+        return self._get_any(list(keys), default, in_kernel)
+
+    def _get_any(self, keys: list[K], default: object, in_kernel: bool | None) -> list[Any]:
+        program = self._choose_many(len(keys), in_kernel)
+        found = program.get(keys, default) if program is not None else None
+        # What is wrong with a key, encoding it alone says best.
+        return [self.get(key, default) for key in keys] if found is None else found
 
     def lookup_batch(self, *, size: int = 0) -> list[tuple[K, V]]:
         """Return all entries.
@@ -272,11 +287,12 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
     def _decoded(self, key: bytes, value: bytes) -> tuple[K, V]:
         return cast("K", self.key_codec.decode(key)), cast("V", self.value_codec.decode(value))
 
-    # Not LRU maps: a program's lookup makes an entry young. Nor maps of descriptors.
+    # Not maps of descriptors, whose values are something else to programs.
     def _choose_many(self, number: int, wanted: bool | None) -> KeysProgram | None:
         if wanted is False:
             return None
-        if self.type not in (MapType.HASH, MapType.ARRAY):
+        may = self.type in (MapType.HASH, MapType.ARRAY)
+        if not may and not (wanted and self.type == MapType.LRU_HASH):
             if wanted:
                 raise NotSupportedError("in-kernel bulk access", None, str(self.type))
             return None
@@ -289,7 +305,10 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
         from pyebpf.maps.bulk import ManyKeys
 
         with self._fd.dup() as fd:
-            return ManyKeys(_readable(fd), self.key_codec, self.value_codec)
+            made = ManyKeys.of(_readable(fd), self.type, self.key_codec, self.value_codec)
+        if self.type != MapType.LRU_HASH:  # which nobody takes there without being asked
+            self._few = made.few
+        return made
 
     def _make_all(self) -> EntriesProgram:
         from pyebpf.maps.bulk import AllEntries
