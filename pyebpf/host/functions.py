@@ -11,6 +11,7 @@ headers, the symbol tables of functions, the loaded segments, and the note with 
 from __future__ import annotations
 
 import bisect
+import io
 import os
 import struct
 from pathlib import Path
@@ -89,6 +90,15 @@ class Functions:
                 return _Reader(file, text).functions()
         except OSError as error:
             raise SyscallError("open", error.errno or 0, text) from None
+
+    @classmethod
+    def decode(cls, image: bytes, name: str) -> Functions:
+        """Read a file that is in memory; *name* is for errors.
+
+        Raises:
+            ElfError: Not an ELF file, or a malformed one.
+        """
+        return _Reader(io.BytesIO(image), name).functions()
 
     def __len__(self) -> int:
         return len(self._starts)

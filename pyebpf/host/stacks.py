@@ -2,6 +2,7 @@
 
     kernel address ──▶ /proc/kallsyms                                       do_sys_openat2+0x9a
     user address   ──▶ /proc/PID/maps ──▶ file and offset ──▶ ELF symbols   PyEval_EvalCode+0x40
+                                    ├──▶ [vdso]: /proc/PID/mem ─▶ the same  clock_gettime+0x2c
                                     └──▶ none: /tmp/perf-PID.map            the JIT's own names
     build id, offset ──▶ the file with that build id
 
@@ -32,6 +33,8 @@ _ENDS = frozenset({"_etext", "_einittext", "_end"})
 # A JIT that writes more names than this is broken.
 _MAX_JIT_MAP = 1 << 28
 _DELETED = " (deleted)"
+# A library that the kernel puts into every process; there is no file of it.
+_VDSO = "[vdso]"
 _DEBUG_FILES, _SHORTEST_ID = "/usr/lib/debug/.build-id", 8
 # Files whose symbols are kept; a process has some dozens.
 _MAX_FILES = 256
@@ -175,7 +178,7 @@ class ProcessSymbols:
         if mapping is None or where >= mapping.end:
             return Frame(where, "", 0, "")
         frame = Frame(where, "", 0, mapping.path)
-        if mapping.path.startswith("/"):
+        if mapping.path.startswith("/") or mapping.path == _VDSO:
             frame = self._in_file(where, where - mapping.start + mapping.offset, mapping.path)
         if not frame.name:  # some JITs keep their code in files without a name
             found = self._jitted(where)
@@ -223,7 +226,10 @@ class ProcessSymbols:
             if path.endswith(_DELETED):
                 seen = self._mapped_file(path)
             try:
-                self._files[path] = Functions.read(seen)
+                if path == _VDSO:
+                    self._files[path] = Functions.decode(self._memory_of(path), path)
+                else:
+                    self._files[path] = Functions.read(seen)
             except EbpfError:
                 self._files[path] = None  # no ELF file, a device, or gone
         return self._files[path]
@@ -231,8 +237,21 @@ class ProcessSymbols:
     # A file that was replaced while the process runs, by an upgrade of a package: its mapping is
     # the only way to it.
     def _mapped_file(self, path: str) -> Path:
-        start, end = next((each.start, each.end) for each in self._mappings if each.path == path)
+        start, end = self._place(path)
         return self._directory / "map_files" / f"{start:x}-{end:x}"
+
+    def _memory_of(self, path: str) -> bytes:
+        start, end = self._place(path)
+        memory = self._directory / "mem"
+        try:
+            with memory.open("rb") as file:
+                file.seek(start)
+                return file.read(end - start)
+        except OSError as error:
+            raise failure("read", error.errno, str(memory)) from None
+
+    def _place(self, path: str) -> tuple[int, int]:
+        return next((each.start, each.end) for each in self._mappings if each.path == path)
 
     def _jitted(self, address: int) -> tuple[str, int] | None:
         if self._jit is None:

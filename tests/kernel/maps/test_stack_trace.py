@@ -7,6 +7,7 @@ import ctypes
 import mmap
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -149,6 +150,43 @@ def test_a_file_that_was_replaced_is_still_read():
         assert frame.module.endswith("/cat (deleted)")
     finally:
         child.communicate()
+
+
+def test_the_kernels_own_library_has_names(tmp_path):
+    """The vDSO, as nm tells what is in it; of another process, too, until that has ended."""
+    if shutil.which("nm") is None:
+        pytest.skip("nm is not installed")
+    getauxval = ctypes.CDLL(None).getauxval
+    getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
+    start = getauxval(33)  # AT_SYSINFO_EHDR
+    size = next(
+        int(end, 16) - int(first, 16)
+        for first, end in re.findall(
+            r"^(\w+)-(\w+) .*\[vdso\]$", pathlib.Path("/proc/self/maps").read_text(), re.MULTILINE
+        )
+    )
+    image = tmp_path / "vdso.so"
+    image.write_bytes(ctypes.string_at(start, size))
+    shown = subprocess.run(["nm", "-D", image], capture_output=True, text=True, check=True).stdout
+    names: dict[int, set[str]] = {}
+    for value, _, name in re.findall(r"^(\w+) ([TW]) (\w+)", shown, re.MULTILINE):
+        names.setdefault(int(value, 16), set()).add(name)
+    assert any("clock_gettime" in each for each in set().union(*names.values()))
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        other = ProcessSymbols(child.pid)
+        maps = pathlib.Path(f"/proc/{child.pid}/maps").read_text()
+        there = int(re.search(r"^(\w+)-.*\[vdso\]$", maps, re.MULTILINE)[1], 16)
+        for symbols, base in ((ProcessSymbols(os.getpid()), start), (other, there)):
+            for value, known in names.items():
+                frame = symbols.frame(base + value)
+                assert frame.name in known
+                assert frame[2:] == (0, "[vdso]")
+    finally:
+        child.communicate(b"\n")
+    late = ProcessSymbols(os.getpid())
+    late._directory = pathlib.Path(f"/proc/{child.pid}")
+    assert late.frame(start + min(names))[1:] == ("", min(names), "[vdso]")
 
 
 def test_code_made_at_run_time_is_named_by_the_jits_map():

@@ -94,7 +94,7 @@ def test_code_of_a_jit_is_found_by_the_number_in_its_own_namespace(proc):
     )
     assert symbols.frame(0x7F0000002011)[1:] == ("in_memfd", 1, "jit")
     assert symbols.frame(0x7F0000000030)[1:] == ("", 0, "")
-    assert symbols.frame(0x7FFC00000010)[1:] == ("", 0, "[vdso]")
+    assert symbols.frame(0x7FFC00000010)[1:] == ("", 0x10, "[vdso]")
     assert symbols.frame(0x400010)[1:] == ("", 0x10, "/bin/thing")
     assert symbols.frame(0x999)[1:] == ("", 0, "")
     assert str(symbols.frame(0x400010)) == "0x400010 (/bin/thing)"
