@@ -158,10 +158,12 @@ class Batch:
 
         Raises:
             NoBatchError: At the first chunk.
+            ValueError: *size* is negative.
             IterationAborted: The map changes faster than it can be walked.
             SyscallError: Anything else.
         """
-        size = size or self._size
+        # More than there can be would be room for nothing: memory that is not there, if too much.
+        size = min(size or self._size, self._max_entries or self._size)
         walk = _Walk(self._fd, max(self._key_size, _WORD), delete=delete)
         visited = 0
         while walk.more:

@@ -106,6 +106,19 @@ def test_all_ways_to_read_a_map_agree(batches, kind, size):
         assert m.get_many(some) == [wanted[key] for key in some]
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_more_at_once_than_there_can_be_is_all(batches, kind):
+    """Terabytes asked for are not asked of the system; less than nothing is refused."""
+    with made(kind) as m:
+        m.update_batch(contents(m, 50))
+        wanted = m.lookup_batch()
+        assert m.lookup_batch(size=1 << 40) == wanted
+        if batches:
+            with pytest.raises(ValueError, match="negative"):
+                m.lookup_batch(size=-1)
+        assert m.lookup_batch() == wanted
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "ARRAY" not in str(kind)], ids=str)
 def test_taking_all_leaves_nothing_and_loses_nothing(batches, kind):
     """lookup_and_delete_batch returns what it removes; kinds without it say so and lose nothing."""
