@@ -204,17 +204,19 @@ def test_signals_between_calls_change_nothing():
             m[mine] = mine
             assert m[mine] == mine
             # Once it is done: a machine may be slower than any timer that goes on by itself.
-            signal.setitimer(signal.ITIMER_REAL, 0.0005)
+            if going:
+                signal.setitimer(signal.ITIMER_REAL, 0.0005)
 
+        going, step = True, 0
         before = signal.signal(signal.SIGALRM, handler)
         signal.setitimer(signal.ITIMER_REAL, 0.0005)
-        step = 0
         try:
             while step < 20_000 or not count:
                 m[step % 50] = step
                 assert m[step % 50] == step
                 step += 1
         finally:
+            going = False  # a handler that is due must not wind it up again
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
 
