@@ -46,7 +46,7 @@ LIMITED = {
     "sections": {"uapi", "errors"},
     "sys": {"uapi", "errors"},
     "host": {"sys", "btf", "uapi", "errors"},
-    "features": {"sys", "host", "btf", "asm", "uapi", "errors"},
+    "features": {"sys", "host", "btf", "asm", "uapi", "errors", "plain"},
     "pinning": {"features", "sys", "host", "btf", "uapi", "errors"},
     "handle": {"pinning", "features", "sys", "host", "btf", "uapi", "errors"},
     "btf_object": {"handle", "pinning", "features", "sys", "host", "btf", "uapi", "errors"},

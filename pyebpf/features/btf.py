@@ -27,7 +27,7 @@ from pyebpf.features.feature import Feature, accepted
 from pyebpf.sys import bpf
 from pyebpf.uapi.attrs import BtfLoad
 
-__all__ = ["btf_features"]
+__all__ = ["BTF_KINDS", "btf_features"]
 
 _INT = Int("int", 4, encoding=1)
 _PROTOTYPE = FuncProto(0, (Param("a", 1),))
@@ -42,8 +42,8 @@ def _kind(name: str, since: str, types: Sequence[Type]) -> Feature:
     return Feature(f"BTF {name}", since, lambda: accepted(attempt))
 
 
-# By the names of `BtfFeatures`; each a small blob that is fine but for the kind in question.
-_KINDS = {
+#: By the names of `BtfFeatures`; each a small blob that is fine but for the kind in question.
+BTF_KINDS = {
     "func": _kind("functions", "5.0", [_INT, _PROTOTYPE, Func("f", 2)]),
     "datasec": _kind(
         "data sections", "5.2", [*_VARIABLE, Datasec(".data", 4, (SectionVariable(2, 0, 4),))]
@@ -69,5 +69,5 @@ def btf_features() -> BtfFeatures:
     Raises:
         PrivilegeError: It cannot be told.
     """
-    known = {name: feature.available() for name, feature in _KINDS.items()}
+    known = {name: feature.available() for name, feature in BTF_KINDS.items()}
     return BtfFeatures(**known, layout=False)

@@ -7,19 +7,56 @@ per kernel seam, so that a fake kernel never answers for the real one.
 
 from __future__ import annotations
 
+import enum
 import errno
 import weakref
 from collections.abc import Callable
 
 from pyebpf.errors import EbpfError, NotSupportedError, PrivilegeError, SyscallError
+from pyebpf.plain import plain
 from pyebpf.sys import kernel
 
-__all__ = ["Feature", "accepted"]
+__all__ = ["Answer", "Feature", "Finding", "accepted", "errno_of"]
 
 # Failures that have nothing to do with what was asked for.
 _NO_ANSWER = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EINTR})
 
 _answers: weakref.WeakKeyDictionary[object, dict[str, bool]] = weakref.WeakKeyDictionary()
+
+
+class Answer(enum.Enum):
+    """What a probe found out."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "cannot tell"
+
+    def __bool__(self) -> bool:
+        """Raise: "cannot tell" is neither true nor false."""
+        raise TypeError("compare an Answer with Answer.YES")
+
+
+@plain(frozen=True, kw_only=True)
+class Finding:
+    """One line of a report.
+
+    Attributes:
+        answer: Yes, no, or cannot tell.
+        since: The first release that has it, if that is all it takes.
+        value: What was read, of settings and the configuration.
+        reason: Why it cannot be told.
+    """
+
+    answer: Answer
+    since: str | None = None
+    value: str | None = None
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """Return it as texts by name, without what is not said: ready for JSON."""
+        found = {"answer": self.answer.value, "since": self.since, "value": self.value}
+        found["reason"] = self.reason or None
+        return {name: text for name, text in found.items() if text is not None}
 
 
 class Feature:
@@ -65,6 +102,14 @@ class Feature:
             return None
         return None
 
+    def finding(self) -> Finding:
+        """Return the answer as data: never an error."""
+        try:
+            answer = Answer.YES if self.available() else Answer.NO
+        except (EbpfError, NotImplementedError) as error:
+            return Finding(answer=Answer.UNKNOWN, since=self.since, reason=str(error))
+        return Finding(answer=answer, since=self.since)
+
     def __repr__(self) -> str:
         return f"Feature({self.name!r}, since={self.since!r})"
 
@@ -79,6 +124,16 @@ def accepted(attempt: Callable[[], None]) -> bool:
         PrivilegeError: It cannot tell.
         SyscallError: Neither can it: ``ENOMEM``, ``EMFILE``, …
     """
+    return errno_of(attempt) not in (errno.EINVAL, errno.E2BIG)
+
+
+def errno_of(attempt: Callable[[], None]) -> int:
+    """Run a probe: with which errno it ended, 0 for success.
+
+    Raises:
+        PrivilegeError: The kernel did not come to look at it.
+        SyscallError: Neither did it: ``ENOMEM``, ``EMFILE``, …
+    """
     try:
         attempt()
     except PrivilegeError:
@@ -86,7 +141,7 @@ def accepted(attempt: Callable[[], None]) -> bool:
     except SyscallError as error:
         if error.errno in _NO_ANSWER:
             raise
-        return error.errno not in (errno.EINVAL, errno.E2BIG)
-    except NotSupportedError:
-        return False
-    return True
+        return error.errno or 0
+    except NotSupportedError:  # the whole command
+        return errno.EINVAL
+    return 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from pyebpf.features.feature import Feature, accepted
 from pyebpf.sys import bpf
 from pyebpf.uapi.attrs import MapCreate, MapElem
@@ -11,11 +14,14 @@ __all__ = [
     "accepted_name",
     "dotted_names",
     "map_flag",
+    "map_programs",
     "map_type",
     "mmapable_arrays",
     "object_names",
     "one_cpu_values",
 ]
+
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 def map_type(kind: MapType) -> Feature:
@@ -63,16 +69,29 @@ def _try_map(kind: MapType) -> bool:
     return _try_create(kind)
 
 
-def _try_create(kind: MapType, *, flags: int = 0, name: bytes = b"") -> bool:
+def _try_create(
+    kind: MapType, *, flags: int = 0, name: bytes = b"", more: Mapping[str, int] = _NOTHING
+) -> bool:
     attr = MapCreate(map_type=kind, key_size=4, value_size=4, max_entries=1, map_name=name)
-    for field, value in _MAP_SHAPES.get(kind, {}).items():
+    for field, value in {**_MAP_SHAPES.get(kind, {}), **more}.items():
         setattr(attr, field, value)
     attr.map_flags |= flags
     return accepted(lambda: bpf.map_create(attr).close())
 
 
+def map_programs(kind: MapType) -> Feature:
+    """Return the feature "values with programs", of maps of devices or CPUs."""
+    since = {MapType.CPUMAP: "5.9"}.get(kind, "5.8")
+    return Feature(f"programs in {kind}", since, lambda: _try_create(kind, more={"value_size": 8}))
+
+
 # The kind of map that takes a flag, where arrays do not.
 _FLAGGED: dict[MapFlag, MapType] = {
+    MapFlag.NO_PREALLOC: MapType.HASH,
+    MapFlag.NO_COMMON_LRU: MapType.LRU_HASH,
+    MapFlag.STACK_BUILD_ID: MapType.STACK_TRACE,
+    MapFlag.CLONE: MapType.SK_STORAGE,
+    MapFlag.VTYPE_BTF_OBJ_FD: MapType.STRUCT_OPS,
     MapFlag.ZERO_SEED: MapType.HASH,
     MapFlag.PRESERVE_ELEMS: MapType.PERF_EVENT_ARRAY,
     MapFlag.LINK: MapType.STRUCT_OPS,
@@ -80,12 +99,20 @@ _FLAGGED: dict[MapFlag, MapType] = {
     MapFlag.NO_USER_CONV: MapType.ARENA,
     MapFlag.RB_OVERWRITE: MapType.RINGBUF,
 }
+# What goes with a flag: a stack with build ids, one entry for each CPU's list, wrong descriptors.
+_WITH_FLAG: dict[MapFlag, dict[str, int]] = {
+    MapFlag.STACK_BUILD_ID: {"value_size": 32},
+    MapFlag.NO_COMMON_LRU: {"max_entries": 1 << 16},
+    MapFlag.VTYPE_BTF_OBJ_FD: {"value_type_btf_obj_fd": -1},
+    MapFlag.TOKEN_FD: {"map_token_fd": -1},
+}
 
 
 def map_flag(flag: MapFlag) -> Feature:
     """Return the feature "maps with this creation flag"."""
     kind = _FLAGGED.get(flag, MapType.ARRAY)
-    return Feature(str(flag), flag.since, lambda: _try_create(kind, flags=flag))
+    more = _WITH_FLAG.get(flag, {})
+    return Feature(str(flag), flag.since, lambda: _try_create(kind, flags=flag, more=more))
 
 
 mmapable_arrays = Feature(

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from pyebpf.uapi.bpf import COMMON_ATTRS, Cmd
 from pyebpf.uapi.cstruct import CStruct
 
-__all__ = ["Call", "lacks", "unknown_fields"]
+__all__ = ["Call", "harmless", "lacks", "unknown_fields"]
 
 # Command, attr, address and size of common attributes in; result and errno out.
 Call: TypeAlias = Callable[[int, bytearray, tuple[int, int]], tuple[int, int]]
@@ -69,19 +69,32 @@ def lacks(call: Call, cmd: int) -> bool:
         call: Makes the call.
         cmd: A command, or ``COMMON_ATTRS`` for the 5-argument form.
     """
-    attr = bytearray(_ATTR_SIZE)
     if cmd == COMMON_ATTRS:
+        attr = bytearray(_ATTR_SIZE)
         # With the form: EFAULT, since there are no common attributes at address 0.
         return call(Cmd.MAP_CREATE | COMMON_ATTRS, attr, (0, _COMMON_SIZE))[1] == errno.EINVAL
-    try:
-        offset, word = _PROBES[Cmd(cmd)]
-    except KeyError:
+    found = harmless(cmd)
+    if found is None:
         return False
-    struct.pack_into("=I", attr, offset, word)
+    attr = found
     result, number = call(cmd, attr, _NO_COMMON)
     if result > 0:
         os.close(result)
     return number == errno.EINVAL
+
+
+def harmless(cmd: int) -> bytearray | None:
+    """Return an attr which a kernel that has the command refuses otherwise than by ``EINVAL``.
+
+    ``ENABLE_STATS`` takes it, and returns a descriptor; of the oldest commands there is none.
+    """
+    try:
+        offset, word = _PROBES[Cmd(cmd)]
+    except KeyError:
+        return None
+    attr = bytearray(_ATTR_SIZE)
+    struct.pack_into("=I", attr, offset, word)
+    return attr
 
 
 def unknown_fields(call: Call, attr: object, buffer: bytearray) -> str:
