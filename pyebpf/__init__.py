@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pyebpf.abi import CollectionAbi as CollectionAbi
     from pyebpf.abi import MapAbi as MapAbi
     from pyebpf.abi import ProgramAbi as ProgramAbi
+    from pyebpf.bpf_token import Token as Token
     from pyebpf.btf.btf import Btf as Btf
     from pyebpf.btf_object import BtfObject as BtfObject
     from pyebpf.btf_object import loaded_btfs as loaded_btfs
@@ -167,6 +168,7 @@ _HOMES = {
     "ProgramStats": "pyebpf.programs.stats",
     "enable_stats": "pyebpf.programs.stats",
     "BtfObject": "pyebpf.btf_object",
+    "Token": "pyebpf.bpf_token",
     "pinning": "pyebpf.pinning",
     "daemon": "pyebpf.daemon",
     "CachedMap": "pyebpf.daemon.cached",

@@ -31,7 +31,7 @@ ORDER = [
     ["features"],
     ["pinning"],
     ["handle"],
-    ["btf_object"],
+    ["btf_object", "bpf_token"],
     ["maps"],
     ["programs"],
     ["link", "readers", "xsk"],
@@ -75,6 +75,7 @@ SLOW = {"dataclasses", "inspect", "signal", "difflib"}
 # Of ours, what most loads never get to: each may be imported inside functions, so that loading and
 # attaching a program do not wait for it, and for type checkers. Everything else stands on top.
 COLD = {
+    "pyebpf.bpf_token": "loads by their own rights",
     "pyebpf.btf.sanitize": "kernels that refuse an object's types",
     "pyebpf.gather": "programs that bring types of their own",
     "pyebpf.link.auto": "loads that attach nothing",

@@ -2,7 +2,7 @@
 
 A probe makes or loads the smallest thing that needs the feature and reads the errno. Its answer is
 yes or no; when it cannot tell (no privilege) it raises, and nothing is remembered. Answers are kept
-per kernel seam, so that a fake kernel never answers for the real one.
+per kernel seam, so that a fake kernel never answers for the real one, and per BPF token.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from pyebpf.errors import EbpfError, NotSupportedError, PrivilegeError, SyscallError
 from pyebpf.plain import plain
-from pyebpf.sys import kernel
+from pyebpf.sys import delegation, kernel
 
 __all__ = ["Answer", "Feature", "Finding", "accepted", "errno_of"]
 
@@ -79,7 +79,7 @@ class Feature:
         Raises:
             SyscallError: The kernel could not say, for want of a privilege or of memory.
         """
-        known = _answers.setdefault(kernel.current(), {})
+        known = _answers.setdefault(delegation.current() or kernel.current(), {})
         if self.name not in known:
             known[self.name] = self._probe()
         return known[self.name]

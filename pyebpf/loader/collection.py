@@ -50,9 +50,11 @@ from pyebpf.maps.struct_ops import StructOps
 from pyebpf.programs.program import Program
 from pyebpf.resolve import resolve
 from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec
+from pyebpf.sys import delegation
 from pyebpf.uapi.bpf import MapType, ProgType
 
 if TYPE_CHECKING:
+    from pyebpf.bpf_token import Token
     from pyebpf.readers.perf import PerfReader
     from pyebpf.readers.ring import RingReader
 
@@ -249,6 +251,7 @@ def load(
     kconfig: Given | None = None,
     log_level: int = 0,
     log_size: int | None = None,
+    token: Token | None = None,
 ) -> Collection:
     """Load an object into the kernel: its maps, programs and variables. Nothing is attached yet.
 
@@ -267,6 +270,7 @@ def load(
         log_level: ``BPF_LOG_*`` bits: keep the verifier's log of programs that load, too. A
             program's own, in its spec, goes before this one.
         log_size: Bytes of log buffer to start with; it grows as needed.
+        token: Load by the rights of this BPF token (Linux 6.9); it may be closed afterwards.
 
     Returns:
         The collection; use it with ``with``, or close it.
@@ -291,7 +295,8 @@ def load(
         from pyebpf.gather import gather_types
 
         gather_types(spec)
-    with contextlib.ExitStack() as owned, contextlib.ExitStack() as on_failure:
+    stacks = contextlib.ExitStack(), contextlib.ExitStack()
+    with delegation.in_force(token), stacks[0] as owned, stacks[1] as on_failure:
         # Closed as soon as the programs are loaded, and whatever fails before that.
         modules = on_failure.enter_context(Modules(running_kernel_btf))
         plan = struct_ops.plan(spec, running_kernel_btf, modules)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 
 from pyebpf.errors import SyscallError
-from pyebpf.sys import kernel
+from pyebpf.sys import delegation, kernel
 from pyebpf.sys.fd import FD
 from pyebpf.uapi.attrs import (
     BtfLoad,
@@ -42,7 +42,7 @@ from pyebpf.uapi.attrs import (
     TaskFdQuery,
     TokenCreate,
 )
-from pyebpf.uapi.bpf import Cmd
+from pyebpf.uapi.bpf import Cmd, MapFlag, OpenFlag, ProgFlag
 from pyebpf.uapi.cstruct import CStruct
 
 __all__ = [
@@ -138,6 +138,10 @@ def map_create(attr: MapCreate, *, common: CommonAttr | None = None) -> FD:
 
     Since Linux 3.18.
     """
+    token = delegation.current()
+    if token is not None and not attr.map_flags & MapFlag.TOKEN_FD:
+        attr.map_flags |= MapFlag.TOKEN_FD
+        attr.map_token_fd = token.fileno()
     return FD(kernel.current().bpf(Cmd.MAP_CREATE, attr, common=common))
 
 
@@ -199,6 +203,10 @@ def prog_load(attr: ProgLoad, *, common: CommonAttr | None = None) -> FD:
 
     Since Linux 3.18.
     """
+    token = delegation.current()
+    if token is not None and not attr.prog_flags & ProgFlag.TOKEN_FD:
+        attr.prog_flags |= ProgFlag.TOKEN_FD
+        attr.prog_token_fd = token.fileno()
     try:
         return FD(kernel.current().bpf(Cmd.PROG_LOAD, attr, common=common))
     except SyscallError as error:
@@ -325,7 +333,8 @@ def btf_get_fd_by_id(id: int, *, token_fd: int = 0) -> FD:  # noqa: A002
 
     Since Linux 4.18.
     """
-    return _by_id(Cmd.BTF_GET_FD_BY_ID, id, 0, token_fd)
+    token = delegation.current()
+    return _by_id(Cmd.BTF_GET_FD_BY_ID, id, 0, token_fd or (token.fileno() if token else 0))
 
 
 def link_get_fd_by_id(id: int, *, token_fd: int = 0) -> FD:  # noqa: A002
@@ -381,6 +390,10 @@ def btf_load(attr: BtfLoad, *, common: CommonAttr | None = None) -> FD:
 
     Since Linux 4.18.
     """
+    token = delegation.current()
+    if token is not None and not attr.btf_flags & OpenFlag.TOKEN_FD:
+        attr.btf_flags |= OpenFlag.TOKEN_FD
+        attr.btf_token_fd = token.fileno()
     return FD(kernel.current().bpf(Cmd.BTF_LOAD, attr, common=common))
 
 
@@ -560,4 +573,6 @@ def _next_id(cmd: Cmd, start: int) -> int | None:
 
 def _by_id(cmd: Cmd, number: int, open_flags: int, token_fd: int) -> FD:
     attr = ObjId(start_id=number, open_flags=open_flags, fd_by_id_token_fd=token_fd)
+    if token_fd:
+        attr.open_flags |= OpenFlag.TOKEN_FD
     return FD(kernel.current().bpf(cmd, attr))
