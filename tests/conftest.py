@@ -20,21 +20,40 @@ import pytest
 from pyebpf.errors import NotSupportedError, PrivilegeError
 from tests.support import kernel, leaks
 from tests.support.netns import Namespace, Veth, connect
+from tests.support.outcomes import OUTCOMES, Outcomes
 
+LAST = {"test_parity.py"}
 KERNEL_TESTS = pathlib.Path(__file__).parent / "kernel"
 
 
 # --- skip policy -------------------------------------------------------------------------------
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Let Ctrl-C work: shells start background jobs with SIGINT ignored, children inherit that."""
+    config.stash[OUTCOMES] = outcomes = Outcomes()
+    config.pluginmanager.register(Recorder(outcomes))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+class Recorder:
+    """Notes how tests end."""
+
+    def __init__(self, outcomes: Outcomes) -> None:
+        self._outcomes = outcomes
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Called by pytest."""
+        self._outcomes.add(report)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let every test in `tests/kernel` use `real_kernel`, first of all its fixtures."""
+    """Let every test in `tests/kernel` use `real_kernel`, first of all its fixtures.
+
+    The tests of the guide come last: they look at how the others ended.
+    """
+    items.sort(key=lambda item: item.path.name in LAST)
     for item in items:
         if KERNEL_TESTS in item.path.parents and isinstance(item, pytest.Function):
             item.fixturenames.insert(0, "real_kernel")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import json
 import mmap
 import os
 import subprocess
@@ -18,6 +17,7 @@ from pyebpf import link
 from pyebpf.host import probe_events
 from pyebpf.uapi.bpf import CgroupIterOrder
 from pyebpf.uapi.perf import BreakpointType, PerfEventAttr, PerfHw, PerfSw, PerfType
+from tests.support.bpftool import bpftool_json
 from tests.support.cgroups import joined
 from tests.support.children import fork
 from tests.support.killed import killed
@@ -324,8 +324,7 @@ def test_bpftool_tells_the_same_about_links(netns, bpffs):
         link.attach_tcx(net.programs["one"], "lo") as tcx,
         link.attach_xdp(net.programs["xdp_one"], "lo") as xdp,
     ):
-        text = subprocess.run(["bpftool", "-j", "link", "show"], capture_output=True, text=True)
-        shown = {each["id"]: each for each in json.loads(text.stdout)}
+        shown = {each["id"]: each for each in bpftool_json("link", "show")}
         kinds = {"uprobe_multi", "iter", "netns", "netfilter", "tcx", "xdp"}
         attached = (uprobes, tasks, lookup, netfilter, tcx, xdp)
         for each in attached:
@@ -339,3 +338,23 @@ def test_bpftool_tells_the_same_about_links(netns, bpffs):
         assert shown[tasks.id]["target_name"] == tasks.info().target
         assert shown[lookup.id]["netns_ino"] == lookup.info().netns_inode
         assert shown[lookup.id]["attach_type"] in ("sk_lookup", int(lookup.info().attach_type))
+
+
+def test_bpftool_tells_the_same_about_older_links(cgroup, tracefs):
+    """Those that every kernel with links has: events, raw tracepoints, cgroups."""
+    with (
+        pyebpf.load(only("probes", "on_tracepoint", "on_raw_tracepoint")) as bpf,
+        pyebpf.load(only("hooks_cgroup", "one")) as groups,
+        pyebpf.attach(bpf.programs["on_tracepoint"]) as event,
+        pyebpf.attach(bpf.programs["on_raw_tracepoint"]) as raw,
+        link.attach_cgroup(groups.programs["one"], cgroup) as group,
+    ):
+        shown = {each["id"]: each for each in bpftool_json("link", "show")}
+        for each, kind in ((event, "perf_event"), (raw, "raw_tracepoint"), (group, "cgroup")):
+            details = each.info()
+            assert shown[details.id]["type"] == kind
+            assert shown[details.id]["prog_id"] == details.program_id
+        assert shown[raw.id]["tp_name"] == raw.info().name == "sched_process_fork"
+        details = group.info()
+        assert shown[details.id]["cgroup_id"] == details.cgroup_id
+        assert f"BPF_{shown[details.id]['attach_type'].upper()}" == str(details.attach_type)
