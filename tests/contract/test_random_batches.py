@@ -15,6 +15,7 @@ from pyebpf.sys.fd import FD
 from pyebpf.testing import FakeKernel
 from pyebpf.uapi.attrs import MapBatch
 from pyebpf.uapi.bpf import MapType
+from tests.support.amount import amount
 from tests.support.contract import (
     NO_PREALLOC,
     create,
@@ -83,7 +84,10 @@ def test_random_batches_are_answered_alike(name: str) -> None:
     )
 
     @settings(
-        max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+        max_examples=amount(40),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        database=None,
     )
     @given(st.lists(one, max_size=8))
     def compare(steps: list[Any]) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pyebpf.sys import kernel as seam
 from pyebpf.testing import FakeKernel
 from pyebpf.uapi.bpf import MapType
+from tests.support.amount import amount
 from tests.support.contract import (
     NO_PREALLOC,
     create,
@@ -90,7 +91,10 @@ def test_random_calls_are_answered_alike(name: str) -> None:
     """Values and errnos, of the same calls on the same kind of map."""
 
     @settings(
-        max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+        max_examples=amount(60),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        database=None,
     )
     @given(operations(KINDS[name][4]))
     def compare(steps: list[Any]) -> None:

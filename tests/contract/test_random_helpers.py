@@ -19,6 +19,7 @@ from pyebpf.testing import FakeKernel
 from pyebpf.uapi.attrs import ProgTestRun
 from pyebpf.uapi.bpf import MapType, ProgType
 from pyebpf.uapi.helpers import FuncId
+from tests.support.amount import amount
 from tests.support.contract import NO_PREALLOC, create, load, lookup, prefix, u32, walk
 from tests.support.producers import on_cpu
 
@@ -118,7 +119,10 @@ def test_random_helpers_are_answered_alike(name: str) -> None:
     """Values and errnos, of the same calls on the same kind of map."""
 
     @settings(
-        max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+        max_examples=amount(25),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        database=None,
     )
     @given(steps_of(name))
     def compare(steps: list[Any]) -> None:

@@ -11,10 +11,11 @@ from pyebpf.errors import SyscallError
 from pyebpf.host import cpus
 from pyebpf.sys import kernel as seam
 from pyebpf.testing import FakeKernel
+from tests.support.amount import FEWER, amount
 from tests.support.differential import TYPES, Differential, differences
 
 # Not many at a time: the kernel frees programs late, the later the more there are.
-COUNT = 50
+COUNT = amount(50)
 
 
 @pytest.mark.usefixtures("like_this_kernel")
@@ -40,5 +41,5 @@ def test_random_programs_do_the_same(part: int) -> None:
             assert not isinstance(found, SyscallError), f"seed {seed}: {found}"
             assert differences(expected, found) == [], f"seed {seed}"
             tally[str(trial.type)] += 1
-    assert tally["refused"] < COUNT / 10
-    assert {str(kind) for kind in TYPES} <= tally.keys()
+    assert tally["refused"] <= COUNT / 10
+    assert FEWER > 1 or {str(kind) for kind in TYPES} <= tally.keys()

@@ -8,9 +8,10 @@ import pytest
 
 from pyebpf.errors import SyscallError
 from tests.support import kernel
+from tests.support.amount import FEWER, amount
 from tests.support.differential import TYPES, Differential, differences
 
-SEEDS = range(60)
+SEEDS = range(amount(60))
 # Of what the verifier knew by then: load-acquire is the newest instruction that is drawn.
 SINCE = "6.15"
 
@@ -35,5 +36,5 @@ def test_random_programs_do_the_same(part, both) -> None:
             continue
         assert differences(real, both.interpreted(trial)) == [], f"seed {seed}"
         tally[str(trial.type)] += 1
-    assert tally["refused"] < len(SEEDS) / 10
-    assert {str(kind) for kind in TYPES} <= tally.keys()
+    assert tally["refused"] <= len(SEEDS) / 10
+    assert FEWER > 1 or {str(kind) for kind in TYPES} <= tally.keys()

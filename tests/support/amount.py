@@ -1,0 +1,17 @@
+"""How many random examples there are: fewer where PYEBPF_FEWER_EXAMPLES is set, to one in so many.
+
+For machines on which Python is slow, such as emulated ones.
+"""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ["FEWER", "amount"]
+
+FEWER = int(os.environ.get("PYEBPF_FEWER_EXAMPLES", "1"))
+
+
+def amount(count: int) -> int:
+    """Return how many examples to try where *count* are usual."""
+    return max(1, count // FEWER)
