@@ -38,6 +38,7 @@ from pyebpf.testing.elements import FakeElements
 from pyebpf.testing.firing import Outcome
 from pyebpf.testing.interpreter import World
 from pyebpf.testing.kernel_types import kernel_types
+from pyebpf.testing.maps.arenas import Arena
 from pyebpf.testing.maps.arrays import Array
 from pyebpf.testing.maps.events import RingBuffer
 from pyebpf.testing.objects import Map
@@ -76,9 +77,9 @@ class HasFileno(Protocol):
 class FakeKernel:
     """A kernel that is made up. Use it with ``with``, or `close` it and pass it to ``use``.
 
-    It models maps (hash, array, per-CPU, LRU, LPM, queue, stack, bloom filter, program array, perf
-    event array, maps of maps, ring buffer), programs, BTF, pins below ``/sys/fs/bpf``, links and
-    perf events. What it does not model raises ``NotImplementedError`` that names the command.
+    It models maps of nearly all kinds (elements of ``STRUCT_OPS``, ``USER_RINGBUF`` and ``RHASH``
+    are not modelled), programs, BTF, pins below ``/sys/fs/bpf``, links and perf events.
+    What it does not model raises ``NotImplementedError`` that names the command.
 
     It checks a program's structure, never its safety: the verifier is not part of it. Programs are
     run by `pyebpf.testing.interpreter`, which ends one that does what the verifier would have
@@ -366,8 +367,12 @@ class FakeKernel:
             return _map_memory(file.what, file.flags, length, writable=writable, offset=offset)
 
     def mapping(self, fd: int, length: int, *, address: int = 0) -> MemoryMapping:
-        """Refuse to map an arena: there are none here."""
-        raise NotImplementedError("mmap of an arena")
+        """Map an arena."""
+        with self._answering("mmap"):
+            what = self._system.holding(fd)
+            if not isinstance(what, Map) or not isinstance(what.contents, Arena):
+                raise Refused(errno.ENODEV)
+            return what.contents.map(length, address)
 
     def elements(
         self, fd: int, key_size: int, value_size: int, *, waits: bool, array: bool = False

@@ -59,6 +59,29 @@ class SharedMemory:
             self._written.append(weakref.ref(mapped))
         return mapped
 
+    def map_at(self, length: int, address: int) -> Mapping:
+        """Map its beginning at an address that matters, or anywhere if it is 0.
+
+        Raises:
+            SyscallError: Something of this process is there.
+        """
+        return Mapping(self._fd, length, address=address)
+
+    def has_page(self, page: int) -> bool:
+        """Whether a page has been touched since the start, or since `drop_page`."""
+        start = page * mmap.PAGESIZE
+        try:
+            return os.lseek(self._fd, start, os.SEEK_DATA) < start + mmap.PAGESIZE
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            return False
+
+    def drop_page(self, page: int) -> None:
+        """Make a page as if it had never been touched, wherever it is mapped."""
+        with mmap.mmap(self._fd, mmap.PAGESIZE, offset=page * mmap.PAGESIZE) as mapped:
+            mapped.madvise(mmap.MADV_REMOVE)
+
     def close(self) -> None:
         """Close the file; what is mapped stays."""
         self._close()

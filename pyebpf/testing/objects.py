@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
 
 from pyebpf.testing.interpreter import Program
+from pyebpf.testing.maps.arenas import ProgramArena
 from pyebpf.testing.maps.contents import Contents
 from pyebpf.testing.maps.definition import Definition
 from pyebpf.testing.program_maps import ProgramMap
@@ -44,7 +45,7 @@ class Map:
 
     definition: Definition
     contents: Contents
-    for_programs: ProgramMap
+    for_programs: ProgramMap | ProgramArena
     btf: Btf | None = None
     key_type_id: int = 0
     value_type_id: int = 0

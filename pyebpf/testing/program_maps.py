@@ -13,8 +13,11 @@ from pyebpf.testing.interpreter.maps import Map
 from pyebpf.testing.interpreter.memory import Region
 from pyebpf.testing.maps.contents import Contents
 from pyebpf.testing.maps.events import RingBuffer
+from pyebpf.testing.maps.instructions import InstructionArray
 from pyebpf.testing.maps.queues import BloomFilter
 from pyebpf.testing.maps.slots import FdArray, HashOfMaps
+from pyebpf.testing.maps.stacks import StackTraces
+from pyebpf.testing.maps.storage import LocalStorage
 from pyebpf.testing.refusal import Refused
 from pyebpf.testing.rings import Reservation
 from pyebpf.uapi.bpf import MapType
@@ -94,6 +97,23 @@ class ProgramMap(Map):
             return None
         found = self._contents.objects.get(index)
         return None if found is None else found.executable
+
+    def instructions(self) -> tuple[int, ...] | None:
+        contents = self._contents
+        return tuple(contents.slots) if isinstance(contents, InstructionArray) else None
+
+    def local_storage(self, owner: int, initial: bytes | None) -> Region | None:
+        assert isinstance(self._contents, LocalStorage)
+        return self._contents.of_struct(owner, initial)
+
+    def remove_local_storage(self, owner: int) -> int:
+        contents = self._contents
+        assert isinstance(contents, LocalStorage)
+        return _result(lambda: contents.remove_from_struct(owner))
+
+    def stack_id(self, addresses: bytes, flags: int) -> int:
+        assert isinstance(self._contents, StackTraces)
+        return self._contents.keep(addresses, flags)
 
     def perf_output(self, data: bytes, cpu: int) -> int:
         # __bpf_perf_event_output

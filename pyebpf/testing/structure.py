@@ -26,6 +26,8 @@ from pyebpf.testing.commands.elements import map_of
 from pyebpf.testing.constants import reachable
 from pyebpf.testing.interpreter import Program
 from pyebpf.testing.interpreter.flow import blocks
+from pyebpf.testing.maps.arenas import Arena
+from pyebpf.testing.maps.instructions import InstructionArray
 from pyebpf.testing.objects import Map
 from pyebpf.testing.refusal import Refused
 from pyebpf.testing.system import System
@@ -118,6 +120,8 @@ def check_structure(system: System, attr: ProgLoad, code: bytes, *, gpl: bool) -
         if each.opcode == CALL and each.src == 0:
             _check_helper(system, slot, each.immediate, gpl=gpl)
     maps = list({id(each): each for each in [*by_fd.values(), *by_index.values()]}.values())
+    if sum(isinstance(each.contents, Arena) for each in maps) > 1:
+        raise Unsound("Only one arena per program", number=errno.EBUSY)
     return Checked(executable, maps)
 
 
@@ -189,6 +193,7 @@ def _check_load(
             fd = struct.unpack("=i", _fd_array(attr, number)[-4:])[0]
         found = _map(system, slot, fd)
         (by_fd if each.src in _BY_FD else by_index)[number] = found
+        _check_kind(slot, found, attr.insn_cnt)
         if each.src in _VALUES:
             _check_value(system, slot, found, each.offset & 0xFFFFFFFF)
     elif each.src == insn.PSEUDO_BTF_ID:
@@ -198,6 +203,18 @@ def _check_load(
             raise Unsound("unrecognized bpf_ld_imm64 insn", slot)
         if not attr.func_info_cnt:
             raise Unsound("missing btf func_info", slot)
+
+
+# check_arena_map, bpf_insn_array_init
+def _check_kind(slot: int, found: Map, length: int) -> None:
+    contents = found.contents
+    if isinstance(contents, Arena) and not contents.user_base:
+        raise Unsound("arena's user address must be set via map_extra or mmap()", slot)
+    if isinstance(contents, InstructionArray):
+        if not found.frozen or any(each >= length for each in contents.slots):
+            raise Unsound("Failed to properly initialize insn array", slot)
+        if contents.used:
+            raise Unsound("Failed to properly initialize insn array", slot, errno.EBUSY)
 
 
 def _fd_array(attr: ProgLoad, number: int) -> bytes:
@@ -217,14 +234,14 @@ def _map(system: System, slot: int, fd: int) -> Map:
 
 # array_map_direct_value_addr
 def _check_value(system: System, slot: int, found: Map, offset: int) -> None:
-    definition = found.definition
-    if found.contents.at(bytes(definition.key_size), 0) is None or definition.max_entries != 1:
+    size = found.contents.direct_size
+    if size is None:
         raise Unsound("no direct value access support for this map type", slot)
     far = system.age.has_ability("addresses far behind the start of a map", "7.0")
     if offset >= _FAR and not far:
         raise Unsound(f"direct value offset of {offset} is not allowed", slot)
-    if offset >= definition.value_size:
-        text = f"invalid access to map value pointer, value_size={definition.value_size}"
+    if offset >= size:
+        text = f"invalid access to map value pointer, value_size={found.definition.value_size}"
         raise Unsound(f"{text} off={offset}", slot)
 
 

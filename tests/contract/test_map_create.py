@@ -7,6 +7,7 @@ import mmap
 import pytest
 
 from pyebpf.uapi.bpf import MapFlag, MapType
+from tests.support import kernel as machine
 from tests.support.contract import create, outcome, u32, update
 
 PAGE = mmap.PAGESIZE
@@ -78,6 +79,75 @@ CASES = [
     ("RINGBUF", 0, 0, 3 * PAGE, 0, "EINVAL"),
     ("RINGBUF", 0, 0, PAGE // 2, 0, "EINVAL"),
     ("RINGBUF", 0, 0, PAGE, NO, "EINVAL"),
+    ("USER_RINGBUF", 0, 0, PAGE, 0, "ok"),
+    ("USER_RINGBUF", 0, 0, PAGE, NUMA, "ok"),
+    ("USER_RINGBUF", 0, 0, PAGE, RDONLY, "EINVAL"),
+    ("USER_RINGBUF", 0, 0, PAGE // 2, 0, "EINVAL"),
+    ("DEVMAP", 4, 4, 2, RDONLY | NUMA, "ok"),
+    ("DEVMAP", 4, 8, 2, WRONLY, "ok"),
+    ("DEVMAP", 4, 12, 2, 0, "EINVAL"),
+    ("DEVMAP", 8, 4, 2, 0, "EINVAL"),
+    ("DEVMAP", 4, 4, 0, 0, "EINVAL"),
+    ("DEVMAP", 4, 4, 2, RDONLY_PROG, "EINVAL"),
+    ("DEVMAP", 4, 4, 2, NO, "EINVAL"),
+    ("DEVMAP_HASH", 4, 8, 2, 0, "ok"),
+    ("DEVMAP_HASH", 4, 4, (1 << 31) + 1, 0, "EINVAL"),
+    ("CPUMAP", 4, 4, 2, NUMA, "ok"),
+    ("CPUMAP", 4, 8, 2, 0, "ok"),
+    ("CPUMAP", 4, 12, 2, 0, "EINVAL"),
+    ("CPUMAP", 4, 4, 2, RDONLY, "EINVAL"),
+    ("CPUMAP", 4, 4, 1 << 20, 0, "E2BIG"),
+    ("XSKMAP", 4, 4, 2, RDONLY, "ok"),
+    ("XSKMAP", 4, 8, 2, 0, "EINVAL"),
+    ("XSKMAP", 4, 4, 2, NO, "EINVAL"),
+    ("SOCKMAP", 4, 4, 2, RDONLY, "ok"),
+    ("SOCKMAP", 4, 8, 2, 0, "ok"),
+    ("SOCKMAP", 4, 12, 2, 0, "EINVAL"),
+    ("SOCKMAP", 8, 4, 2, 0, "EINVAL"),
+    ("SOCKMAP", 4, 4, 2, RDONLY_PROG, "EINVAL"),
+    ("SOCKHASH", 3, 4, 2, 0, "ok"),
+    ("SOCKHASH", 512, 8, 2, 0, "ok"),
+    ("SOCKHASH", 513, 8, 2, 0, "E2BIG"),
+    ("SOCKHASH", 0, 8, 2, 0, "EINVAL"),
+    ("REUSEPORT_SOCKARRAY", 4, 4, 2, RDONLY_PROG, "ok"),
+    ("REUSEPORT_SOCKARRAY", 4, 8, 2, 0, "ok"),
+    ("REUSEPORT_SOCKARRAY", 4, 12, 2, 0, "EINVAL"),
+    ("REUSEPORT_SOCKARRAY", 4, 8, 0, 0, "EINVAL"),
+    ("REUSEPORT_SOCKARRAY", 4, 8, 2, MMAP, "EINVAL"),
+    ("STACK_TRACE", 4, 8, 3, RDONLY, "ok"),
+    ("STACK_TRACE", 4, 127 * 8, 1, NUMA, "ok"),
+    ("STACK_TRACE", 4, 128 * 8, 1, 0, "EINVAL"),
+    ("STACK_TRACE", 4, 12, 1, 0, "EINVAL"),
+    ("STACK_TRACE", 4, 4, 1, 0, "EINVAL"),
+    ("STACK_TRACE", 4, 8, 0, 0, "EINVAL"),
+    ("STACK_TRACE", 4, 8, 1, NO, "EINVAL"),
+    ("STACK_TRACE", 4, 127 * 32, 1, MapFlag.STACK_BUILD_ID, "ok"),
+    ("STACK_TRACE", 4, 128 * 32, 1, MapFlag.STACK_BUILD_ID, "EINVAL"),
+    ("STACK_TRACE", 4, 24, 1, MapFlag.STACK_BUILD_ID, "EINVAL"),
+    ("CGROUP_ARRAY", 4, 4, 2, RDONLY, "ok"),
+    ("CGROUP_ARRAY", 4, 8, 2, 0, "EINVAL"),
+    ("CGROUP_STORAGE", 16, 8, 0, 0, "ok"),
+    ("CGROUP_STORAGE", 8, 8, 0, RDONLY_PROG, "ok"),
+    ("CGROUP_STORAGE", 12, 8, 0, 0, "EINVAL"),
+    ("CGROUP_STORAGE", 16, 0, 0, 0, "EINVAL"),
+    ("CGROUP_STORAGE", 16, 8, 1, 0, "EINVAL"),
+    ("CGROUP_STORAGE", 16, 8, 0, NO, "EINVAL"),
+    ("CGROUP_STORAGE", 16, 1 << 16, 0, 0, "E2BIG"),
+    ("PERCPU_CGROUP_STORAGE", 16, 8, 0, 0, "ok"),
+    ("PERCPU_CGROUP_STORAGE", 16, (32 << 10) + 8, 0, 0, "E2BIG"),
+    ("SK_STORAGE", 4, 8, 0, NO, "EINVAL"),
+    ("TASK_STORAGE", 4, 8, 0, NO, "EINVAL"),
+    ("ARENA", 0, 0, 1, MMAP, "ok"),
+    ("ARENA", 0, 0, 1, 0, "EINVAL"),
+    ("ARENA", 4, 0, 1, MMAP, "EINVAL"),
+    ("ARENA", 0, 0, 0, MMAP, "EINVAL"),
+    ("ARENA", 0, 0, 1, MMAP | RDONLY, "EINVAL"),
+    ("ARENA", 0, 0, 1 << 20, MMAP | MapFlag.SEGV_ON_FAULT, "ok"),
+    ("ARENA", 0, 0, (1 << 20) + 1, MMAP, "E2BIG"),
+    ("INSN_ARRAY", 4, 16, 2, 0, "ok"),
+    ("INSN_ARRAY", 4, 8, 2, 0, "EINVAL"),
+    ("INSN_ARRAY", 4, 16, 0, 0, "EINVAL"),
+    ("INSN_ARRAY", 4, 16, 2, RDONLY, "EINVAL"),
     ("UNSPEC", 4, 4, 1, 0, "EINVAL"),
     ("ARRAY_OF_MAPS", 4, 4, 2, 0, "EBADF"),
     ("HASH_OF_MAPS", 4, 8, 2, 0, "EINVAL"),
@@ -85,9 +155,12 @@ CASES = [
 
 
 @pytest.mark.parametrize(("kind", "key", "value", "entries", "flags", "expected"), CASES)
-def test_a_definition_is_taken_or_refused(kernel, kind, key, value, entries, flags, expected):
+def test_a_definition_is_taken_or_refused(kernel, age, kind, key, value, entries, flags, expected):
     """By kind, sizes and flags."""
     more = {"inner_map_fd": 0xFFFFFFFF} if kind.endswith("_OF_MAPS") else {}
+
+    if (since := MapType[kind].since) and machine.parse_version(since) > age:
+        expected = "EINVAL"
 
     def attempt() -> str:
         create(MapType[kind], key, value, entries, int(flags), **more).close()
@@ -127,6 +200,20 @@ def test_only_bloom_filters_say_how_many_hashes(kernel):
     """Up to 15."""
     create(MapType.BLOOM_FILTER, 0, 4, 2, map_extra=15).close()
     assert outcome(lambda: create(MapType.BLOOM_FILTER, 0, 4, 2, map_extra=16)) == "EINVAL"
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [(1, "EINVAL"), (4096, "ok"), (1 << 44, "ok"), ((1 << 32) - 4096, "ERANGE")],
+)
+def test_an_arena_crosses_no_border(kernel, address, expected):
+    """Pointers into it are told by their lower half."""
+
+    def attempt() -> str:
+        create(MapType.ARENA, 0, 0, 2, MMAP, map_extra=address).close()
+        return "ok"
+
+    assert outcome(attempt) == expected
 
 
 @pytest.mark.parametrize("kind", [MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS])

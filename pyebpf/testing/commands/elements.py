@@ -36,16 +36,6 @@ __all__ = [
     "update_elem",
 ]
 
-_POPPING = frozenset(
-    {
-        MapType.QUEUE,
-        MapType.STACK,
-        MapType.HASH,
-        MapType.PERCPU_HASH,
-        MapType.LRU_HASH,
-        MapType.LRU_PERCPU_HASH,
-    }
-)
 _QUEUES = frozenset({MapType.QUEUE, MapType.STACK})
 
 
@@ -117,7 +107,7 @@ def lookup_and_delete(found: Map, file: OpenFile, key: bytes, flags: int) -> byt
     if flags and found.definition.type in _QUEUES:
         raise Refused(errno.EINVAL)
     _check_lock(found, flags)
-    if found.definition.type not in _POPPING:
+    if not found.contents.pops:
         raise Refused(ENOTSUPP)
     return found.contents.pop(key)
 

@@ -6,17 +6,15 @@ import errno
 import weakref
 
 from pyebpf.btf.btf import Btf as Types
-from pyebpf.btf.types import Composite, Datasec, Var
+from pyebpf.btf.types import Composite, Datasec, Int, Var
 from pyebpf.errors import ENOTSUPP, BtfError
 from pyebpf.testing.commands.btf import btf_of
 from pyebpf.testing.commands.elements import access_flags
-from pyebpf.testing.commands.programs import program_of
-from pyebpf.testing.maps import contents_of, is_modelled
+from pyebpf.testing.commands.map_contents import contents_of, is_modelled
+from pyebpf.testing.maps.arenas import Arena, ProgramArena
 from pyebpf.testing.maps.contents import Contents
-from pyebpf.testing.maps.definition import Definition, check, define
-from pyebpf.testing.maps.slots import Resolve
+from pyebpf.testing.maps.definition import STORAGE, Definition, check, define
 from pyebpf.testing.objects import Map
-from pyebpf.testing.perf_events import PerfEvent
 from pyebpf.testing.program_maps import ProgramMap
 from pyebpf.testing.refusal import Refused
 from pyebpf.testing.system import System
@@ -26,7 +24,6 @@ from pyebpf.uapi.bpf import MapFlag, MapType
 __all__ = ["create"]
 
 _OF_MAPS = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS})
-_ARRAYS = frozenset({MapType.ARRAY, MapType.PERCPU_ARRAY})
 _NAME = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.")
 # map_check_no_btf
 _WITHOUT_BTF = frozenset(
@@ -49,14 +46,6 @@ _WITHOUT_BTF = frozenset(
         MapType.USER_RINGBUF,
     }
 )
-_STORAGE = frozenset(
-    {
-        MapType.SK_STORAGE,
-        MapType.INODE_STORAGE,
-        MapType.TASK_STORAGE,
-        MapType.CGRP_STORAGE,
-    }
-)
 _VALUE_FD, _TOKEN_FD = MapFlag.VTYPE_BTF_OBJ_FD, MapFlag.TOKEN_FD
 
 
@@ -70,7 +59,7 @@ def create(system: System, attr: MapCreate) -> int:
     inner = _inner(system, attr.inner_map_fd) if kind in _OF_MAPS else None
     definition = define(attr, system.cpus, inner)
     _check_name(system, definition.name)
-    contents = contents_of(definition, _resolver(system, definition))
+    contents = contents_of(system, definition)
     made = _Waking(system, contents).made
     _describe(system, attr, made)
     system.maps.add(made)
@@ -90,7 +79,9 @@ class _Waking:
         self.made = Map(
             definition=contents.definition,
             contents=contents,
-            for_programs=ProgramMap(contents, wake),
+            for_programs=ProgramArena(contents)
+            if isinstance(contents, Arena)
+            else ProgramMap(contents, wake),
         )
         owner.append(weakref.ref(self.made))
 
@@ -117,8 +108,6 @@ def _check_request(system: System, attr: MapCreate, kind: MapType) -> None:
 
 # Of a kind without elements here only what is wrong is answered; so probes learn that it exists.
 def _check_unmodelled(system: System, attr: MapCreate, kind: MapType) -> None:
-    if kind in _STORAGE and (attr.btf_fd or attr.btf_key_type_id):
-        btf_of(system, attr.btf_fd)
     if kind == MapType.STRUCT_OPS and attr.btf_vmlinux_value_type_id == 1:
         raise Refused(ENOTSUPP)  # an integer is no interface
 
@@ -143,47 +132,6 @@ def _inner(system: System, fd: int) -> Definition:
     return what.definition
 
 
-# --- what may be in slots
-
-
-def _resolver(system: System, definition: Definition) -> Resolve | None:
-    if definition.type == MapType.PROG_ARRAY:
-        return lambda fd: program_of(system, fd)
-    if definition.type == MapType.PERF_EVENT_ARRAY:
-        return lambda fd: _event(system, fd)
-    if definition.inner is not None:
-        wanted = definition.inner
-        return lambda fd: _like(system, fd, wanted)
-    return None
-
-
-def _event(system: System, fd: int) -> PerfEvent:
-    what = system.holding(fd)
-    if not isinstance(what, PerfEvent):
-        raise Refused(errno.EBADF)
-    if what.hook:
-        raise Refused(errno.EINVAL)  # perf_event_read_local does not know tracepoints
-    return what
-
-
-# bpf_map_meta_equal, array_map_meta_equal
-def _like(system: System, fd: int, wanted: Definition) -> Map:
-    what = system.holding(fd)
-    if not isinstance(what, Map):
-        raise Refused(errno.EINVAL)
-    found = what.definition
-    same = (
-        found.type == wanted.type
-        and found.key_size == wanted.key_size
-        and found.value_size == wanted.value_size
-        and found.flags == wanted.flags
-    )
-    free = wanted.type not in _ARRAYS or wanted.flags & MapFlag.INNER_MAP
-    if not same or (not free and found.max_entries != wanted.max_entries):
-        raise Refused(errno.EINVAL)
-    return what
-
-
 # --- types
 
 
@@ -196,6 +144,8 @@ def _describe(system: System, attr: MapCreate, made: Map) -> None:
         raise Refused(errno.EACCES)
     definition = made.definition
     types = Types.decode(btf.data)
+    if definition.type in STORAGE:
+        _require(_is_descriptor(types, attr.btf_key_type_id))
     key, value = attr.btf_key_type_id, attr.btf_value_type_id
     try:
         if key:
@@ -214,6 +164,15 @@ def _describe(system: System, attr: MapCreate, made: Map) -> None:
     if isinstance(found, Composite):
         members = (types.type(types.strip(each.type)) for each in found.members)
         made.has_lock = any(each.name == "bpf_spin_lock" for each in members)
+
+
+# bpf_local_storage_map_check_btf
+def _is_descriptor(types: Types, type_id: int) -> bool:
+    try:
+        found = types.type(types.strip(type_id))
+    except BtfError:
+        return False
+    return isinstance(found, Int) and found.bits == 32
 
 
 def _require(condition: bool) -> None:

@@ -16,6 +16,7 @@ from pyebpf.errors import BtfError
 from pyebpf.testing import buffers
 from pyebpf.testing.commands.btf import btf_of
 from pyebpf.testing.commands.elements import map_of
+from pyebpf.testing.maps.instructions import InstructionArray
 from pyebpf.testing.maps.slots import FdArray
 from pyebpf.testing.objects import Btf, ProgramObject
 from pyebpf.testing.refusal import Refused
@@ -97,6 +98,9 @@ def load(system: System, attr: ProgLoad) -> int:
         raise Refused(unsound.number) from None
     if attr.log_level and attr.log_buf is not None:
         _put_log(attr, f"processed {attr.insn_cnt} insns (limit {_LONGEST})\n")
+    for each in program.maps:
+        if isinstance(each.contents, InstructionArray):
+            each.contents.user = weakref.ref(program)
     # The program's code refers to its maps, and the machine to the code.
     weakref.finalize(program, system.machine.forget, program.executable)
     return system.files.open(system.programs.add(program))

@@ -58,10 +58,11 @@ class ArenaMap(Map):
         return self.memory, self.user_base
 
     def to_kernel(self, address: int) -> int:
-        """Cast a pointer of user space; null stays null."""
-        if not address & 0xFFFF_FFFF:
+        """Cast a pointer of user space; null stays null, unless the arena begins there."""
+        offset = address - self.user_base & 0xFFFF_FFFF
+        if not address & 0xFFFF_FFFF and offset:
             return 0
-        return self.memory.base + (address - self.user_base & 0xFFFF_FFFF)
+        return self.memory.base + offset
 
     def to_user(self, address: int) -> int:
         """Cast a pointer of the kernel; null stays null."""
@@ -76,17 +77,25 @@ class ArenaMap(Map):
         for first in wanted:
             pages = range(first, first + count)
             inside = first >= 0 and first + count <= self.max_entries
-            if inside and not self.allocated.intersection(pages):
+            if inside and all(self.is_free(page) for page in pages):
                 self.allocated.update(pages)
                 return self.user_base + first * PAGE
         return 0
 
+    def is_free(self, page: int) -> bool:
+        """Whether nobody has a page."""
+        return page not in self.allocated
+
     def free(self, count: int, address: int) -> None:
         """Give pages back; they become zeros."""
-        first = (address - self.user_base & 0xFFFF_FFFF) // PAGE
-        for page in range(max(first, 0), min(first + count, self.max_entries)):
+        for page in self.pages(count, address):
             self.allocated.discard(page)
             self.memory.view(page * PAGE, PAGE, write=True)[:] = bytes(PAGE)
+
+    def pages(self, count: int, address: int) -> range:
+        """Return the numbers of pages from an address of user space on, as far as there are."""
+        first = (address - self.user_base & 0xFFFF_FFFF) // PAGE
+        return range(first, min(first + count, self.max_entries))
 
 
 def bpf_arena_alloc_pages(

@@ -22,6 +22,7 @@ __all__ = [
     "ArrayMap",
     "BloomFilter",
     "HashMap",
+    "LocalStorageMap",
     "LpmTrie",
     "MapOfMaps",
     "PerfEventArray",
@@ -293,6 +294,28 @@ class StackTraceMap(Map):
         return self.traces.index(addresses)
 
 
+class LocalStorageMap(Map):
+    """Values of sockets, tasks, inodes or control groups.
+
+    Attributes:
+        values: By the address of the struct.
+    """
+
+    def __init__(self, name: str, type: MapType, *, value_size: int) -> None:  # noqa: A002
+        super().__init__(name, type, key_size=4, value_size=value_size, max_entries=0)
+        self.values: dict[int, Region] = {}
+
+    def local_storage(self, owner: int, initial: bytes | None) -> Region | None:
+        """Return the value of the struct at an address, made if there is none and it should be."""
+        if owner not in self.values and initial is not None:
+            self.values[owner] = Region(bytearray(initial), f"value of map {self.name}")
+        return self.values.get(owner)
+
+    def remove_local_storage(self, owner: int) -> int:
+        """Remove it."""
+        return 0 if self.values.pop(owner, None) is not None else -errno.ENOENT
+
+
 class BloomFilter(Map):
     """A Bloom filter that is never mistaken."""
 
@@ -371,6 +394,12 @@ _HASHES = {
     MapType.XSKMAP,
 }
 _ARRAYS = {MapType.ARRAY, MapType.PERCPU_ARRAY}
+_STORAGE = {
+    MapType.SK_STORAGE,
+    MapType.TASK_STORAGE,
+    MapType.INODE_STORAGE,
+    MapType.CGRP_STORAGE,
+}
 
 
 def make_map(spec: MapSpec, byteorder: ByteOrder = "little") -> Map:
@@ -403,6 +432,8 @@ def make_map(spec: MapSpec, byteorder: ByteOrder = "little") -> Map:
         return QueueMap(spec.name, spec.type, **sizes)
     if spec.type is MapType.STACK_TRACE:
         return StackTraceMap(spec.name, **sizes)
+    if spec.type in _STORAGE:
+        return LocalStorageMap(spec.name, spec.type, value_size=spec.value_size)
     if spec.type is MapType.BLOOM_FILTER:
         return BloomFilter(spec.name, **sizes)
     if spec.type is MapType.ARENA:

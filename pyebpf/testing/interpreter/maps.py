@@ -103,6 +103,22 @@ class Map:
         """Answer ``bpf_ringbuf_query``."""
         return 0
 
+    # --- jump tables ----------------------------------------------------------------------------
+
+    def instructions(self) -> tuple[int, ...] | None:
+        """Return the slots that an instruction array leads to; ``None`` of others."""
+        return None
+
+    # --- local storage --------------------------------------------------------------------------
+
+    def local_storage(self, owner: int, initial: bytes | None) -> Region | None:
+        """Return the value of the struct at an address; *initial*: make it if there is none."""
+        return None
+
+    def remove_local_storage(self, owner: int) -> int:
+        """Remove it: 0 or a negative errno."""
+        return -errno.EINVAL
+
     # --- arenas --------------------------------------------------------------------------------
 
     def arena_memory(self) -> tuple[Region, int] | None:

@@ -34,6 +34,7 @@ EXCEPTION_TAG = "exception_callback:"
 # BPF_COMPLEXITY_LIMIT_INSNS: the longest program that a privileged user may load.
 MOST_INSTRUCTIONS = 1_000_000
 MOST_FUNCTIONS = 256  # BPF_MAX_SUBPROGS
+_VALUES = (insn.PSEUDO_MAP_VALUE, insn.PSEUDO_MAP_IDX_VALUE)
 
 
 class Program:
@@ -90,8 +91,8 @@ class Program:
             raise AsmError(f"{len(self.code) // 8} instructions; 1 to {MOST_INSTRUCTIONS} may be")
         # Where functions are: callbacks are called by address.
         self.text = Region(b"", f"code of {name or 'the program'}", writable=False)
-        self.tables = self._tables(jump_tables or {})
         self.instructions = self._decode()
+        self.tables = self._tables({**self._arrays(), **(jump_tables or {})})
         check(self.instructions, self.length)
         if len(self.entries) > MOST_FUNCTIONS:
             raise AsmError(f"{len(self.entries)} functions; {MOST_FUNCTIONS} may be")
@@ -207,6 +208,18 @@ class Program:
         inside = range(self.entries[at - 1], end)
         known = self._targets.intersection(inside, self.instructions)
         return tuple(sorted(known))
+
+    # The jump tables that the code refers to as maps.
+    def _arrays(self) -> dict[int, tuple[tuple[int, ...], int]]:
+        found = {}
+        for slot, each in self.instructions.items():
+            if each.opcode == LOAD_IMMEDIATE_64 and each.src in _VALUES:
+                maps = self.maps if each.src == insn.PSEUDO_MAP_VALUE else self.fd_array
+                map_ = maps.get(_low(each.immediate))
+                targets = None if map_ is None else map_.instructions()
+                if targets is not None:
+                    found[slot] = targets, each.immediate >> 32 & 0xFFFF_FFFF
+        return found
 
     # Addresses of instructions, as programs load them from a table.
     def _tables(self, tables: Mapping[int, tuple[tuple[int, ...], int]]) -> list[Region]:

@@ -75,6 +75,11 @@ class Array(Contents):
             self.memory = memoryview(bytearray(size))
         self._regions: dict[int, Region] = {}
 
+    @property
+    def direct_size(self) -> int | None:
+        # array_map_direct_value_addr
+        return self.definition.value_size if self.definition.max_entries == 1 else None
+
     def lookup(self, key: bytes) -> bytes:
         return bytes(self._value(index_of(key, self.definition, beyond=errno.ENOENT)))
 
@@ -117,6 +122,10 @@ class PerCpuArray(Contents):
         super().__init__(definition)
         one = definition._replace(flags=definition.flags & MapFlag.RDONLY_PROG)
         self._cpus = [Array(one) for _ in range(definition.cpus)]
+
+    @property
+    def direct_size(self) -> int | None:
+        return self._cpus[0].direct_size
 
     def lookup(self, key: bytes) -> bytes:
         number = index_of(key, self.definition, beyond=errno.ENOENT)

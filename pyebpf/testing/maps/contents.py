@@ -26,9 +26,11 @@ class Contents:
 
     Attributes:
         batches: The batch commands the kind knows.
+        pops: Whether it knows ``MAP_LOOKUP_AND_DELETE_ELEM``.
     """
 
     batches: frozenset[Cmd] = frozenset()
+    pops = False
 
     def __init__(self, definition: Definition) -> None:
         self.definition = definition
@@ -72,6 +74,11 @@ class Contents:
     def put(self, key: bytes, value: bytes, flags: int, cpu: int) -> None:
         """Set the value of *key* on a CPU."""
         self.update(key, value, flags)
+
+    @property
+    def direct_size(self) -> int | None:
+        """How many bytes a program can address without a look-up, if the kind allows that."""
+        return None
 
     # --- lifetime
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import mmap
+from collections.abc import Callable
 from typing import NamedTuple
 
 from pyebpf.errors import ENOTSUPP
@@ -15,7 +16,7 @@ from pyebpf.testing.refusal import Refused
 from pyebpf.uapi.attrs import MapCreate
 from pyebpf.uapi.bpf import MapFlag, MapType
 
-__all__ = ["PER_CPU", "Definition", "check", "define"]
+__all__ = ["PER_CPU", "STORAGE", "Definition", "check", "define"]
 
 PER_CPU = frozenset(
     {
@@ -23,6 +24,14 @@ PER_CPU = frozenset(
         MapType.PERCPU_ARRAY,
         MapType.LRU_PERCPU_HASH,
         MapType.PERCPU_CGROUP_STORAGE,
+    }
+)
+STORAGE = frozenset(
+    {
+        MapType.SK_STORAGE,
+        MapType.INODE_STORAGE,
+        MapType.TASK_STORAGE,
+        MapType.CGRP_STORAGE,
     }
 )
 _LRU = frozenset({MapType.LRU_HASH, MapType.LRU_PERCPU_HASH})
@@ -40,6 +49,7 @@ _OF_MAPS = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS})
 
 _ACCESS = MapFlag.RDONLY | MapFlag.WRONLY | MapFlag.RDONLY_PROG | MapFlag.WRONLY_PROG
 _BOTH_PROG = MapFlag.RDONLY_PROG | MapFlag.WRONLY_PROG
+_ACCESS_BY_FILE = MapFlag.NUMA_NODE | MapFlag.RDONLY | MapFlag.WRONLY
 _ARRAY_FLAGS = (
     _ACCESS | MapFlag.NUMA_NODE | MapFlag.MMAPABLE | MapFlag.PRESERVE_ELEMS | MapFlag.INNER_MAP
 )
@@ -55,6 +65,14 @@ _LPM_ELEMENT = 40  # sizeof(struct lpm_trie_node)
 _LPM_PREFIX = 4
 _LPM_DATA = 256
 _BLOOM_HASHES = 0xF
+_MOST_CPUS = 8192  # NR_CPUS, where it is largest
+_LONGEST_KEY = 512  # MAX_BPF_STACK
+_DEEPEST_STACK = 127  # PERF_MAX_STACK_DEPTH
+_BUILD_ID = 32  # sizeof(struct bpf_stack_build_id)
+_CGROUP_KEYS = (8, 16)  # an id; struct bpf_cgroup_storage_key
+_LARGEST_STORAGE = 65407  # BPF_LOCAL_STORAGE_MAX_VALUE_SIZE
+_INSTRUCTION = 16  # sizeof(struct bpf_insn_array_value)
+_ARENA_MAX = 1 << 32
 
 
 class Definition(NamedTuple):
@@ -92,6 +110,8 @@ def define(attr: MapCreate, cpus: int, inner: Definition | None) -> Definition:
     """Return what *attr* asks for; some kinds round what they are given."""
     kind, flags = MapType(attr.map_type), MapFlag(attr.map_flags)
     entries = attr.max_entries
+    if kind in (MapType.DEVMAP, MapType.DEVMAP_HASH):
+        flags |= MapFlag.RDONLY_PROG  # dev_map_init_map
     if kind in _LRU and flags & MapFlag.NO_COMMON_LRU:
         entries = -(-entries // cpus) * cpus
     return Definition(
@@ -122,14 +142,10 @@ def check(attr: MapCreate) -> None:
         _check_array(attr, kind, flags)
     elif kind in _HASHES:
         _check_hash(attr, kind, flags)
-    elif kind == MapType.LPM_TRIE:
-        _check_trie(attr, flags)
-    elif kind in (MapType.QUEUE, MapType.STACK):
-        _check_queue(attr, flags)
-    elif kind == MapType.BLOOM_FILTER:
-        _check_bloom(attr, flags)
-    elif kind == MapType.RINGBUF:
-        _check_ring(attr, flags)
+    elif kind in STORAGE:
+        _check_storage(attr, flags)
+    elif kind in _CHECKS:
+        _CHECKS[kind](attr, flags)
 
 
 def _require(condition: bool, number: int = errno.EINVAL) -> None:
@@ -197,7 +213,111 @@ def _check_bloom(attr: MapCreate, flags: MapFlag) -> None:
 
 # ringbuf_map_alloc
 def _check_ring(attr: MapCreate, flags: MapFlag) -> None:
-    _require(not int(flags) & ~int(MapFlag.NUMA_NODE | MapFlag.RB_OVERWRITE))
+    overwrite = MapFlag.RB_OVERWRITE if attr.map_type == MapType.RINGBUF else MapFlag(0)
+    _require(not int(flags) & ~int(MapFlag.NUMA_NODE | overwrite))
     size = attr.max_entries
     whole = size > 0 and not size & (size - 1) and not size % mmap.PAGESIZE
     _require(attr.key_size == 0 and attr.value_size == 0 and whole)
+
+
+# dev_map_alloc_check
+def _check_devices(attr: MapCreate, flags: MapFlag) -> None:
+    _require(attr.max_entries > 0 and attr.key_size == 4 and attr.value_size in (4, 8))
+    _require(not int(flags) & ~int(_ACCESS_BY_FILE))
+    _require(attr.map_type != MapType.DEVMAP_HASH or attr.max_entries <= _INT_MAX + 1)
+
+
+# cpu_map_alloc
+def _check_processors(attr: MapCreate, flags: MapFlag) -> None:
+    _require(attr.max_entries > 0 and attr.key_size == 4 and attr.value_size in (4, 8))
+    _require(not int(flags) & ~int(MapFlag.NUMA_NODE))
+    _require(attr.max_entries <= _MOST_CPUS, errno.E2BIG)
+
+
+# sock_map_alloc, xsk_map_alloc
+def _check_sockets(attr: MapCreate, flags: MapFlag) -> None:
+    sizes = (4,) if attr.map_type == MapType.XSKMAP else (4, 8)
+    _require(attr.max_entries > 0 and attr.key_size == 4 and attr.value_size in sizes)
+    _require(not int(flags) & ~int(_ACCESS_BY_FILE))
+
+
+# sock_hash_alloc
+def _check_socket_hash(attr: MapCreate, flags: MapFlag) -> None:
+    _require(attr.max_entries > 0 and attr.key_size > 0 and attr.value_size in (4, 8))
+    _require(not int(flags) & ~int(_ACCESS_BY_FILE))
+    _require(attr.key_size <= _LONGEST_KEY, errno.E2BIG)
+
+
+# reuseport_array_alloc_check
+def _check_reuseport(attr: MapCreate, flags: MapFlag) -> None:
+    _require(attr.value_size in (4, 8))
+    _check_array(attr, MapType.REUSEPORT_SOCKARRAY, flags)
+
+
+# stack_map_alloc
+def _check_stacks(attr: MapCreate, flags: MapFlag) -> None:
+    _require(not int(flags) & ~int(_ACCESS_BY_FILE | MapFlag.STACK_BUILD_ID))
+    size = _BUILD_ID if flags & MapFlag.STACK_BUILD_ID else 8
+    _require(attr.max_entries > 0 and attr.key_size == 4)
+    _require(attr.value_size >= 8 and not attr.value_size % size)
+    _require(attr.value_size // size <= _DEEPEST_STACK)
+    _require(attr.max_entries <= _INT_MAX + 1, errno.E2BIG)
+
+
+# cgroup_storage_map_alloc
+def _check_cgroup_storage(attr: MapCreate, flags: MapFlag) -> None:
+    per_cpu = attr.map_type == MapType.PERCPU_CGROUP_STORAGE
+    largest = _PER_CPU_MAX if per_cpu else _LARGEST_STORAGE
+    _require(attr.key_size in _CGROUP_KEYS and attr.value_size > 0)
+    _require(attr.value_size <= largest, errno.E2BIG)
+    _check_flags(flags, _ACCESS | MapFlag.NUMA_NODE)
+    _require(attr.max_entries == 0)
+
+
+# bpf_local_storage_map_alloc_check
+def _check_storage(attr: MapCreate, flags: MapFlag) -> None:
+    _require(not int(flags) & ~int(MapFlag.NO_PREALLOC | MapFlag.CLONE))
+    _require(bool(flags & MapFlag.NO_PREALLOC) and attr.max_entries == 0)
+    _require(attr.key_size == 4 and attr.value_size > 0)
+    _require(bool(attr.btf_key_type_id and attr.btf_value_type_id))
+    _require(attr.value_size <= _LARGEST_STORAGE, errno.E2BIG)
+
+
+# arena_map_alloc
+def _check_arena(attr: MapCreate, flags: MapFlag) -> None:
+    allowed = MapFlag.MMAPABLE | MapFlag.SEGV_ON_FAULT | MapFlag.NO_USER_CONV
+    _require(attr.key_size == 0 and attr.value_size == 0 and attr.max_entries > 0)
+    _require(bool(flags & MapFlag.MMAPABLE) and not int(flags) & ~int(allowed))
+    _require(not attr.map_extra % mmap.PAGESIZE)
+    size = attr.max_entries * mmap.PAGESIZE
+    _require(size <= _ARENA_MAX, errno.E2BIG)
+    last = attr.map_extra + size - 1
+    _require(attr.map_extra // _ARENA_MAX == last // _ARENA_MAX, errno.ERANGE)
+
+
+# insn_array_alloc_check
+def _check_instructions(attr: MapCreate, flags: MapFlag) -> None:
+    _require(attr.max_entries > 0 and attr.key_size == 4 and attr.value_size == _INSTRUCTION)
+    _require(not flags)
+
+
+_CHECKS: dict[MapType, Callable[[MapCreate, MapFlag], None]] = {
+    MapType.LPM_TRIE: _check_trie,
+    MapType.QUEUE: _check_queue,
+    MapType.STACK: _check_queue,
+    MapType.BLOOM_FILTER: _check_bloom,
+    MapType.RINGBUF: _check_ring,
+    MapType.USER_RINGBUF: _check_ring,
+    MapType.DEVMAP: _check_devices,
+    MapType.DEVMAP_HASH: _check_devices,
+    MapType.CPUMAP: _check_processors,
+    MapType.SOCKMAP: _check_sockets,
+    MapType.XSKMAP: _check_sockets,
+    MapType.SOCKHASH: _check_socket_hash,
+    MapType.REUSEPORT_SOCKARRAY: _check_reuseport,
+    MapType.STACK_TRACE: _check_stacks,
+    MapType.CGROUP_STORAGE: _check_cgroup_storage,
+    MapType.PERCPU_CGROUP_STORAGE: _check_cgroup_storage,
+    MapType.ARENA: _check_arena,
+    MapType.INSN_ARRAY: _check_instructions,
+}

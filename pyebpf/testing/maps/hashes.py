@@ -27,6 +27,7 @@ class Hash(Contents):
         buckets: The keys in order, for batches.
     """
 
+    pops = True
     batches = frozenset(
         {
             Cmd.MAP_LOOKUP_BATCH,

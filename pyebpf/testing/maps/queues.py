@@ -16,6 +16,8 @@ __all__ = ["BloomFilter", "Queue"]
 class Queue(Contents):
     """``BPF_MAP_TYPE_QUEUE`` and ``BPF_MAP_TYPE_STACK``; a look-up peeks."""
 
+    pops = True
+
     def __init__(self, definition: Definition) -> None:
         super().__init__(definition)
         self._first_out = -1 if definition.type == MapType.STACK else 0

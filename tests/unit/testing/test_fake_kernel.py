@@ -372,16 +372,14 @@ def test_commands_without_a_model_are_named(kernel, cmd):
         kernel.bpf(cmd, bytearray(168))
 
 
-@pytest.mark.parametrize("kind", [MapType.CPUMAP, MapType.SOCKMAP, MapType.STACK_TRACE])
-def test_kinds_of_maps_without_a_model_can_be_created_only(kernel, kind):
+def test_kinds_of_maps_without_a_model_can_be_created_only(kernel):
     """Their elements are an error that names command and kind."""
-    size = 8 if kind == MapType.STACK_TRACE else 4
     with (
-        Map.create(type=kind, key_size=4, value_size=size, max_entries=2) as created,
+        Map.create(type=MapType.USER_RINGBUF, max_entries=4096) as created,
         created.raw as made,
-        pytest.raises(NotImplementedError, match=f"BPF_MAP_UPDATE_ELEM of {kind}"),
+        pytest.raises(NotImplementedError, match=f"BPF_MAP_UPDATE_ELEM of {MapType.USER_RINGBUF}"),
     ):
-        made.update(u32(0), bytes(size))
+        made.update(b"", b"")
 
 
 def test_attachments_without_a_model_are_named(kernel):

@@ -1,7 +1,8 @@
 """Helpers by number, each a Python function; one module for each kind.
 
-Not modelled, and so ending a program with an error: timers, local storage of tasks, sockets and
-inodes, sockets and their options, tunnels, and what works on other types of context than packets.
+Not modelled, and so ending a program with an error: timers, storage of control groups without a
+pointer to them, sockets and their options, tunnels, and what works on other types of context than
+packets.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pyebpf.testing.interpreter.helpers import (
     reading,
     reshaping,
     rings,
+    storage,
     system,
     text,
     xdp,
@@ -24,6 +26,7 @@ __all__ = ["HELPERS"]
 
 HELPERS: dict[int, Function] = {
     **maps.HELPERS,
+    **storage.HELPERS,
     **system.HELPERS,
     **reading.HELPERS,
     **control.HELPERS,
