@@ -15,7 +15,8 @@ from pyebpf.testing.interpreter.prog_test_run import prog_test_run
 from pyebpf.uapi import insn
 from pyebpf.uapi.attrs import ProgLoad, ProgTestRun
 from pyebpf.uapi.bpf import ProgType
-from tests.support.code import Code, load, mov, small, store
+from pyebpf.uapi.helpers import FuncId
+from tests.support.code import Code, add, call, load, mov, small, store
 
 EXIT = Instruction(insn.JMP | insn.EXIT)
 XDP, TC, FILTER = ProgType.XDP, ProgType.SCHED_CLS, ProgType.SOCKET_FILTER
@@ -47,14 +48,52 @@ def returns(offset: int) -> Code:
 
 # What an XDP program finds: the length of its packet and of the metadata.
 MINUS = Instruction(insn.ALU64 | insn.SUB | insn.X, 0, 2)
+PLUS = Instruction(insn.ALU64 | insn.ADD | insn.X, 0, 1)
 LENGTH = [load(4, 2, 1, 0), load(4, 0, 1, 4), MINUS, EXIT]
 META = [load(4, 2, 1, 8), load(4, 0, 1, 0), MINUS, EXIT]
 MARK = [small(2, 77), store(4, 1, 2, 8), store(4, 1, 2, 32), store(4, 1, 2, 52), small(0, 1), EXIT]
+
+LENGTH_OF_ALL = call(FuncId.xdp_get_buff_len)
+
+
+def tail(delta: int) -> Code:
+    """Move the packet's end, and return what came of it beside its length."""
+    return [
+        small(2, delta), call(FuncId.xdp_adjust_tail), mov(7, 0), mov(1, 6), LENGTH_OF_ALL,
+        Instruction(insn.ALU64 | insn.MUL | insn.K, 0, 0, 0, 1000), mov(1, 7), PLUS, EXIT,
+    ]  # fmt: skip
+
+
+def across(helper: FuncId, offset: int) -> Code:
+    """Copy 16 bytes between the packet and the stack, and return what was written there."""
+    zeros = [small(2, 0x1234), store(8, 10, 2, -8), store(8, 10, 2, -16)]
+    arguments = [small(2, offset), mov(3, 10), add(3, -16), small(4, 16)]
+    return [*zeros, *arguments, call(helper), load(8, 1, 10, -16), PLUS, EXIT]
+
+
+FRAGMENTS: dict[str, Code] = {
+    "frame": LENGTH,
+    "length": [LENGTH_OF_ALL, EXIT],
+    **{
+        f"end moved by {delta}": tail(delta)
+        for delta in (-1, -100, -9000, -80000, 0, 1, 3808, 3809)
+    },
+    **{
+        f"{helper.name} at {offset}": across(helper, offset)
+        for helper in (FuncId.xdp_load_bytes, FuncId.xdp_store_bytes)
+        for offset in (0, 3505, 3510, 3520, 11990, 70000)
+    },
+}
 
 CASES: dict[str, tuple[ProgType, Code, bytes, bytes]] = {
     **{
         f"xdp, {size} bytes": (XDP, LENGTH, OTHER.ljust(size, b"x")[:size], b"")
         for size in (0, 1, 13, 14, 60, 3519, 3520)
+    },
+    **{
+        f"xdp, {size} bytes, {name}": (XDP, code, (bytes(range(250)) * 300)[:size], b"")
+        for size in (3521, 12000, 3520 + 17 * 4096, 3521 + 17 * 4096)
+        for name, code in FRAGMENTS.items()
     },
     **{f"xdp, field {at}": (XDP, returns(at), OTHER, b"") for at in (12, 16)},
     "xdp, metadata": (XDP, META, OTHER, xdp_md(8, len(OTHER))),
@@ -119,7 +158,7 @@ def in_kernel(kind: ProgType, code: bytes, data: bytes, context: bytes) -> objec
     attr = ProgLoad(prog_type=int(kind), insn_cnt=len(code) // 8)
     attr.insns, attr.license = code, b"GPL\0"
     with bpf.prog_load(attr) as program:
-        out, context_out = bytearray(8192), bytearray(256)
+        out, context_out = bytearray(1 << 17), bytearray(256)
         run = ProgTestRun(prog_fd=program.fileno(), data_size_in=len(data))
         run.data_in, run.data_out, run.data_size_out = data or bytes(1), out, len(out)
         if context:

@@ -8,7 +8,7 @@ import time
 from pyebpf.errors import SyscallError
 from pyebpf.testing import buffers, hooks
 from pyebpf.testing.commands.programs import program_of
-from pyebpf.testing.interpreter.prog_test_run import Outcome, prog_test_run
+from pyebpf.testing.interpreter.prog_test_run import LARGEST_XDP, Outcome, prog_test_run
 from pyebpf.testing.objects import ProgramObject
 from pyebpf.testing.refusal import Refused
 from pyebpf.testing.system import System
@@ -49,9 +49,11 @@ def test_run(system: System, attr: ProgTestRun) -> int:
 
 
 def _run_packet(system: System, attr: ProgTestRun, program: ProgramObject) -> int:
-    _check_flags(attr, program)
+    _check_flags(system, attr, program)
     data = buffers.read(attr.data_in, attr.data_size_in) if attr.data_size_in else b""
     ctx = buffers.read(attr.ctx_in, attr.ctx_size_in) if attr.ctx_size_in else b""
+    if program.type == ProgType.XDP and len(data) > LARGEST_XDP and not system.age.reached("5.18"):
+        raise Refused(errno.EINVAL)
     times = attr.repeat or 1
     start = time.perf_counter_ns()
     outcome = _run(system, program, data, ctx, times)
@@ -72,8 +74,10 @@ def _run_packet(system: System, attr: ProgTestRun, program: ProgramObject) -> in
     return 0
 
 
-def _check_flags(attr: ProgTestRun, program: ProgramObject) -> None:
+def _check_flags(system: System, attr: ProgTestRun, program: ProgramObject) -> None:
     xdp = program.type == ProgType.XDP
+    if xdp and not system.age.reached(TestRunFlag.XDP_LIVE_FRAMES.since):
+        return
     allowed = TestRunFlag.XDP_LIVE_FRAMES if xdp else TestRunFlag.SKB_CHECKSUM_COMPLETE
     if attr.flags & ~int(allowed) or (attr.cpu and not xdp):
         raise Refused(errno.EINVAL)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 
+from pyebpf.errors import NotModelledError
 from pyebpf.testing.interpreter.calls import Function
 from pyebpf.testing.interpreter.run import Run
 from pyebpf.testing.interpreter.skb import SkbContext
@@ -110,6 +111,8 @@ def bpf_dynptr_from_xdp(run: Run, context: int, flags: int, dynptr: int) -> int:
     if flags or not isinstance(xdp, XdpContext):
         return -errno.EINVAL
     xdp.check(context)
+    if xdp.fragments:
+        raise NotModelledError("dynptr to a packet in several pages")
     make(run, dynptr, xdp.start, len(xdp.packet))
     return 0
 

@@ -30,15 +30,16 @@ from pyebpf.testing.interpreter.xdp import (
 from pyebpf.testing.interpreter.xdp import SIZE as XDP_SIZE
 from pyebpf.uapi.bpf import ProgType
 
-__all__ = ["Outcome", "prog_test_run"]
+__all__ = ["LARGEST_XDP", "Outcome", "prog_test_run"]
 
 LOOPBACK = 1  # its index in every network namespace
 NETWORK_HEADERS = {0x0800: 20, 0x86DD: 40}  # bytes of an IPv4 and of an IPv6 header
 HOST, MULTICAST, OTHER_HOST = 0, 2, 3  # PACKET_*
 MOST_TRACEPOINT_ARGUMENTS = 12  # MAX_BPF_FUNC_ARGS
 LONGEST_SYSCALL_CONTEXT = 0xFFFF
-# Frames of programs with fragments may be larger; the first one holds no more than this.
+# What does not fit a frame is in further pages, of which there may be so many.
 LARGEST_XDP = FRAME_SIZE - HEADROOM - TAILROOM
+MOST_FRAGMENTS = 17  # MAX_SKB_FRAGS
 
 # What of __sk_buff a caller may give, and what comes back.
 GIVEN = ("mark", "priority", "ingress_ifindex", "ifindex", "tstamp", "wire_len", "gso_segs",
@@ -107,10 +108,14 @@ def _run_xdp(machine: Machine, program: Program, data: bytes, ctx: bytes, repeat
             raise _refused(errno.EINVAL)
         if fields[RX_QUEUE_INDEX] and not fields[INGRESS_IFINDEX]:
             raise _refused(errno.EINVAL)
-    if len(data) < ETHERNET or len(data) > LARGEST_XDP + metadata:
+    if len(data) < ETHERNET:
         raise _refused(errno.EINVAL)
+    frame = LARGEST_XDP + metadata
+    if len(data) > frame + MOST_FRAGMENTS * FRAME_SIZE:
+        raise _refused(errno.ENOMEM)
     context = XdpContext(
-        data[metadata:],
+        data[metadata:frame],
+        fragments=data[frame:],
         metadata=data[:metadata],
         ingress_ifindex=fields[INGRESS_IFINDEX] or LOOPBACK,
         rx_queue_index=fields[RX_QUEUE_INDEX],

@@ -4,6 +4,9 @@
                                 ^        ^             ^
                                 data_meta data         data_end
 
+A packet that does not fit a frame has the rest of it in further pages (``fragments``), which
+programs reach with helpers only.
+
 Every change of the borders gives the packet a new address, so pointers from before are invalid, as
 they are to the verifier.
 """
@@ -33,6 +36,7 @@ class XdpContext(Context):
 
     Args:
         packet: The bytes; copied.
+        fragments: More bytes, behind those in the frame.
         metadata: What lies in front of it, at most 252 bytes, a multiple of 4.
         ingress_ifindex: Where it came in; 1 is the loopback interface, as in test runs.
         rx_queue_index: The queue.
@@ -44,6 +48,7 @@ class XdpContext(Context):
         data_meta: Offset in it of the metadata.
         data: Offset of the packet.
         data_end: Offset of its end.
+        fragments: What lies in further pages.
         start: The packet's address while a program runs.
     """
 
@@ -51,6 +56,7 @@ class XdpContext(Context):
         self,
         packet: bytes | bytearray | memoryview,
         *,
+        fragments: bytes = b"",
         metadata: bytes = b"",
         ingress_ifindex: int = 1,
         rx_queue_index: int = 0,
@@ -62,6 +68,7 @@ class XdpContext(Context):
         self.data_meta = HEADROOM - len(metadata)
         self.data_end = self.data + len(packet)
         self.frame[self.data_meta : self.data_end] = bytes(metadata) + bytes(packet)
+        self.fragments = bytearray(fragments)
         self._numbers = {
             INGRESS_IFINDEX: ingress_ifindex,
             RX_QUEUE_INDEX: rx_queue_index,
@@ -73,7 +80,7 @@ class XdpContext(Context):
     @property
     def packet(self) -> bytes:
         """The packet as it is now."""
-        return bytes(self.frame[self.data : self.data_end])
+        return bytes(self.frame[self.data : self.data_end] + self.fragments)
 
     @property
     def metadata(self) -> bytes:
@@ -109,6 +116,15 @@ class XdpContext(Context):
         """
         if address != self.address:
             raise ExecutionError(f"{address:#x} is not the address of the context")
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Change bytes of the packet, which are there."""
+        room = max(self.data_end - self.data - offset, 0)
+        first, rest = data[:room], data[room:]
+        start = self.data + offset
+        self.frame[start : start + len(first)] = first
+        start = max(start - self.data_end, 0)
+        self.fragments[start : start + len(rest)] = rest
 
     def move(self, *, data_meta: int, data: int, data_end: int) -> None:
         """Change the borders of the packet."""

@@ -10,7 +10,7 @@ import errno
 from pyebpf.errors import ExecutionError
 from pyebpf.testing.interpreter.calls import Function
 from pyebpf.testing.interpreter.run import Run
-from pyebpf.testing.interpreter.xdp import FRAME_HEADER, XdpContext
+from pyebpf.testing.interpreter.xdp import FRAME_HEADER, FRAME_SIZE, XdpContext
 from pyebpf.uapi.helpers import FuncId
 
 __all__ = ["HELPERS"]
@@ -35,12 +35,29 @@ def xdp_adjust_head(run: Run, context: int, delta: int) -> int:
 def xdp_adjust_tail(run: Run, context: int, delta: int) -> int:
     """Move the end of the packet; what is gained is zeros."""
     xdp, delta = _frame(run, context), _signed(delta)
+    if xdp.fragments:
+        return _adjust_fragments(xdp, delta)
     end = xdp.data_end + delta
     if end > xdp.hard_end or end < xdp.data + ETHERNET:
         return -errno.EINVAL
     if delta > 0:
         xdp.frame[xdp.data_end : end] = bytes(delta)
     xdp.move(data_meta=xdp.data_meta, data=xdp.data, data_end=end)
+    return 0
+
+
+# bpf_xdp_frags_increase_tail, bpf_xdp_frags_shrink_tail
+def _adjust_fragments(xdp: XdpContext, delta: int) -> int:
+    if delta >= 0:
+        if delta > -len(xdp.fragments) % FRAME_SIZE:
+            return -errno.EINVAL
+        xdp.fragments += bytes(delta)
+        return 0
+    if -delta > len(xdp.packet) - ETHERNET:
+        return -errno.EINVAL
+    more = max(-delta - len(xdp.fragments), 0)
+    del xdp.fragments[delta:]
+    xdp.move(data_meta=xdp.data_meta, data=xdp.data, data_end=xdp.data_end - more)
     return 0
 
 
@@ -77,7 +94,7 @@ def xdp_store_bytes(run: Run, context: int, offset: int, source: int, length: in
     data = run.memory.read(source, length)
     problem = _outside(xdp, offset, length)
     if not problem:
-        xdp.frame[xdp.data + offset : xdp.data + offset + length] = data
+        xdp.write(offset, data)
     return problem
 
 
@@ -91,7 +108,7 @@ def _frame(run: Run, context: int) -> XdpContext:
 def _outside(xdp: XdpContext, offset: int, length: int) -> int:
     if offset > 0xFFFF or length > 0xFFFF:
         return -errno.EFAULT
-    return -errno.EINVAL if offset + length > xdp.data_end - xdp.data else 0
+    return -errno.EINVAL if offset + length > len(xdp.packet) else 0
 
 
 def _signed(value: int) -> int:
