@@ -13,6 +13,7 @@
 #   make bench-install        get those peers, from Debian and PyPI
 #   make bench-load           how long loading takes, beside libbpf (root): tests/bench/load.py
 #   make test-kernel KERNEL="5.10 6.1" VMTEST=command    the kernel tests under other kernels
+#   make ages KERNEL="5.10 6.1" VMTEST=command   what those can do, for the made-up kernel of that age
 
 PYTHON = python3
 RUN = .venv/bin/python
@@ -110,7 +111,16 @@ test-kernel:
 		       "-- COMMAND and runs it as root under that kernel"; exit 1; }
 	@tests/vm/run "$(VMTEST)" $(KERNEL) -- $(ARGS)
 
+AGES = $(addprefix build/ages/,$(KERNEL))
+ages:
+	@.ci/setup python test
+	@[ -n "$(KERNEL)" ] && [ -n "$(VMTEST)" ] || { echo "ages: set KERNEL and VMTEST as for test-kernel"; exit 1; }
+	@rm -rf build/ages && mkdir -p build/ages
+	@for kernel in $(KERNEL); do \
+		$(VMTEST) --kernel $$kernel -- $(CURDIR)/$(RUN) -m tests.support.ages > build/ages/$$kernel || exit 1; done
+	@$(RUN) -m tests.support.ages --write $(AGES)
+
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
-.PHONY: help demo test fuzz soak lint bpf corpus corpus-text differential bench bench-install bench-load test-kernel clean
+.PHONY: help demo test fuzz soak lint bpf corpus corpus-text differential bench bench-install bench-load test-kernel ages clean

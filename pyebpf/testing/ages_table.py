@@ -1,4 +1,4 @@
-"""What kernels answered when they were asked: made by ``python -m tests.support.ages``.
+"""What kernels answered when they were asked: made by ``make ages``.
 
 By release: map types, creation flags of maps, program types, commands of bpf(2), and the names of
 features with underscores for blanks. Read by `pyebpf.testing.ages`.

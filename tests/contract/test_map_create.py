@@ -208,6 +208,7 @@ def test_only_bloom_filters_say_how_many_hashes(kernel):
 )
 def test_an_arena_crosses_no_border(kernel, address, expected):
     """Pointers into it are told by their lower half."""
+    create(MapType.ARENA, 0, 0, 1, MMAP).close()
 
     def attempt() -> str:
         create(MapType.ARENA, 0, 0, 2, MMAP, map_extra=address).close()

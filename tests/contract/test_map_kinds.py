@@ -392,7 +392,7 @@ def test_an_array_of_control_groups_shows_nothing(kernel, owners):
 # --- stacks, arenas
 
 
-def test_a_map_of_stacks_is_filled_by_programs_only(kernel):
+def test_a_map_of_stacks_is_filled_by_programs_only(kernel, age):
     """It has twice as many numbers as entries where that is a power of two."""
     with create(MapType.STACK_TRACE, 4, 16, 3) as fd:
         assert [lookup(fd, u32(n), 16) for n in (0, 9)] == ["ENOENT", "ENOENT"]
@@ -400,7 +400,7 @@ def test_a_map_of_stacks_is_filled_by_programs_only(kernel):
         assert [delete(fd, u32(n)) for n in (0, 3, 4)] == ["ENOENT", "ENOENT", "E2BIG"]
         assert next_key(fd, None, 4) is None
         assert next_key(fd, u32(9), 4) is None
-        assert take(fd, u32(0), 16) == "ENOENT"
+        assert take(fd, u32(0), 16) == ("ENOENT" if age >= (6, 18) else "524")
 
 
 def test_an_arena_has_memory_and_no_elements(kernel):

@@ -1,14 +1,15 @@
 """Asks the running kernel what it can do: one entry of `pyebpf.testing.ages_table`.
 
-    python -m tests.support.ages                          prints the entry of this kernel (root)
-    python -m tests.support.ages --write FILE...          makes the table of what such runs printed
+    python -m tests.support.ages                  prints the entry of this kernel (root)
+    python -m tests.support.ages --write FILE...  puts what such runs printed into the table
 
-For other kernels, run it in virtual machines: see `make test-kernel` for a command that does so.
+``make ages KERNEL="5.10 6.1" VMTEST=command`` does both, in virtual machines.
 """
 
 from __future__ import annotations
 
 import pathlib
+import re
 import sys
 
 import pyebpf
@@ -22,7 +23,7 @@ from tests.support.kernel import parse_version, version
 
 TABLE = pathlib.Path(pyebpf.__file__ or "").parent / "testing" / "ages_table.py"
 
-HEAD = '''"""What kernels answered when they were asked: made by ``python -m tests.support.ages``.
+HEAD = '''"""What kernels answered when they were asked: made by ``make ages``.
 
 By release: map types, creation flags of maps, program types, commands of bpf(2), and the names of
 features with underscores for blanks. Read by `pyebpf.testing.ages`.
@@ -113,14 +114,18 @@ def entry() -> str:
     return "\n".join([*lines, "    ),"])
 
 
+ENTRY = re.compile(r'^    "(\d+)\.(\d+)": \(\n.*?^    \),$', re.MULTILINE | re.DOTALL)
+
+
 def write(paths: list[str]) -> None:
-    """Make the table of what runs on several kernels printed."""
-    entries = []
-    for path in paths:
-        text = pathlib.Path(path).read_text("utf-8")
-        start = text.index('    "')
-        entries.append(text[start : text.index("\n    ),", start) + len("\n    ),")])
-    TABLE.write_text(HEAD + "\n".join(entries) + "\n}\n", "utf-8")
+    """Put what runs on several kernels printed into the table, in the place of what was there."""
+    entries = {}
+    for path in [TABLE, *map(pathlib.Path, paths)]:
+        found = {(int(each[1]), int(each[2])): each[0] for each in ENTRY.finditer(path.read_text())}
+        if not found:
+            sys.exit(f"{path}: no entry")
+        entries |= found
+    TABLE.write_text(HEAD + "\n".join(entries[each] for each in sorted(entries)) + "\n}\n")
 
 
 if __name__ == "__main__":

@@ -183,6 +183,8 @@ def freeze(system: System, attr: MapElem) -> int:
     found, file = map_of(system, attr.map_fd)
     if found.definition.type == MapType.STRUCT_OPS:
         raise Refused(ENOTSUPP)
+    if found.frozen and not system.age.reached("6.5"):
+        raise Refused(errno.EBUSY)
     may_write(found, file)
     shared = getattr(found.contents, "shared", None)
     if shared is not None and shared.mapped_writable:

@@ -54,13 +54,8 @@ def contents_of(system: System, definition: Definition) -> Contents:
 
 
 _KINDS: dict[MapType, type[Contents]] = {
-    MapType.HASH: Hash,
-    MapType.PERCPU_HASH: Hash,
-    MapType.LRU_HASH: Hash,
-    MapType.LRU_PERCPU_HASH: Hash,
     MapType.ARRAY: Array,
     MapType.PERCPU_ARRAY: PerCpuArray,
-    MapType.LPM_TRIE: Trie,
     MapType.QUEUE: Queue,
     MapType.STACK: Queue,
     MapType.BLOOM_FILTER: BloomFilter,
@@ -183,6 +178,15 @@ def _reuseport(system: System, definition: Definition) -> Contents:
     return ReuseportArray(definition, is_taken)
 
 
+def _hash(system: System, definition: Definition) -> Contents:
+    return Hash(definition, pops=system.age.reached("5.14"))
+
+
+def _trie(system: System, definition: Definition) -> Contents:
+    # Linux 6.13 (commit eae6a075e953) minds flags, and so do the stable releases of 6.1.
+    return Trie(definition, flags_count=system.age.reached("6.1"))
+
+
 def _stacks(system: System, definition: Definition) -> Contents:
     return StackTraces(definition, pops=system.age.reached("6.18"))
 
@@ -194,6 +198,11 @@ def _storage(system: System, definition: Definition) -> Contents:
 
 
 _WITH_SYSTEM: dict[MapType, Callable[[System, Definition], Contents]] = {
+    MapType.HASH: _hash,
+    MapType.PERCPU_HASH: _hash,
+    MapType.LRU_HASH: _hash,
+    MapType.LRU_PERCPU_HASH: _hash,
+    MapType.LPM_TRIE: _trie,
     MapType.PROG_ARRAY: _programs,
     MapType.PERF_EVENT_ARRAY: _events,
     MapType.CGROUP_ARRAY: _cgroups,

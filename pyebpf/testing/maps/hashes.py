@@ -23,11 +23,14 @@ class Hash(Contents):
     The kernel goes by approximation and in batches: it may forget others, and more at a time, all
     the more the smaller the map is.
 
+    Args:
+        definition: What it is made of.
+        pops: Whether values can be looked up and deleted at once.
+
     Attributes:
         buckets: The keys in order, for batches.
     """
 
-    pops = True
     batches = frozenset(
         {
             Cmd.MAP_LOOKUP_BATCH,
@@ -37,8 +40,9 @@ class Hash(Contents):
         }
     )
 
-    def __init__(self, definition: Definition) -> None:
+    def __init__(self, definition: Definition, *, pops: bool) -> None:
         super().__init__(definition)
+        self.pops = pops
         self._per_cpu = definition.type in PER_CPU
         self._lru = definition.type in _LRU
         self._values: dict[bytes, bytearray] = {}  # in order of use, of an LRU one

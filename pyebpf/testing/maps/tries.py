@@ -22,12 +22,19 @@ _END = "2"  # behind 0 and 1: a prefix comes after those it covers
 
 
 class Trie(Contents):
-    """``BPF_MAP_TYPE_LPM_TRIE``."""
+    """``BPF_MAP_TYPE_LPM_TRIE``.
+
+    Args:
+        definition: What it is made of.
+        flags_count: Whether ``BPF_NOEXIST`` and ``BPF_EXIST`` mean something, and what is there can
+            be replaced when there is no more room.
+    """
 
     batches = frozenset({Cmd.MAP_LOOKUP_BATCH, Cmd.MAP_UPDATE_BATCH, Cmd.MAP_DELETE_BATCH})
 
-    def __init__(self, definition: Definition) -> None:
+    def __init__(self, definition: Definition, *, flags_count: bool) -> None:
         super().__init__(definition)
+        self._flags_count = flags_count
         self._longest = (definition.key_size - _PREFIX) * 8
         self._keys: dict[str, bytes] = {}  # by the bits that count, as they were given
         self._values: dict[str, Region] = {}
@@ -45,10 +52,13 @@ class Trie(Contents):
         bits = self._bits(key)
         if bits is None:
             raise Refused(errno.EINVAL)
-        check_flags(flags, exists=bits in self._values)
-        if bits not in self._values:
-            if len(self._values) >= self.definition.max_entries:
-                raise Refused(errno.ENOSPC)
+        there = bits in self._values
+        if self._flags_count:
+            check_flags(flags, exists=there)
+        full = len(self._values) >= self.definition.max_entries
+        if full and not (there and self._flags_count):
+            raise Refused(errno.ENOSPC)
+        if not there:
             bisect.insort(self._order, bits + _END)
         self._keys[bits] = key
         self._values[bits] = region(self.definition, bytearray(value))
