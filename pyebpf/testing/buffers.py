@@ -7,12 +7,14 @@ by a kernel that is made up.)
 from __future__ import annotations
 
 import errno
+import struct
+from collections.abc import Sequence
 
 from pyebpf.sys.elements import Buffer
 from pyebpf.testing.refusal import Refused
 from pyebpf.uapi.cstruct import CStruct
 
-__all__ = ["fill", "read", "read_string", "write"]
+__all__ = ["fill", "given", "read", "read_string", "write", "write_words"]
 
 _LONGEST_PATH = 4096
 
@@ -56,6 +58,16 @@ def write(pointer: object, data: Buffer) -> None:
     view[: len(data)] = data
 
 
+def write_words(pointer: object, numbers: Sequence[int]) -> None:
+    """Put 32-bit numbers at the start of a buffer; errors as for `write`."""
+    write(pointer, struct.pack(f"={len(numbers)}I", *numbers))
+
+
+def given(pointer: object) -> bool:
+    """Whether a pointer is not null."""
+    return pointer is not None and pointer != 0
+
+
 def fill(target: object, source: CStruct, *, size: int) -> None:
     """Put a struct into what a pointer field holds: into another struct, by position, or memory.
 
@@ -72,7 +84,7 @@ def fill(target: object, source: CStruct, *, size: int) -> None:
 
 
 def _view(pointer: object) -> memoryview:
-    if pointer is None or pointer == 0:
+    if not given(pointer):
         raise Refused(errno.EFAULT)
     if isinstance(pointer, int):
         raise NotImplementedError("bpf(2) with addresses instead of buffers")

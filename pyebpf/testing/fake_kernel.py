@@ -97,6 +97,7 @@ class FakeKernel:
         configuration: Values of the kernel's configuration, ``{"CONFIG_HZ": "100"}``, besides a few
             usual ones.
         interfaces: Network interfaces by name, besides those of this machine.
+        netkits: Which of them are netkit devices, the primary ones of their pairs.
         declarations: Types and functions of the kernel besides the usual ones, in C: see
             `pyebpf.testing.c_types`.
         tracepoints: Tracepoints besides the usual ones: ``{"app/event": "int pid; u64 value"}``.
@@ -116,6 +117,7 @@ class FakeKernel:
         btf: bool = True,
         configuration: Mapping[str, str] | None = None,
         interfaces: Mapping[str, int] | None = None,
+        netkits: Collection[str] = (),
         declarations: str = "",
         tracepoints: Mapping[str, str] | None = None,
     ) -> None:
@@ -139,6 +141,7 @@ class FakeKernel:
             types=made.types,
             tracepoints={each.id: each for each in made.tracepoints},
             interfaces={**known, **(interfaces or {})},
+            netkits=netkits,
             cpus=cpus,
         )
         self._used = contextlib.ExitStack()
@@ -296,18 +299,18 @@ class FakeKernel:
         return str(self._tree.root)
 
     def path(self, *parts: str) -> str:
-        """Return where a file of the tree is; of ``/sys/fs/bpf``, where pins are."""
+        """Return where a file of the tree is; of ``/sys/fs/bpf`` and ``/sys/fs/cgroup``, too."""
         whole = "/" + "/".join(part.strip("/") for part in parts)
         placed = self.place(whole)
         return placed if placed != whole else self.root + whole
 
     def place(self, path: str) -> str:
-        """Return where a path below ``/sys/fs/bpf`` is; others are as they are."""
-        return self._system.pins.place(path)
+        """Return where a path below ``/sys/fs/bpf`` or ``/sys/fs/cgroup`` is; others stay."""
+        return self._system.pins.mount.place(self._system.cgroups.mount.place(path))
 
     def is_bpffs(self, path: str) -> bool:
         """Return whether *path* exists and is below the virtual bpffs."""
-        return self._system.pins.contains(path)
+        return self._system.pins.mount.contains(path)
 
     def bpf(self, cmd: Cmd, attr: seam.Attr, *, common: CommonAttr | None = None) -> int:
         """Answer one ``bpf(2)`` call; see `pyebpf.sys.kernel` for attrs and errors."""
@@ -386,7 +389,7 @@ class FakeKernel:
         """Open a file of this machine: a network namespace, a control group."""
         with self._answering("open"):
             try:
-                return os.open(path, flags | os.O_CLOEXEC)
+                return os.open(self.place(path), flags | os.O_CLOEXEC)
             except OSError as error:
                 raise Refused(error.errno or errno.EIO, str(path)) from None
 

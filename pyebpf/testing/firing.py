@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from pyebpf.testing import hooks
-from pyebpf.testing.hooks import Attached
+from pyebpf.testing.attachments import Attachment
 from pyebpf.testing.interpreter import BytesContext, Context, Task
 from pyebpf.testing.interpreter.skb import SkbContext
 from pyebpf.testing.interpreter.xdp import XdpContext
@@ -84,7 +84,7 @@ def tracepoint(system: System, name: str) -> Tracepoint:
 
 def _run(
     system: System,
-    programs: list[Attached],
+    programs: list[Attachment],
     context: Callable[[], Context],
     cpu: int,
     who: Who,

@@ -1,39 +1,23 @@
-"""What is attached where, and how it is run.
-
-links, events with a program, sockets ──attached(hook)──▶ programs ──run()──▶ `Outcome`
-"""
+"""From a hook to programs that run: ``attached(hook)`` ──▶ attachments ──▶ ``run()``."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import NamedTuple
 
+from pyebpf.testing.attachments import Attachment
 from pyebpf.testing.interpreter import Context
 from pyebpf.testing.objects import ProgramObject
 from pyebpf.testing.structs import current_task
 from pyebpf.testing.system import System
 
-__all__ = ["Attached", "attached", "run"]
+__all__ = ["attached", "run", "running"]
 
 
-class Attached(NamedTuple):
-    """A program on a hook, and the cookie of its attachment."""
-
-    program: ProgramObject
-    cookie: int
-
-
-def attached(system: System, hook: str) -> list[Attached]:
-    """Return the programs on a hook: links in the order they were made, then bare events."""
+def attached(system: System, name: str) -> list[Attachment]:
+    """Return what is attached to a hook, in the order it runs."""
     system.sweep()
-    found = [Attached(link.program, link.cookie) for link in system.links if link.hook == hook]
-    found += [
-        Attached(event.program, event.cookie)
-        for event in system.events
-        if event.hook == hook and event.program is not None
-    ]
-    return found
+    return list(system.hook(name).attachments)
 
 
 def run(

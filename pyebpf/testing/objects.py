@@ -1,4 +1,4 @@
-"""What the made-up kernel holds: maps, programs, links, BTF, perf events.
+"""What the made-up kernel holds: maps, programs, BTF; links are in `pyebpf.testing.attachments`.
 
     ids ──▶ Table ┄┄weak┄┄▶ object ◀── open files, pins, programs, links, maps that hold it
 
@@ -11,19 +11,26 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import ClassVar, Generic, TypeVar
+from dataclasses import dataclass
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 from pyebpf.testing.interpreter import Program
 from pyebpf.testing.maps.arenas import ProgramArena
 from pyebpf.testing.maps.contents import Contents
 from pyebpf.testing.maps.definition import Definition
 from pyebpf.testing.program_maps import ProgramMap
-from pyebpf.uapi.bpf import AttachType, LinkType, ProgType
+from pyebpf.uapi.bpf import AttachType, ProgType
 
-__all__ = ["Btf", "Link", "Map", "ProgramObject", "Table"]
+__all__ = ["Btf", "Map", "ProgramObject", "Table"]
 
-T = TypeVar("T", bound="Btf | Link | Map | ProgramObject")
+
+class Numbered(Protocol):
+    """What has an id."""
+
+    id: int
+
+
+T = TypeVar("T", bound=Numbered)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -83,27 +90,6 @@ class ProgramObject:
     load_time: int = 0
     uid: int = 0
     run_count: int = 0
-    id: int = 0
-
-
-@dataclass(eq=False, kw_only=True)
-class Link:
-    """An attachment.
-
-    Attributes:
-        hook: Where, or ``""`` once it is detached.
-        details: What ``struct bpf_link_info`` says besides, by the fields' names.
-        holds: What it keeps alive: the perf event.
-    """
-
-    FILE_NAME: ClassVar[str] = "anon_inode:bpf_link"
-
-    type: LinkType
-    program: ProgramObject
-    hook: str
-    details: dict[str, int] = field(default_factory=dict)
-    holds: object = None
-    cookie: int = 0
     id: int = 0
 
 

@@ -9,16 +9,19 @@ import weakref
 
 from pyebpf.testing import buffers
 from pyebpf.testing.commands.programs import program_of
-from pyebpf.testing.perf_events import PerfEvent
+from pyebpf.testing.perf_events import PerfEvent, Source
 from pyebpf.testing.refusal import Refused
 from pyebpf.testing.system import System
 from pyebpf.testing.tree import PMUS
+from pyebpf.uapi.bpf import PerfEventType as EventKind
 from pyebpf.uapi.bpf import ProgType
 from pyebpf.uapi.perf import PerfEventAttr, PerfIoctl, PerfOpenFlag, PerfSw, PerfType, ReadFormat
 
 __all__ = ["ioctl", "open_event"]
 
-_RETURN = 1  # config:0 of the probes' sources
+# config:0 and config:32-63 of the probes' sources
+_RETURN = 1
+_REFERENCE_COUNTER = 32
 _SWITCHES = frozenset({PerfIoctl.ENABLE, PerfIoctl.DISABLE})
 
 
@@ -36,7 +39,7 @@ def open_event(
     # With a task any number will do; without one the CPU must be there.
     if cpu >= system.cpus:
         raise Refused(errno.EINVAL)
-    hook, takes = _hook(system, attr)
+    source = _source(system, attr)
     owner: list[weakref.ref[PerfEvent]] = []
 
     def wake() -> None:
@@ -44,39 +47,52 @@ def open_event(
         if found is not None:
             system.files.signal(found)
 
-    event = PerfEvent(attr, cpu=cpu, id=system.next_event_id(), hook=hook, takes=takes, wake=wake)
+    event = PerfEvent(attr, cpu=cpu, id=system.next_event_id(), source=source, wake=wake)
     owner.append(weakref.ref(event))
     system.add_event(event)
     return system.files.open(event)
 
 
-def _hook(system: System, attr: PerfEventAttr) -> tuple[str, ProgType | None]:
+def _source(system: System, attr: PerfEventAttr) -> Source:
     kind = attr.type
     if kind == PerfType.TRACEPOINT:
         found = system.tracepoints.get(attr.config)
         if found is None:
             raise Refused(errno.EINVAL)
-        return f"tracepoint/{found.category}/{found.name}", ProgType.TRACEPOINT
+        hook = system.hook(f"tracepoint/{found.category}/{found.name}")
+        return Source(hook, ProgType.TRACEPOINT, EventKind.TRACEPOINT, found.name)
     if kind in (PMUS["kprobe"], PMUS["uprobe"]):
-        source = "kprobe" if kind == PMUS["kprobe"] else "uprobe"
-        if attr.uprobe_path in (None, 0):
-            raise NotImplementedError(f"perf_event_open of a {source} at an address")
-        place = buffers.read_string(attr.uprobe_path).decode("utf-8", "surrogateescape")
-        if source == "kprobe":
-            if place not in system.types.functions:
-                raise Refused(errno.ENOENT)
-            where = f"{place}+{attr.probe_offset:#x}" if attr.probe_offset else place
-        else:
-            where = f"{place}:{attr.probe_offset:#x}"
-        kind_of_probe = source.replace("probe", "retprobe") if attr.config & _RETURN else source
-        return f"{kind_of_probe}/{where}", ProgType.KPROBE
+        return _probe(system, attr, "kprobe" if kind == PMUS["kprobe"] else "uprobe")
     if kind == PerfType.SOFTWARE and attr.config == PerfSw.BPF_OUTPUT:
-        return "", None
+        return Source()
     if kind == PerfType.SOFTWARE:
-        return f"perf_event/{PerfSw(attr.config).name.lower()}", ProgType.PERF_EVENT
+        hook = system.hook(f"perf_event/{PerfSw(attr.config).name.lower()}")
+        return Source(hook, ProgType.PERF_EVENT, EventKind.EVENT)
     if kind in (PerfType.HARDWARE, PerfType.HW_CACHE, PerfType.RAW):
         raise Refused(errno.ENOENT)  # a machine without counters
     raise Refused(errno.EINVAL)
+
+
+def _probe(system: System, attr: PerfEventAttr, source: str) -> Source:
+    if attr.uprobe_path in (None, 0):
+        raise NotImplementedError(f"perf_event_open of a {source} at an address")
+    place = buffers.read_string(attr.uprobe_path).decode("utf-8", "surrogateescape")
+    returns = bool(attr.config & _RETURN)
+    address = 0
+    if source == "kprobe":
+        if place not in system.types.functions:
+            raise Refused(errno.ENOENT)
+        address = system.tree.address(place) + attr.probe_offset
+        where = f"{place}+{attr.probe_offset:#x}" if attr.probe_offset else place
+        kind = EventKind.KRETPROBE if returns else EventKind.KPROBE
+    else:
+        where = f"{place}:{attr.probe_offset:#x}"
+        kind = EventKind.URETPROBE if returns else EventKind.UPROBE
+    name = source.replace("probe", "retprobe") if returns else source
+    return Source(
+        system.hook(f"{name}/{where}"), ProgType.KPROBE, kind, place, attr.probe_offset, address,
+        attr.config >> _REFERENCE_COUNTER,
+    )  # fmt: skip
 
 
 def ioctl(system: System, event: PerfEvent, request: int, argument: int | bytearray) -> int:
@@ -98,17 +114,13 @@ def ioctl(system: System, event: PerfEvent, request: int, argument: int | bytear
 
 # perf_event_query_prog_array
 def _query(system: System, event: PerfEvent, argument: int | bytearray) -> None:
-    if event.takes not in (ProgType.TRACEPOINT, ProgType.KPROBE):
+    hook = event.source.hook
+    if hook is None or event.source.takes not in (ProgType.TRACEPOINT, ProgType.KPROBE):
         raise Refused(errno.EINVAL)
     if not isinstance(argument, bytearray):
         raise Refused(errno.EFAULT)
     (room,) = struct.unpack_from("=I", argument)
-    found = [each.program.id for each in system.links if each.hook == event.hook]
-    found += [
-        each.program.id
-        for each in system.events
-        if each.hook == event.hook and each.program is not None
-    ]
+    found = [each.program.id for each in hook.attachments]
     struct.pack_into("=I", argument, 4, len(found))
     struct.pack_into(f"={min(room, len(found))}I", argument, 8, *found[:room])
     if room and room < len(found):

@@ -10,18 +10,42 @@ import errno
 import mmap
 import struct
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
+from pyebpf.testing.attachments import Attachment, Hook
 from pyebpf.testing.objects import ProgramObject
 from pyebpf.testing.refusal import Refused
 from pyebpf.testing.rings import PerfRing
-from pyebpf.uapi.bpf import ProgType
+from pyebpf.uapi.bpf import PerfEventType, ProgType
 from pyebpf.uapi.perf import PerfEventAttr, PerfSw, PerfType, ReadFormat
 
-__all__ = ["PerfEvent"]
+__all__ = ["PerfEvent", "Source"]
 
 _PAGE = mmap.PAGESIZE
 _COUNTS = struct.Struct("=QQ")
+_MOST_PROGRAMS = 64  # BPF_TRACE_MAX_PROGS
+
+
+class Source(NamedTuple):
+    """What a perf event counts, and where its programs are.
+
+    Attributes:
+        hook: What `FakeKernel.fire` calls it, ``None`` for what nobody fires.
+        takes: The type of programs that can be attached, or ``None``.
+        kind: As links tell it.
+        name: Of the tracepoint or function, or the file of a probe.
+        offset: Of the probe in it.
+        address: Of the probe in the kernel.
+        reference_counter: Where the probe's semaphore is in the file.
+    """
+
+    hook: Hook | None = None
+    takes: ProgType | None = None
+    kind: PerfEventType = PerfEventType.UNSPEC
+    name: str = ""
+    offset: int = 0
+    address: int = 0
+    reference_counter: int = 0
 
 
 class PerfEvent:
@@ -31,13 +55,11 @@ class PerfEvent:
         attr: As it was asked for.
         cpu: The CPU, or -1.
         id: The kernel's number for it.
-        hook: What `FakeKernel.fire` calls it, or ``""`` for what nobody fires.
-        takes: The type of programs that can be attached, or ``None``.
+        source: What it counts.
         wake: Makes its descriptors readable.
 
     Attributes:
-        program: What ``SET_BPF`` has attached.
-        linked: Whether a link has.
+        attachment: What ``SET_BPF`` or a link has attached last.
         paused: ``PAUSE_OUTPUT`` has stopped its ring.
         lost: Records there was no room for.
     """
@@ -50,17 +72,15 @@ class PerfEvent:
         *,
         cpu: int,
         id: int,  # noqa: A002 - the kernel's word
-        hook: str,
-        takes: ProgType | None,
+        source: Source,
         wake: Callable[[], None],
     ) -> None:
         self.cpu = cpu
         self.id = id
-        self.hook = hook
-        self.takes = takes
-        self.program: ProgramObject | None = None
-        self.linked = False
-        self.cookie = 0
+        self.source = source
+        self.type = attr.type
+        self.config = attr.config
+        self.attachment: Attachment | None = None
         self.paused = False
         self.enabled = not attr.disabled
         self.lost = 0
@@ -123,21 +143,37 @@ class PerfEvent:
             raise Refused(errno.ENOSPC)
         return answer
 
-    def attach(self, program: ProgramObject) -> None:
+    @property
+    def program(self) -> ProgramObject | None:
+        """What is attached to it now."""
+        found = self.attachment
+        return found.program if found is not None and found.attached else None
+
+    def attach(self, program: ProgramObject, cookie: int = 0) -> tuple[Hook, Attachment]:
         """Let a program run when it happens: perf_event_set_bpf_prog.
 
         Raises:
-            Refused: ``EINVAL``: another type; ``EEXIST``: there is one.
+            Refused: ``EINVAL``: another type; ``EEXIST``: there is one, or this one is where other
+                events of the tracepoint find it; ``E2BIG``: too many.
         """
-        self.check(program)
-        self.program = program
-
-    def check(self, program: ProgramObject) -> None:
-        """Refuse a program that cannot be attached; errors as for `attach`."""
-        if self.takes is None or program.type != self.takes:
+        hook = self.source.hook
+        if hook is None or program.type != self.source.takes:
             raise Refused(errno.EINVAL)
-        if self.program is not None or self.linked:
+        if self.program is not None:
             raise Refused(errno.EEXIST)
+        # All events of a tracepoint share their programs; a probe and a counter have their own.
+        if self.source.takes == ProgType.TRACEPOINT:
+            if hook.holding(program) is not None:
+                raise Refused(errno.EEXIST)
+            if len(hook.attachments) >= _MOST_PROGRAMS:
+                raise Refused(errno.E2BIG)
+        self.attachment = Attachment(program=program, cookie=cookie)
+        hook.put(self.attachment)
+        return hook, self.attachment
+
+    def __del__(self) -> None:
+        if self.source.hook is not None and self.attachment is not None:
+            self.source.hook.remove(self.attachment)
 
     # perf_output_begin and perf_output_sample say when whoever waits is woken.
     def _announce(self, size: int) -> None:

@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
-import weakref
 from pathlib import Path
 
 from pyebpf.testing.files import KernelObject
+from pyebpf.testing.mounts import Mount
 from pyebpf.testing.refusal import Refused
-from pyebpf.testing.tree import remove_directory
 
 __all__ = ["Pins"]
 
-_MOUNT = "/sys/fs/bpf"
 _MARK = b"pin "
 
 
@@ -28,28 +25,13 @@ class Pins:
     """All pins of one kernel.
 
     Attributes:
-        directory: Where they are.
+        mount: Where they are.
     """
 
     def __init__(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="pyebpf-fake-bpffs-"))
-        # A kernel that nobody closes leaves nothing behind either.
-        self._remove = weakref.finalize(self, remove_directory, str(self.directory), os.getpid())
+        self.mount = Mount("/sys/fs/bpf", "bpffs")
         self._objects: dict[int, KernelObject] = {}
         self._last = 0
-
-    def place(self, path: str) -> str:
-        """Return where a path below ``/sys/fs/bpf`` really is; others are as they are."""
-        normal = os.path.normpath(path) if path.startswith("/") else path
-        if normal == _MOUNT or normal.startswith(f"{_MOUNT}/"):
-            return str(self.directory) + normal[len(_MOUNT) :]
-        return path
-
-    def contains(self, path: str) -> bool:
-        """Whether a path exists and is on this file system."""
-        real = os.path.realpath(self.place(path))
-        top = os.path.realpath(self.directory)
-        return os.path.exists(real) and (real == top or real.startswith(f"{top}/"))
 
     def pin(self, path: str, what: KernelObject) -> None:
         """Give an object a name: bpf_obj_do_pin.
@@ -57,12 +39,12 @@ class Pins:
         Raises:
             Refused: ``EEXIST``, ``ENOENT``, ``EPERM``: not a bpffs, or a name with a dot.
         """
-        real = Path(self.place(path))
+        real = Path(self.mount.place(path))
         if real.is_symlink() or real.exists():
             raise Refused(errno.EEXIST)
         if not real.parent.exists():
             raise Refused(errno.ENOENT)
-        if not self.contains(str(real.parent)) or "." in real.name:
+        if not self.mount.contains(str(real.parent)) or "." in real.name:
             raise Refused(errno.EPERM)
         self._last += 1
         try:
@@ -81,7 +63,7 @@ class Pins:
         Raises:
             Refused: ``ENOENT``; ``EACCES``: it is no pin.
         """
-        number = _number(self.place(path))
+        number = _number(self.mount.place(path))
         found = self._objects.get(number)
         if found is None:
             raise Refused(errno.EACCES)
@@ -92,7 +74,7 @@ class Pins:
         if not self._objects:
             return
         there = set()
-        for parent, _, files in os.walk(self.directory):
+        for parent, _, files in os.walk(self.mount.directory):
             for name in files:
                 try:
                     there.add(_number(f"{parent}/{name}"))
@@ -108,7 +90,7 @@ class Pins:
     def close(self) -> None:
         """Remove everything."""
         self._objects.clear()
-        self._remove()
+        self.mount.remove()
 
 
 # 0 for a file that is no pin.

@@ -9,15 +9,17 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from pyebpf.testing.ages import Age
+from pyebpf.testing.attachments import Hook, Link
 from pyebpf.testing.c_types import Types
+from pyebpf.testing.cgroups import Cgroups
 from pyebpf.testing.faults import Faults
 from pyebpf.testing.files import Files, KernelObject, OpenFile
 from pyebpf.testing.interpreter import Machine, World
 from pyebpf.testing.maps.slots import FdArray
-from pyebpf.testing.objects import Btf, Link, Map, ProgramObject, Table
+from pyebpf.testing.objects import Btf, Map, ProgramObject, Table
 from pyebpf.testing.perf_events import PerfEvent
 from pyebpf.testing.pins import Pins
 from pyebpf.testing.tracepoints import Tracepoint
@@ -36,11 +38,13 @@ class System:
         types: Its types.
         tracepoints: Its tracepoints.
         interfaces: Network interfaces by name.
+        netkits: Which of them are netkit devices, the primary ones of their pairs.
         cpus: How many CPUs there are.
 
     Attributes:
         lock: Held by whoever uses any of it.
         maps: All maps by id; likewise programs, links and btfs.
+        hooks: What is attached where, by name; see `hook`.
         events: Perf events, oldest first.
         sockets: Programs on sockets, by the socket's inode.
         statistics: What whoever wants runs to be counted has open, if there was one.
@@ -54,6 +58,7 @@ class System:
         types: Types,
         tracepoints: Mapping[int, Tracepoint],
         interfaces: Mapping[str, int],
+        netkits: Collection[str],
         cpus: int,
     ) -> None:
         self.lock = threading.RLock()
@@ -62,14 +67,17 @@ class System:
         self.types = types
         self.tracepoints = tracepoints
         self.interfaces = dict(interfaces)
+        self.netkits = {interfaces[name] for name in netkits}
         self.cpus = cpus
         self.faults = Faults()
         self.pins = Pins()
+        self.cgroups = Cgroups()
         self.files = Files(self._released)
         self.maps: Table[Map] = Table()
         self.programs: Table[ProgramObject] = Table()
         self.links: Table[Link] = Table()
         self.btfs: Table[Btf] = Table()
+        self.hooks: dict[str, Hook] = {}
         self.sockets: dict[int, ProgramObject] = {}
         self.statistics: KernelObject | None = None
         self.machine = Machine(World(cpu_count=cpus))
@@ -96,8 +104,16 @@ class System:
         """Let go of what nobody holds any more."""
         self.pins.sweep()
         self.files.sweep()
+        for inode in self.cgroups.sweep():
+            # Another group may get the same number.
+            for name in [each for each in self.hooks if each.startswith(f"cgroup/{inode}/")]:
+                self.hooks.pop(name).clear()
 
-    # --- perf events
+    # --- hooks and perf events
+
+    def hook(self, name: str) -> Hook:
+        """Return a hook by name; there are as many as one likes."""
+        return self.hooks.setdefault(name, Hook(name))
 
     @property
     def events(self) -> Iterator[PerfEvent]:
@@ -120,8 +136,11 @@ class System:
             each.contents.close()
         for event in self.events:
             event.close()
+        for hook in self.hooks.values():
+            hook.clear()
         self.files.close()
         self.pins.close()
+        self.cgroups.close()
         self.sockets.clear()
         self.machine.close()
 

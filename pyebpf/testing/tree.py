@@ -64,7 +64,9 @@ class Tree:
         self._write("proc/sys/kernel/perf_event_paranoid", "2\n")
         self._write("proc/self/status", f"CapEff:\t{_ALL_CAPABILITIES:016x}\n")
         self._write("proc/self/mountinfo", _mounts())
-        self._write("proc/kallsyms", _symbols(types.functions))
+        self._addresses = _addresses(types.functions)
+        symbols = (f"{address:016x} T {name}\n" for name, address in self._addresses.items())
+        self._write("proc/kallsyms", "".join(symbols))
         text = "".join(f"{name}={value}\n" for name, value in configuration.items())
         self._write("proc/config.gz", gzip.compress(text.encode(), 1, mtime=0))
         numbers = f"0-{cpus - 1}\n" if cpus > 1 else "0\n"
@@ -77,6 +79,10 @@ class Tree:
             directory = f"{_EVENTS}/{each.category}/{each.name}"
             self._write(f"{directory}/id", f"{each.id}\n")
             self._write(f"{directory}/format", each.format)
+
+    def address(self, function: str) -> int:
+        """Return where a function of the kernel is, as ``/proc/kallsyms`` says."""
+        return self._addresses[function]
 
     def remove(self) -> None:
         """Remove everything; otherwise that happens when nobody uses it any more."""
@@ -109,14 +115,12 @@ def remove_directory(path: str, owner: int) -> None:
 
 
 # Besides the functions with types, those by which the library tells what a kernel is like.
-def _symbols(functions: list[str]) -> str:
+def _addresses(functions: list[str]) -> dict[str, int]:
     wrapper = {"x86_64": "__x64_sys_bpf", "aarch64": "__arm64_sys_bpf", "s390x": "__s390x_sys_bpf"}
     more = ["bpf_prog_put", wrapper.get(os.uname().machine, "sys_bpf")]
-    lines = [
-        f"{_FIRST_ADDRESS + 0x1000 * number:016x} T {name}\n"
-        for number, name in enumerate([*functions, *more])
-    ]
-    return "".join(lines)
+    return {
+        name: _FIRST_ADDRESS + 0x1000 * number for number, name in enumerate([*functions, *more])
+    }
 
 
 def _mounts() -> str:
@@ -125,6 +129,7 @@ def _mounts() -> str:
         ("sysfs", "sys"),
         ("tracefs", "sys/kernel/tracing"),
         ("bpf", "sys/fs/bpf"),
+        ("cgroup2", "sys/fs/cgroup"),
     )
     return "".join(
         f"{number} 1 0:{number} / /{point} rw - {kind} {kind} rw\n"

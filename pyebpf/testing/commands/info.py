@@ -7,21 +7,30 @@ import struct
 from collections.abc import Sequence
 
 from pyebpf.testing import buffers
+from pyebpf.testing.attachments import Link
 from pyebpf.testing.files import OpenFile
 from pyebpf.testing.maps.slots import FdArray
-from pyebpf.testing.objects import Btf, Link, Map, ProgramObject
+from pyebpf.testing.objects import Btf, Map, ProgramObject
 from pyebpf.testing.refusal import Refused
 from pyebpf.testing.system import System
 from pyebpf.uapi.attrs import ObjInfo
-from pyebpf.uapi.bpf import LinkType, OpenFlag
+from pyebpf.uapi.bpf import LinkType, OpenFlag, PerfEventType
 from pyebpf.uapi.cstruct import CStruct
 from pyebpf.uapi.info import (
     BtfInfo,
     LinkInfo,
+    LinkInfoCgroup,
+    LinkInfoEvent,
+    LinkInfoKprobe,
+    LinkInfoNetfilter,
+    LinkInfoNetkit,
+    LinkInfoNetns,
     LinkInfoPerfEvent,
     LinkInfoRawTracepoint,
     LinkInfoTcx,
+    LinkInfoTracepoint,
     LinkInfoTracing,
+    LinkInfoUprobe,
     LinkInfoXdp,
     MapInfo,
     ProgInfo,
@@ -35,6 +44,24 @@ _LINKS: dict[LinkType, type[LinkInfo]] = {
     LinkType.XDP: LinkInfoXdp,
     LinkType.TCX: LinkInfoTcx,
     LinkType.PERF_EVENT: LinkInfoPerfEvent,
+    LinkType.CGROUP: LinkInfoCgroup,
+    LinkType.NETNS: LinkInfoNetns,
+    LinkType.NETKIT: LinkInfoNetkit,
+    LinkType.NETFILTER: LinkInfoNetfilter,
+}
+_EVENTS: dict[object, type[LinkInfoPerfEvent]] = {
+    PerfEventType.UPROBE: LinkInfoUprobe,
+    PerfEventType.URETPROBE: LinkInfoUprobe,
+    PerfEventType.KPROBE: LinkInfoKprobe,
+    PerfEventType.KRETPROBE: LinkInfoKprobe,
+    PerfEventType.TRACEPOINT: LinkInfoTracepoint,
+    PerfEventType.EVENT: LinkInfoEvent,
+}
+# Where the length of a text is.
+_LENGTHS = {
+    "tp_name": "tp_name_len",
+    "func_name": "name_len",
+    "file_name": "name_len",
 }
 
 
@@ -75,7 +102,7 @@ def get_info(system: System, attr: ObjInfo) -> int:
     elif isinstance(what, ProgramObject):
         info = _program(what, given if isinstance(given, ProgInfo) else ProgInfo())
     elif isinstance(what, Link):
-        info = _link(what, given if isinstance(given, LinkInfoRawTracepoint) else None)
+        info = _link(what, given)
     elif isinstance(what, Btf):
         info = _btf(what, given if isinstance(given, BtfInfo) else BtfInfo())
     else:
@@ -132,18 +159,43 @@ def _program(what: ProgramObject, given: ProgInfo) -> ProgInfo:
     return info
 
 
-def _link(what: Link, given: LinkInfoRawTracepoint | None) -> LinkInfo:
-    info = _LINKS.get(what.type, LinkInfo)(
-        type=what.type, id=what.id, prog_id=what.program.id, **what.details
-    )
-    if isinstance(info, LinkInfoRawTracepoint):
-        name = what.hook.rpartition("/")[2].encode() + b"\0"
-        info.tp_name_len = len(name)
-        if given is not None and given.tp_name_len and given.tp_name not in (None, 0):
-            buffers.write(given.tp_name, name[: given.tp_name_len - 1].rstrip(b"\0") + b"\0")
-            if given.tp_name_len < len(name):
-                raise Refused(errno.ENOSPC)
+def _link(what: Link, given: object) -> LinkInfo:
+    details = dict(what.details)
+    if what.forgotten and not what.attached:
+        details[what.forgotten] = 0
+    kind = _LINKS.get(what.type, LinkInfo)
+    if what.type == LinkType.PERF_EVENT:
+        kind = _EVENTS.get(details.get("perf_event_type"), LinkInfoPerfEvent)
+    numbers = {name: value for name, value in details.items() if isinstance(value, int)}
+    info = kind(type=what.type, id=what.id, prog_id=what.program.id, **numbers)
+    short = False
+    for name, value in details.items():
+        if isinstance(value, bytes):
+            short |= _put_text(info, given, name, value)
+        elif not isinstance(value, int):
+            short |= _put_numbers(info, given, name, value)
+    if short:
+        raise Refused(errno.ENOSPC)
     return info
+
+
+# bpf_copy_to_user: with a NUL, cut off if need be. Returns whether it was.
+def _put_text(info: LinkInfo, given: object, name: str, text: bytes) -> bool:
+    length = _LENGTHS[name]
+    room, target = getattr(given, length, 0), getattr(given, name, None)
+    setattr(info, length, len(text) + 1)
+    if not room or not buffers.given(target):
+        return False
+    buffers.write(target, text[: room - 1] + b"\0")
+    return bool(room <= len(text))
+
+
+def _put_numbers(info: LinkInfo, given: object, name: str, numbers: Sequence[int]) -> bool:
+    room, target = getattr(given, "count", 0), getattr(given, name, None)
+    if not room or not buffers.given(target):
+        return False
+    buffers.write(target, struct.pack(f"={len(numbers[:room])}Q", *numbers[:room]))
+    return bool(room < len(numbers))
 
 
 # btf_get_info_by_fd

@@ -82,7 +82,7 @@ def _events(system: System, definition: Definition) -> Contents:
         what = system.holding(fd)
         if not isinstance(what, PerfEvent):
             raise Refused(errno.EBADF)
-        if what.hook:
+        if what.source.hook is not None:
             raise Refused(errno.EINVAL)  # perf_event_read_local does not know tracepoints
         return what
 

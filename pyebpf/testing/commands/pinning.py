@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 
 from pyebpf.testing import buffers
-from pyebpf.testing.objects import Link, Map, ProgramObject
+from pyebpf.testing.attachments import Link
+from pyebpf.testing.objects import Map, ProgramObject
 from pyebpf.testing.refusal import Refused
 from pyebpf.testing.system import System
 from pyebpf.uapi.attrs import ObjPin

@@ -13,8 +13,10 @@ from pyebpf.testing.commands import (
     links,
     maps,
     pinning,
+    prog_attach,
     programs,
     test_run,
+    tracing,
 )
 from pyebpf.uapi import attrs
 from pyebpf.uapi.bpf import Cmd
@@ -55,5 +57,8 @@ COMMANDS: dict[Cmd, Command] = {
     Cmd.LINK_CREATE: (attrs.LinkCreate, links.create),
     Cmd.LINK_UPDATE: (attrs.LinkUpdate, links.update),
     Cmd.LINK_DETACH: (attrs.LinkDetach, links.detach),
-    Cmd.RAW_TRACEPOINT_OPEN: (attrs.RawTracepointOpen, links.raw_tracepoint_open),
+    Cmd.RAW_TRACEPOINT_OPEN: (attrs.RawTracepointOpen, tracing.raw_tracepoint_open),
+    Cmd.PROG_ATTACH: (attrs.ProgAttach, prog_attach.attach),
+    Cmd.PROG_DETACH: (attrs.ProgAttach, prog_attach.detach),
+    Cmd.PROG_QUERY: (attrs.ProgQuery, prog_attach.query),
 }

@@ -192,9 +192,10 @@ def test_counters_are_fired_by_name(kernel):
 def test_cookies_are_those_of_the_attachment(kernel):
     """Each link has its own."""
     call = struct.pack("=BBhi", 0x85, 0, 0, FuncId.get_attach_cookie)
-    with load(ProgType.TRACEPOINT, call + RETURN_TWO[8:]) as program:
+    code = call + RETURN_TWO[8:]
+    with load(ProgType.TRACEPOINT, code) as first, load(ProgType.TRACEPOINT, code) as second:
         held = []
-        for cookie in (7, 8):
+        for cookie, program in ((7, first), (8, second)):
             number = tracefs.tracepoint_id("sched", "sched_switch")
             with perf_event.open_tracepoint(number) as event:
                 attr = LinkCreatePerfEvent(
@@ -384,11 +385,9 @@ def test_kinds_of_maps_without_a_model_can_be_created_only(kernel):
 
 def test_attachments_without_a_model_are_named(kernel):
     """By their attach type."""
-    with load(ProgType.CGROUP_SKB) as program:
-        attr = LinkCreate(
-            prog_fd=program.fileno(), target_fd=0, attach_type=AttachType.CGROUP_INET_INGRESS
-        )
-        with pytest.raises(NotImplementedError, match="BPF_LINK_CREATE of BPF_CGROUP_INET_INGRESS"):
+    with load(ProgType.SK_MSG) as program:
+        attr = LinkCreate(prog_fd=program.fileno(), attach_type=AttachType.SK_MSG_VERDICT)
+        with pytest.raises(NotImplementedError, match="BPF_LINK_CREATE of BPF_SK_MSG_VERDICT"):
             bpf.link_create(attr)
 
 
