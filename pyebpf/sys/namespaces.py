@@ -24,6 +24,8 @@ _OWN = "/proc/thread-self/ns/net"
 def inside_netns(path: str | os.PathLike[str]) -> Iterator[None]:
     """Let this thread, and no other, be in the network namespace of *path* inside the block.
 
+    If it is the thread's own, nothing happens, which needs no privilege.
+
     What is opened there (sockets, links) stays there after the block.
 
     Raises:
@@ -31,6 +33,9 @@ def inside_netns(path: str | os.PathLike[str]) -> Iterator[None]:
         SyscallError: ``ENOENT``, or ``EINVAL`` if *path* is no network namespace.
     """
     with _opened(_OWN) as own, _opened(path) as other:
+        if os.path.sameopenfile(own.fileno(), other.fileno()):
+            yield
+            return
         _enter(other, os.fspath(path))
         try:
             yield

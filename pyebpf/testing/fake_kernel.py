@@ -19,7 +19,7 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
@@ -27,7 +27,7 @@ from pyebpf.errors import ENOTSUPP, NotSupportedError, SyscallError
 from pyebpf.sys import kernel as seam
 from pyebpf.sys.elements import ElementCalls
 from pyebpf.sys.mapping import Mapping as MemoryMapping
-from pyebpf.testing import firing, perf_calls, tracepoints
+from pyebpf.testing import firing, perf_calls, route, tracepoints
 from pyebpf.testing.ages import USUAL, Age
 from pyebpf.testing.c_types import Types
 from pyebpf.testing.commands import info
@@ -36,6 +36,7 @@ from pyebpf.testing.commands.programs import program_of
 from pyebpf.testing.commands.table import COMMANDS
 from pyebpf.testing.elements import FakeElements
 from pyebpf.testing.firing import Outcome
+from pyebpf.testing.firing_network import Data
 from pyebpf.testing.interpreter import World
 from pyebpf.testing.kernel_types import kernel_types
 from pyebpf.testing.maps.arenas import Arena
@@ -44,6 +45,7 @@ from pyebpf.testing.maps.events import RingBuffer
 from pyebpf.testing.objects import Map
 from pyebpf.testing.perf_events import PerfEvent
 from pyebpf.testing.refusal import Refused, typed
+from pyebpf.testing.route import RouteSocket
 from pyebpf.testing.structs import struct_region
 from pyebpf.testing.system import System
 from pyebpf.testing.tracepoints import Tracepoint
@@ -174,7 +176,7 @@ class FakeKernel:
     def fire(
         self,
         hook: str,
-        data: bytes | Sequence[int] = b"",
+        data: Data = b"",
         *,
         cpu: int = 0,
         pid: int | None = None,
@@ -182,6 +184,7 @@ class FakeKernel:
         uid: int | None = None,
         comm: str | None = None,
         ppid: int | None = None,
+        cgroup: str | None = None,
     ) -> list[Outcome]:
         """Let something happen: run the programs attached to a hook.
 
@@ -190,10 +193,13 @@ class FakeKernel:
                 ``"raw_tp/sys_enter"``, ``"tp_btf/sched_switch"``, ``"fentry/do_unlinkat"``,
                 ``"fexit/…"``, ``"lsm/file_open"``, ``"kprobe/do_unlinkat"``, ``"kretprobe/…"``,
                 ``"uprobe/PATH:OFFSET"``, ``"xdp/INTERFACE"``, ``"tc/INTERFACE/ingress"``,
-                ``"perf_event/cpu_clock"``.
-            data: A tracepoint's record (see `record`); a packet; for the others the arguments as
-                numbers: of the function, of the tracepoint, or, for return probes, the value
-                returned.
+                ``"perf_event/cpu_clock"``, ``"netkit/INTERFACE/primary"``,
+                ``"netfilter/ipv4/local_in"``, ``"sk_lookup"``, ``"flow_dissector"``, and those of
+                control groups: ``"cgroup/connect4"``, ``"cgroup_skb/egress"``, ``"sockops"``, …
+            data: A tracepoint's record (see `record`); a packet; the struct that programs of
+                sockets and control groups are given, or its members as a dict; for the others the
+                arguments as numbers: of the function, of the tracepoint, or, for return probes, the
+                value returned.
             cpu: The CPU it happens on.
             pid: The thread on whose behalf, for this event only; likewise the next ones. By default
                 what ``world.task`` says.
@@ -201,15 +207,17 @@ class FakeKernel:
             uid: Its user.
             comm: Its name.
             ppid: The process that started it.
+            cgroup: The control group it is in, below ``/sys/fs/cgroup``; by default the root.
 
         Returns:
-            What each program returned, in the order they ran; none if nothing is attached.
+            What each program returned, in the order they ran; none if nothing is attached. On a
+            hook where one program decides, the last one did.
 
         Raises:
             ValueError: No such hook.
             ExecutionError: A program did what the verifier would have refused.
         """
-        who = firing.Who(pid=pid, tgid=tgid, uid=uid, comm=comm, ppid=ppid)
+        who = firing.Who(pid=pid, tgid=tgid, uid=uid, comm=comm, ppid=ppid, cgroup=cgroup)
         with self._system.lock:
             return firing.fire(self._system, hook, data, cpu=cpu, who=who)
 
@@ -451,12 +459,17 @@ class FakeKernel:
             raise SyscallError("if_nametoindex", errno.ENODEV, repr(name)) from None
 
     def route_socket(self) -> int:
-        """Not modelled."""
-        raise NotImplementedError("netlink")
+        """Open a socket for `rtnetlink`; it is not bound to a network namespace."""
+        with self._answering("socket"):
+            return self._system.files.open(RouteSocket())
 
     def rtnetlink(self, fd: int, request: bytes, sequence: int) -> list[bytes]:
-        """Not modelled."""
-        raise NotImplementedError("netlink")
+        """Answer a netlink request about XDP programs or the clsact qdisc."""
+        with self._answering("rtnetlink"):
+            self._system.sweep()
+            if not isinstance(self._system.holding(fd), RouteSocket):
+                raise Refused(errno.ENOTSOCK)
+            return route.answer(self._system, request)
 
     @contextlib.contextmanager
     def _answering(self, call: Cmd | str, *, counted: bool = True) -> Iterator[None]:

@@ -7,7 +7,9 @@ from pyebpf.uapi.bpf import Cmd
 
 __all__ = ["CALLS", "Faults"]
 
-CALLS = frozenset({"perf_event_open", "ioctl", "mmap", "open", "read", "setsockopt"})
+CALLS = frozenset(
+    {"perf_event_open", "ioctl", "mmap", "open", "read", "setsockopt", "socket", "rtnetlink"}
+)
 """What may fail besides the commands of bpf(2)."""
 
 

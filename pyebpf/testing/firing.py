@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from pyebpf.testing import hooks
-from pyebpf.testing.attachments import Attachment
+from pyebpf.testing.firing_network import (
+    CGROUPS,
+    NETWORK,
+    Data,
+    Fired,
+    OptionContext,
+    cgroup,
+    network,
+)
 from pyebpf.testing.interpreter import BytesContext, Context, Task
 from pyebpf.testing.interpreter.skb import SkbContext
 from pyebpf.testing.interpreter.xdp import XdpContext
 from pyebpf.testing.kernel_types import pt_regs
 from pyebpf.testing.system import System
 from pyebpf.testing.tracepoints import Tracepoint
-from pyebpf.uapi.net import TcxAction
+from pyebpf.uapi.bpf import AttachType
 
 __all__ = ["Outcome", "Who", "fire", "tracepoint"]
 
@@ -29,6 +36,7 @@ class Who(NamedTuple):
     uid: int | None = None
     comm: str | None = None
     ppid: int | None = None
+    cgroup: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +46,8 @@ class Outcome:
     Attributes:
         program: Its name.
         retval: What it returned, 32 bits unsigned.
-        data: The packet afterwards, ``b""`` for hooks without one.
+        data: The packet afterwards; of control groups and ``sk_lookup`` the struct that the program
+            was given, of socket options the value; ``b""`` for other hooks.
     """
 
     program: str
@@ -46,28 +55,41 @@ class Outcome:
     data: bytes = b""
 
 
-_PACKETS = (XdpContext, SkbContext)
 # By what hooks are called, as far as section names have several words for one.
 _ALIASES = {"tp": "tracepoint", "raw_tracepoint": "raw_tp", "raw_tp.w": "raw_tp", "tc": "tcx"}
-_NEXT = TcxAction.NEXT & 0xFFFFFFFF
-_PREFIX = re.compile(r"(?P<kind>[a-z_.]+)/(?P<place>.+)")
 
 
-def fire(
-    system: System, hook: str, data: bytes | Sequence[int], *, cpu: int, who: Who
-) -> list[Outcome]:
+def fire(system: System, hook: str, data: Data, *, cpu: int, who: Who) -> list[Outcome]:
     """Run what is attached to a hook; arguments as for `FakeKernel.fire`."""
-    match = _PREFIX.fullmatch(hook)
-    if match is None:
-        raise ValueError(f"no hook is called {hook!r}")
     if not 0 <= cpu < system.cpus:
         raise ValueError(f"there are {system.cpus} CPUs, and no number {cpu}")
-    kind, place = _ALIASES.get(match["kind"], match["kind"]), match["place"]
-    make = _KINDS.get(kind)
-    if make is None:
-        raise ValueError(f"no hook is called {hook!r}; there are {', '.join(sorted(_KINDS))}")
-    name, context = make(system, place, data)
-    return _run(system, hooks.attached(system, f"{kind}/{name}"), context, cpu, who)
+    kind, _, place = hook.partition("/")
+    kind = _ALIASES.get(kind, kind)
+    if hook in CGROUPS:
+        fired = cgroup(system, CGROUPS[hook], who.cgroup or "/", data)
+    elif kind == "lsm_cgroup":
+        _, arguments = _function(system, place, _arguments_of(hook, data))
+        found = cgroup(system, AttachType.LSM_CGROUP, who.cgroup or "/", data, f"bpf_lsm_{place}")
+        fired = found._replace(context=arguments)
+    elif kind in _KINDS and place:
+        name, context = _KINDS[kind](system, place, _arguments_of(hook, data))
+        fired = Fired(hooks.attached(system, f"{kind}/{name}"), context)
+    else:
+        known = network(system, kind, place, data)
+        if known is None:
+            raise ValueError(f"no hook is called {hook!r}; there are {_known()}")
+        fired = known
+    return _run(system, fired, cpu, who)
+
+
+def _arguments_of(hook: str, data: Data) -> Arguments:
+    if isinstance(data, Mapping):
+        raise TypeError(f"{hook} takes bytes or numbers")
+    return data
+
+
+def _known() -> str:
+    return ", ".join(sorted({*_KINDS, *NETWORK, *CGROUPS, "lsm_cgroup"}))
 
 
 def tracepoint(system: System, name: str) -> Tracepoint:
@@ -82,21 +104,15 @@ def tracepoint(system: System, name: str) -> Tracepoint:
     raise ValueError(f"this kernel has no tracepoint {name!r}")
 
 
-def _run(
-    system: System,
-    programs: list[Attachment],
-    context: Callable[[], Context],
-    cpu: int,
-    who: Who,
-) -> list[Outcome]:
+def _run(system: System, fired: Fired, cpu: int, who: Who) -> list[Outcome]:
     world = system.machine.world
     before = world.cpu, world.task
     outcomes = []
     try:
         world.cpu = cpu
         world.task = _task(system, who)
-        for attached in programs:
-            given = context()
+        for attached in fired.attachments:
+            given = fired.context()
             retval = hooks.run(
                 system, attached.program, given, cookie=attached.cookie, ppid=who.ppid
             )
@@ -104,14 +120,25 @@ def _run(
                 Outcome(
                     program=attached.program.name.decode(errors="replace"),
                     retval=retval,
-                    data=bytes(given.packet) if isinstance(given, _PACKETS) else b"",
+                    data=_left(given),
                 )
             )
-            if isinstance(given, SkbContext) and retval != _NEXT:
+            if fired.stops(attached, retval):
                 break
     finally:
         world.cpu, world.task = before
     return outcomes
+
+
+# What a program may have changed.
+def _left(context: Context) -> bytes:
+    if isinstance(context, (XdpContext, SkbContext)):
+        return bytes(context.packet)
+    if isinstance(context, OptionContext):
+        return bytes(context.value)
+    if isinstance(context, BytesContext) and context.writable:
+        return bytes(context.data)
+    return b""
 
 
 def _task(system: System, who: Who) -> Task:
@@ -123,33 +150,36 @@ def _task(system: System, who: Who) -> Task:
         changes["uid"] = who.uid
     if who.comm is not None:
         changes["comm"] = who.comm.encode()
+    if who.cgroup is not None:
+        changes["cgroup_id"] = system.cgroups.at(who.cgroup)[0]
     return dataclasses.replace(task, **changes)  # type: ignore[arg-type]  # by name
 
 
 # --- by kind: the hook's full name, and what makes a context for each program
 
+Arguments = bytes | Sequence[int]
 Made = tuple[str, Callable[[], Context]]
 
 
-def _tracepoint(system: System, place: str, data: bytes | Sequence[int]) -> Made:
+def _tracepoint(system: System, place: str, data: Arguments) -> Made:
     tracepoint(system, place)
     record = _bytes(data)
     return place, lambda: BytesContext(record)
 
 
-def _raw(system: System, place: str, data: bytes | Sequence[int]) -> Made:
+def _raw(system: System, place: str, data: Arguments) -> Made:
     if not any(each.name == place for each in system.tracepoints.values()):
         raise ValueError(f"this kernel has no tracepoint {place!r}")
     return _arguments(system, place, data)
 
 
-def _function(system: System, place: str, data: bytes | Sequence[int]) -> Made:
+def _function(system: System, place: str, data: Arguments) -> Made:
     if place not in system.types.functions and f"bpf_lsm_{place}" not in system.types.functions:
         raise ValueError(f"this kernel has no function {place!r}")
     return _arguments(system, place, data)
 
 
-def _arguments(system: System, place: str, data: bytes | Sequence[int]) -> Made:
+def _arguments(system: System, place: str, data: Arguments) -> Made:
     if isinstance(data, (bytes, bytearray)):
         words = bytes(data)
     else:
@@ -157,7 +187,7 @@ def _arguments(system: System, place: str, data: bytes | Sequence[int]) -> Made:
     return place, lambda: BytesContext(words)
 
 
-def _probe(system: System, place: str, data: bytes | Sequence[int]) -> Made:
+def _probe(system: System, place: str, data: Arguments) -> Made:
     if isinstance(data, (bytes, bytearray)):
         registers = bytes(data) or pt_regs(())
     else:
@@ -165,7 +195,7 @@ def _probe(system: System, place: str, data: bytes | Sequence[int]) -> Made:
     return place, lambda: BytesContext(registers)
 
 
-def _return_probe(system: System, place: str, data: bytes | Sequence[int]) -> Made:
+def _return_probe(system: System, place: str, data: Arguments) -> Made:
     if isinstance(data, (bytes, bytearray)):
         return _probe(system, place, data)
     if len(data) > 1:
@@ -174,31 +204,13 @@ def _return_probe(system: System, place: str, data: bytes | Sequence[int]) -> Ma
     return place, lambda: BytesContext(registers)
 
 
-def _xdp(system: System, place: str, data: bytes | Sequence[int]) -> Made:
-    index = system.interfaces.get(place)
-    if index is None:
-        raise ValueError(f"this kernel has no interface {place!r}")
-    packet = _bytes(data)
-    return str(index), lambda: XdpContext(packet, ingress_ifindex=index)
-
-
-# The programs of a direction see the packet one after the other, until one decides.
-def _tcx(system: System, place: str, data: bytes | Sequence[int]) -> Made:
-    interface, _, direction = place.partition("/")
-    index = system.interfaces.get(interface)
-    if index is None or direction not in ("ingress", "egress"):
-        raise ValueError(f"this kernel has no hook tcx/{place}: INTERFACE/ingress or /egress")
-    context = SkbContext(_bytes(data), ifindex=index)
-    return f"{index}/{direction}", lambda: context
-
-
-def _bytes(data: bytes | Sequence[int]) -> bytes:
+def _bytes(data: Arguments) -> bytes:
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
     raise TypeError(f"this hook takes bytes, not {type(data).__name__}")
 
 
-_KINDS: dict[str, Callable[[System, str, bytes | Sequence[int]], Made]] = {
+_KINDS: dict[str, Callable[[System, str, Arguments], Made]] = {
     "tracepoint": _tracepoint,
     "raw_tp": _raw,
     "tp_btf": _raw,
@@ -211,6 +223,4 @@ _KINDS: dict[str, Callable[[System, str, bytes | Sequence[int]], Made]] = {
     "uprobe": _probe,
     "uretprobe": _return_probe,
     "perf_event": _probe,
-    "xdp": _xdp,
-    "tcx": _tcx,
 }

@@ -12,7 +12,7 @@ from pyebpf.testing.c_types import Types
 from pyebpf.testing.tracepoints import SIZES, Tracepoint
 from pyebpf.uapi.bpf import AttachType, Cmd, LinkType, MapType, ProgType
 
-__all__ = ["kernel_types", "pt_regs"]
+__all__ = ["CONTEXTS", "kernel_types", "pt_regs"]
 
 STRUCTS = """
 struct list_head { struct list_head * next; struct list_head * prev; };
@@ -52,6 +52,32 @@ struct bpf_raw_tracepoint_args { __u64 args[1]; };
 struct trace_entry { unsigned short type; unsigned char flags; unsigned char preempt_count; \
 int pid; };
 struct bpf_spin_lock { __u32 val; };
+struct nf_hook_state { u8 hook; u8 pf; struct net_device * in; struct net_device * out; \
+struct sock * sk; struct net * net; };
+"""
+
+# What programs of the network are given, as far as it is a struct of linux/bpf.h. Of a union only
+# the largest member is here.
+CONTEXTS = """
+struct bpf_sock { u32 bound_dev_if; u32 family; u32 type; u32 protocol; u32 mark; u32 priority; \
+u32 src_ip4; u32 src_ip6[4]; u32 src_port; u16 dst_port; u32 dst_ip4; u32 dst_ip6[4]; u32 state; \
+s32 rx_queue_mapping; };
+struct bpf_sock_addr { u32 user_family; u32 user_ip4; u32 user_ip6[4]; u32 user_port; u32 family; \
+u32 type; u32 protocol; u32 msg_src_ip4; u32 msg_src_ip6[4]; u64 sk; };
+struct bpf_sockopt { u64 sk; u64 optval; u64 optval_end; s32 level; s32 optname; s32 optlen; \
+s32 retval; };
+struct bpf_sysctl { u32 write; u32 file_pos; };
+struct bpf_cgroup_dev_ctx { u32 access_type; u32 major; u32 minor; };
+struct bpf_sock_ops { u32 op; u32 args[4]; u32 family; u32 remote_ip4; u32 local_ip4; \
+u32 remote_ip6[4]; u32 local_ip6[4]; u32 remote_port; u32 local_port; u32 is_fullsock; \
+u32 snd_cwnd; u32 srtt_us; u32 bpf_sock_ops_cb_flags; u32 state; u32 rtt_min; u32 snd_ssthresh; \
+u32 rcv_nxt; u32 snd_nxt; u32 snd_una; u32 mss_cache; u32 ecn_flags; u32 rate_delivered; \
+u32 rate_interval_us; u32 packets_out; u32 retrans_out; u32 total_retrans; u32 segs_in; \
+u32 data_segs_in; u32 segs_out; u32 data_segs_out; u32 lost_out; u32 sacked_out; u32 sk_txhash; \
+u64 bytes_received; u64 bytes_acked; u64 sk; u64 skb_data; u64 skb_data_end; u32 skb_len; \
+u32 skb_tcp_flags; u64 skb_hwtstamp; };
+struct bpf_sk_lookup { u64 cookie; u32 family; u32 protocol; u32 remote_ip4; u32 remote_ip6[4]; \
+u16 remote_port; u32 local_ip4; u32 local_ip6[4]; u32 local_port; u32 ingress_ifindex; };
 """
 
 FUNCTIONS = """
@@ -125,7 +151,7 @@ def kernel_types(tracepoints: list[Tracepoint], more: str = "") -> Types:
     types = Types()
     for enum in (Cmd, MapType, ProgType, AttachType, LinkType):
         types.declare_enum(enum)
-    types.declare(STRUCTS)
+    types.declare(STRUCTS + CONTEXTS)
     registers = _REGISTERS.get(platform.machine(), "")
     members = " ".join(f"unsigned long {name};" for name in registers.split())
     types.declare(f"struct pt_regs {{ {members} }};")

@@ -46,6 +46,7 @@ class System:
         maps: All maps by id; likewise programs, links and btfs.
         hooks: What is attached where, by name; see `hook`.
         events: Perf events, oldest first.
+        qdiscs: ``"clsact"`` or ``"ingress"`` by interface, ``""`` where one has been removed.
         sockets: Programs on sockets, by the socket's inode.
         statistics: What whoever wants runs to be counted has open, if there was one.
     """
@@ -78,6 +79,7 @@ class System:
         self.links: Table[Link] = Table()
         self.btfs: Table[Btf] = Table()
         self.hooks: dict[str, Hook] = {}
+        self.qdiscs: dict[int, str] = {}
         self.sockets: dict[int, ProgramObject] = {}
         self.statistics: KernelObject | None = None
         self.machine = Machine(World(cpu_count=cpus))

@@ -37,7 +37,7 @@ def kernel(request: pytest.FixtureRequest, age: tuple[int, int]) -> Iterator[Fak
         request.getfixturevalue("like_this_kernel")
         yield None
         return
-    with FakeKernel("{}.{}".format(*age)) as fake:
+    with FakeKernel("{}.{}".format(*age), interfaces={"near": 1001}) as fake:
         yield fake
 
 
