@@ -32,6 +32,8 @@ class Attachment:
         priority: Lower ones run first, where the hook has such an order.
         link_id: Of the link that holds it, or 0.
         attached: Whether it is on a hook.
+        returned: What the program returned there last.
+        started: Of a session's end: its start, which says by returning 0 that the end matters.
     """
 
     program: ProgramObject
@@ -40,6 +42,8 @@ class Attachment:
     priority: int = 0
     link_id: int = 0
     attached: bool = False
+    returned: int | None = None
+    started: Attachment | None = None
 
 
 class Hook:

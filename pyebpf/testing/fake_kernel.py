@@ -360,6 +360,7 @@ class FakeKernel:
     def ioctl(self, fd: int, request: int, argument: int | bytearray = 0) -> int:
         """Answer an ``ioctl(2)`` of a perf event."""
         with self._answering("ioctl"):
+            self._system.sweep()
             what = self._system.holding(fd)
             if not isinstance(what, PerfEvent):
                 raise Refused(errno.ENOTTY)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from pyebpf.testing import hooks
+from pyebpf.testing.attachments import Attachment
 from pyebpf.testing.firing_network import (
     CGROUPS,
     NETWORK,
@@ -112,10 +113,13 @@ def _run(system: System, fired: Fired, cpu: int, who: Who) -> list[Outcome]:
         world.cpu = cpu
         world.task = _task(system, who)
         for attached in fired.attachments:
+            if attached.started is not None and not _was_content(attached.started):
+                continue
             given = fired.context()
             retval = hooks.run(
                 system, attached.program, given, cookie=attached.cookie, ppid=who.ppid
             )
+            attached.returned = retval
             outcomes.append(
                 Outcome(
                     program=attached.program.name.decode(errors="replace"),
@@ -128,6 +132,12 @@ def _run(system: System, fired: Fired, cpu: int, who: Who) -> list[Outcome]:
     finally:
         world.cpu, world.task = before
     return outcomes
+
+
+# Once for each call: the next one begins anew.
+def _was_content(start: Attachment) -> bool:
+    returned, start.returned = start.returned, None
+    return returned == 0
 
 
 # What a program may have changed.

@@ -84,6 +84,14 @@ class Tree:
         """Return where a function of the kernel is, as ``/proc/kallsyms`` says."""
         return self._addresses[function]
 
+    def has_function(self, name: str) -> bool:
+        """Whether there is a function of this name."""
+        return name in self._addresses
+
+    def function_at(self, address: int) -> str | None:
+        """Return the function that begins at an address."""
+        return next((name for name, there in self._addresses.items() if there == address), None)
+
     def remove(self) -> None:
         """Remove everything; otherwise that happens when nobody uses it any more."""
         self._remove()

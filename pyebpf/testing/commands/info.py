@@ -22,6 +22,7 @@ from pyebpf.uapi.info import (
     LinkInfoCgroup,
     LinkInfoEvent,
     LinkInfoKprobe,
+    LinkInfoKprobeMulti,
     LinkInfoNetfilter,
     LinkInfoNetkit,
     LinkInfoNetns,
@@ -31,6 +32,7 @@ from pyebpf.uapi.info import (
     LinkInfoTracepoint,
     LinkInfoTracing,
     LinkInfoUprobe,
+    LinkInfoUprobeMulti,
     LinkInfoXdp,
     MapInfo,
     ProgInfo,
@@ -48,6 +50,8 @@ _LINKS: dict[LinkType, type[LinkInfo]] = {
     LinkType.NETNS: LinkInfoNetns,
     LinkType.NETKIT: LinkInfoNetkit,
     LinkType.NETFILTER: LinkInfoNetfilter,
+    LinkType.KPROBE_MULTI: LinkInfoKprobeMulti,
+    LinkType.UPROBE_MULTI: LinkInfoUprobeMulti,
 }
 _EVENTS: dict[object, type[LinkInfoPerfEvent]] = {
     PerfEventType.UPROBE: LinkInfoUprobe,
@@ -57,12 +61,8 @@ _EVENTS: dict[object, type[LinkInfoPerfEvent]] = {
     PerfEventType.TRACEPOINT: LinkInfoTracepoint,
     PerfEventType.EVENT: LinkInfoEvent,
 }
-# Where the length of a text is.
-_LENGTHS = {
-    "tp_name": "tp_name_len",
-    "func_name": "name_len",
-    "file_name": "name_len",
-}
+# Where the length of a text is: the first of these that a struct has.
+_LENGTHS = ("tp_name_len", "target_name_len", "name_len", "path_size")
 
 
 def file_info(file: OpenFile) -> str:
@@ -181,7 +181,7 @@ def _link(what: Link, given: object) -> LinkInfo:
 
 # bpf_copy_to_user: with a NUL, cut off if need be. Returns whether it was.
 def _put_text(info: LinkInfo, given: object, name: str, text: bytes) -> bool:
-    length = _LENGTHS[name]
+    length = next(each for each in _LENGTHS if hasattr(info, each))
     room, target = getattr(given, length, 0), getattr(given, name, None)
     setattr(info, length, len(text) + 1)
     if not room or not buffers.given(target):

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Callable
 
 from pyebpf.testing.attachments import Link
-from pyebpf.testing.commands import cgroups, interfaces, namespaces, netfilter, tracing
+from pyebpf.testing.commands import cgroups, interfaces, namespaces, netfilter, probes, tracing
 from pyebpf.testing.commands.attach_types import CGROUP, NAMESPACE, ORDERED, check
 from pyebpf.testing.commands.programs import program_of
 from pyebpf.testing.objects import ProgramObject
@@ -28,6 +28,10 @@ _MAKERS: dict[AttachType, Maker] = {
     AttachType.LSM_CGROUP: cgroups.create_link,
     AttachType.NETFILTER: netfilter.create_link,
     AttachType.PERF_EVENT: tracing.create_event_link,
+    AttachType.TRACE_KPROBE_MULTI: probes.create_kprobe_link,
+    AttachType.TRACE_KPROBE_SESSION: probes.create_kprobe_link,
+    AttachType.TRACE_UPROBE_MULTI: probes.create_uprobe_link,
+    AttachType.TRACE_UPROBE_SESSION: probes.create_uprobe_link,
     AttachType.XDP: interfaces.create_xdp_link,
 }
 _UPDATERS: dict[LinkType, Updater] = {

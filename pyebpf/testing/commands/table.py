@@ -13,6 +13,7 @@ from pyebpf.testing.commands import (
     links,
     maps,
     pinning,
+    probes,
     prog_attach,
     programs,
     test_run,
@@ -60,5 +61,6 @@ COMMANDS: dict[Cmd, Command] = {
     Cmd.RAW_TRACEPOINT_OPEN: (attrs.RawTracepointOpen, tracing.raw_tracepoint_open),
     Cmd.PROG_ATTACH: (attrs.ProgAttach, prog_attach.attach),
     Cmd.PROG_DETACH: (attrs.ProgAttach, prog_attach.detach),
+    Cmd.TASK_FD_QUERY: (attrs.TaskFdQuery, probes.task_fd_query),
     Cmd.PROG_QUERY: (attrs.ProgQuery, prog_attach.query),
 }
