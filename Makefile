@@ -79,7 +79,7 @@ corpus-text:
 	@[ -n "$(DIR)" ] || { echo "corpus-text: set DIR to a directory of eBPF objects"; exit 1; }
 	@$(RUN) -m tests.corpus.disassembly $(DIR) $(ARGS)
 
-BENCH = $(addprefix build/bench/,maps readers numbers.bpf.o events.bpf.o)
+BENCH = $(addprefix build/bench/,maps readers load numbers.bpf.o events.bpf.o)
 
 # What cannot be built is a peer that is skipped.
 bench:

@@ -5,8 +5,9 @@
 
 A peer is a program that says as JSON what it can do (``{"works": […]}``) or what it lacks
 (``{"missing": "…"}``), and then answers each line that names a work by ``{"ns": 123.4}``: CPU time
-of its own thread, so that others on the machine count little. In every round each peer does each
-work once, and they change who comes first; a machine that is slow for a while is so for all.
+of its own thread, so that others on the machine count little. A ``"note"`` in an answer is shown
+beside its work; of all rounds the one of the worst. In every round each peer does each work once,
+and they change who comes first; a machine that is slow for a while is so for all.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ __all__ = ["BUILD", "OURS", "Command", "Result", "Suite", "measure", "report", "
 
 BUILD = Path(__file__).parents[2] / "build" / "bench"
 OURS = "pyebpf"
+SCALE = {"us": 1e3, "ms": 1e6}  # of units that are not nanoseconds
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Result:
         max: The worst.
         low: Of the middle half of rounds.
         high: Likewise.
+        note: What the peer said in its worst round.
     """
 
     work: str
@@ -66,6 +69,7 @@ class Result:
     rounds: int
     low: float
     high: float
+    note: str = ""
 
 
 class Peer:
@@ -93,10 +97,11 @@ class Peer:
         self.missing = said.get("missing", "")
         self.python = said.get("python", "")
 
-    def run(self, work: str) -> float:
+    def run(self, work: str) -> tuple[float, str]:
         self.process.stdin.write(work + "\n")
         self.process.stdin.flush()
-        return self._answer()["ns"]
+        said = self._answer()
+        return said["ns"], said.get("note", "")
 
     def _answer(self) -> dict:
         line = self.process.stdout.readline()
@@ -126,17 +131,19 @@ def _measure(suite: Suite, peers: list[Peer], rounds: int, works: str) -> Iterat
         about = f" ({peer.python})" if peer.python else ""
         print(f"{peer.name}{about}: {f'skipped, {peer.missing}' if peer.missing else 'measured'}")
     wanted = [work for work in suite.UNITS if work.startswith(works)]
-    numbers: dict[tuple[str, str], list[float]] = {}
+    numbers: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for turn in range(rounds + 1):
         for work in wanted:
             able = [peer for peer in peers if work in peer.works]
             first = turn % max(len(able), 1)
             for peer in able[first:] + able[:first]:
-                spent = peer.run(work)
+                spent, note = peer.run(work)
+                spent /= SCALE.get(suite.UNITS[work], 1)
                 if turn:  # the first is for caches, and for what is made once
-                    numbers.setdefault((work, peer.name), []).append(spent)
-    for (work, name), found in numbers.items():
-        found.sort()
+                    numbers.setdefault((work, peer.name), []).append((spent, note))
+    for (work, name), answers in numbers.items():
+        answers.sort()
+        found = [spent for spent, _ in answers]
         yield Result(
             work=work,
             peer=name,
@@ -147,6 +154,7 @@ def _measure(suite: Suite, peers: list[Peer], rounds: int, works: str) -> Iterat
             rounds=rounds,
             low=found[len(found) // 4],
             high=found[-1 - len(found) // 4],
+            note=answers[-1][1],
         )
 
 
@@ -162,8 +170,9 @@ def report(results: Sequence[Result]) -> None:
         )
         ours = medians.get((one.work, OURS))
         if ours is not None and one.peer != OURS:
-            line += f"   we: {one.median / ours:5.2f}x, {ours - one.median:+.0f} ns"
-        print(line)
+            unit = one.unit.partition("/")[0]
+            line += f"   we: {one.median / ours:5.2f}x, {ours - one.median:+.0f} {unit}"
+        print(f"{line}   ({one.note})" if one.note else line)
 
 
 def write(results: Sequence[Result], path: Path) -> None:

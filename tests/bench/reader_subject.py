@@ -3,6 +3,8 @@
 PEER is pyebpf, bcc or pylibbpf; FDS says which descriptors are which rings and the programs that
 fill them: ``ring64=3:4,…``. Says what it can do, then for each line that names a work how many
 nanoseconds of CPU an event took. bcc's functions are called as its own Python calls them.
+
+Where records come while they are read, a child puts them in, on CPU ``BENCH_PRODUCER_CPU``.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import statistics
 import struct
 import sys
 import time
@@ -22,8 +25,14 @@ from map_subject import OBJECT, python  # type: ignore[import-not-found]  # besi
 EVENTS = 100_000
 PAGES = 4096  # of a perf ring: 16 MiB
 COPIES = 256 << 10
+FLOOD = 2_000_000
+LOOK = 0.001  # seconds from one look into a ring to the next, while another CPU fills it
+WAKES = 200
+PAUSE = 0.0005  # so that whoever waits sleeps
+STAMP = struct.Struct("=QQ")  # number, time
 
-Work = Callable[[], float]
+Answer = dict[str, object]
+Work = Callable[[], Answer]
 KEPT: list[object] = []  # callbacks that C has
 
 
@@ -41,7 +50,7 @@ def main() -> None:
         return
     print(json.dumps({"works": list(works), "python": python()}), flush=True)
     for line in sys.stdin:
-        print(json.dumps({"ns": works[line.strip()]()}), flush=True)
+        print(json.dumps(works[line.strip()]()), flush=True)
 
 
 class Event(ctypes.Structure):
@@ -72,7 +81,7 @@ def pyebpf(rings: dict[str, tuple[int, int]]) -> dict[str, Work]:
 
     def work(name: str, consume: Callable[[Reader], int], record: object = None) -> Work:
         # A reader has looked where its ring stands when it is made: one at a time.
-        def run() -> float:
+        def run() -> Answer:
             with opened(name, record) as reader:
                 return measured(rings[name][1], lambda: consume(reader))
 
@@ -90,12 +99,27 @@ def pyebpf(rings: dict[str, tuple[int, int]]) -> dict[str, Work]:
                 return count
         return 0
 
+    def flooded(consume: Callable[[Reader], int]) -> Work:
+        def run() -> Answer:
+            fd, program = rings["ring64"]
+            with Map.from_fd(fd) as ring, RingReader(ring, interval=LOOK) as reader:
+                return sustained(program, lambda: consume(reader))
+
+        return run
+
+    def wake() -> Answer:
+        fd, program = rings["wake"]
+        with Map.from_fd(fd) as ring, RingReader(ring) as reader:
+            return woken(program, lambda handler: reader.dispatch(handler, timeout=1))
+
     works = {
         "ring.callback64": work("ring64", lambda reader: reader.dispatch(nothing, timeout=0)),
         "ring.typed64": work("ring64", lambda reader: reader.dispatch(typed, timeout=0), "event"),
         "ring.iter64": work("ring64", iterate, "event"),
         "ring.callback_var": work("ringvar", lambda reader: reader.dispatch(nothing, timeout=0)),
         "perf.callback60": work("perf60", lambda reader: reader.dispatch(nothing, timeout=0)),
+        "sustained.callback64": flooded(lambda reader: reader.dispatch(nothing, timeout=LOOK)),
+        "wakeup": wake,
     }
     if importlib.util.find_spec("numpy") is not None:
         memory = bytearray(COPIES)
@@ -118,6 +142,7 @@ def pyebpf(rings: dict[str, tuple[int, int]]) -> dict[str, Work]:
         works["ring.copy64"] = work("ring64", copy)
         works["ring.zerocopy64"] = work("ring64", look)
         works["perf.copy60"] = work("perf60", copy)
+        works["sustained.copy64"] = flooded(lambda reader: len(reader.read_array(LOOK, out=memory)))
     return works
 
 
@@ -137,7 +162,7 @@ def bcc(rings: dict[str, tuple[int, int]]) -> dict[str, Work]:
     from bcc.libbcc import lib
     from bcc.table import _LOST_CB_TYPE, _RAW_CB_TYPE, _RINGBUF_CB_TYPE
 
-    def ring(name: str, function: Callable) -> Work:
+    def manager(name: str, function: Callable) -> ctypes.c_void_p:
         def guarded(context: object, data: int, size: int) -> int:  # as in bcc.table
             try:
                 found = function(context, data, size)
@@ -147,10 +172,44 @@ def bcc(rings: dict[str, tuple[int, int]]) -> dict[str, Work]:
             return found
 
         callback = _RINGBUF_CB_TYPE(guarded)
-        fd, program = rings[name]
-        manager = ctypes.c_void_p(lib.bpf_new_ringbuf(fd, callback, None))
         KEPT.append(callback)
-        return lambda: measured(program, lambda: (lib.bpf_consume_ringbuf(manager), None)[1])
+        return ctypes.c_void_p(lib.bpf_new_ringbuf(rings[name][0], callback, None))
+
+    def ring(name: str, function: Callable) -> Work:
+        made, program = manager(name, function), rings[name][1]
+        return lambda: measured(program, lambda: (lib.bpf_consume_ringbuf(made), None)[1])
+
+    def flooded() -> Answer:
+        count = 0
+
+        def counted(context: object, data: int, size: int) -> None:
+            nonlocal count
+            count += 1
+            nothing(ctypes.string_at(data, size))
+
+        made = manager("ring64", counted)
+
+        def consume() -> int:
+            before = count
+            time.sleep(LOOK)
+            lib.bpf_consume_ringbuf(made)
+            return count - before
+
+        found = sustained(rings["ring64"][1], consume)
+        lib.bpf_free_ringbuf(made)
+        return found
+
+    def wake() -> Answer:
+        def poll(handler: Callable[[bytes], None]) -> None:
+            if not made:
+                receive = lambda context, data, size: handler(ctypes.string_at(data, size))  # noqa: E731
+                made.append(manager("wake", receive))
+            lib.bpf_poll_ringbuf(made[0], 1000)
+
+        made: list[ctypes.c_void_p] = []
+        found = woken(rings["wake"][1], poll)
+        lib.bpf_free_ringbuf(made[0])
+        return found
 
     def string(context: object, data: int, size: int) -> None:
         nothing(ctypes.string_at(data, size))
@@ -166,6 +225,8 @@ def bcc(rings: dict[str, tuple[int, int]]) -> dict[str, Work]:
         "ring.typed64": ring("ring64", event),
         "ring.iter64": ring("ring64", event),
         "ring.callback_var": ring("ringvar", string),
+        "sustained.callback64": flooded,
+        "wakeup": wake,
     }
     cpu = min(os.sched_getaffinity(0))
 
@@ -215,7 +276,7 @@ def nothing(data: bytes) -> None:
     """Stand for what a user does with an event."""
 
 
-def measured(program: int, consume: Callable[[], object]) -> float:
+def measured(program: int, consume: Callable[[], object]) -> Answer:
     """Return the nanoseconds an event takes, of as many as the program has put into the ring."""
     run_program(program, EVENTS)
     start = time.thread_time_ns()
@@ -223,7 +284,54 @@ def measured(program: int, consume: Callable[[], object]) -> float:
     spent = time.thread_time_ns() - start
     if count is not None and count != EVENTS:
         raise RuntimeError(f"{count} events, not {EVENTS}")
-    return spent / EVENTS
+    return {"ns": spent / EVENTS}
+
+
+def sustained(program: int, consume: Callable[[], int]) -> Answer:
+    """Return what an event takes of as many as come from another CPU, each look with *consume*."""
+    child = produce(program, FLOOD)
+    received, usage = 0, None
+    start = time.thread_time_ns()
+    while True:
+        count = consume()
+        received += count
+        if usage is not None and not count:
+            break
+        if usage is None:
+            ended, _, used = os.wait4(child, os.WNOHANG)
+            usage = used if ended else None
+    spent = time.thread_time_ns() - start
+    rate = FLOOD / (usage.ru_stime + usage.ru_utime) / 1e6
+    note = f"{rate:.1f} M events/s came, {FLOOD - received} lost"
+    return {"ns": spent / received, "note": note}
+
+
+def woken(program: int, wait: Callable[[Callable[[bytes], None]], object]) -> Answer:
+    """Return the median time from when a record is made to when *wait* calls its function."""
+    late: list[int] = []
+
+    def handler(data: bytes) -> None:
+        late.append(time.monotonic_ns() - STAMP.unpack_from(data)[1])
+
+    child = produce(program, 1, times=WAKES, pause=PAUSE)
+    while len(late) < WAKES:
+        wait(handler)
+    os.waitpid(child, 0)
+    return {"ns": statistics.median(late)}
+
+
+def produce(program: int, repeat: int, *, times: int = 1, pause: float = 0) -> int:
+    """Run the program in a child, so often and each time *repeat* times; return its process id."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        os.sched_setaffinity(0, {int(os.environ["BENCH_PRODUCER_CPU"])})
+        for _ in range(times):
+            time.sleep(pause)
+            run_program(program, repeat)
+    finally:
+        os._exit(0)
 
 
 # BPF_PROG_TEST_RUN by hand, as peers have nothing for it.

@@ -2,7 +2,7 @@
 // each a map and the program that fills it.
 //
 // Says what it can do, then for each line that names a work how many nanoseconds of CPU an event took:
-// see tests/bench/harness.py.
+// see tests/bench/harness.py, and reader_subject.py for what is done.
 #define _GNU_SOURCE
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -11,27 +11,41 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #define EVENTS 100000
 #define PAGES 4096
 #define COPIES (256 << 10)
+#define FLOOD 2000000
+#define LOOK 1000 // us
+#define WAKES 200
+#define PAUSE 500 // us
 
 struct source {
 	const char *name;
 	int map, program;
 };
 
-static struct source sources[] = {{"ring64"}, {"ringvar"}, {"perf60"}};
+static struct source sources[] = {{"ring64"}, {"ringvar"}, {"perf60"}, {"wake"}};
 static char copies[COPIES];
 static size_t used;
 static long seen;
 
-static long now(void)
+static long late[WAKES];
+
+static long clocked(clockid_t clock)
 {
 	struct timespec time;
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+	clock_gettime(clock, &time);
 	return time.tv_sec * 1000000000L + time.tv_nsec;
+}
+
+static long now(void)
+{
+	return clocked(CLOCK_THREAD_CPUTIME_ID);
 }
 
 static void keep(const void *data, size_t size)
@@ -60,10 +74,17 @@ static void copy_perf(void *context, int cpu, void *data, __u32 size)
 	keep(data, size);
 }
 
-static void fill(int program)
+static int wake(void *context, void *data, size_t size)
+{
+	if (seen < WAKES)
+		late[seen++] = clocked(CLOCK_MONOTONIC) - ((long *)data)[1];
+	return 0;
+}
+
+static void run(int program, int repeat)
 {
 	char packet[64] = {};
-	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet, .data_size_in = sizeof(packet), .repeat = EVENTS);
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet, .data_size_in = sizeof(packet), .repeat = repeat);
 
 	if (bpf_prog_test_run_opts(program, &options)) {
 		perror("BPF_PROG_TEST_RUN");
@@ -71,17 +92,83 @@ static void fill(int program)
 	}
 }
 
-static double drain_ring(struct source *source, ring_buffer_sample_fn function)
+// Runs the program in a child on another CPU.
+static pid_t produce(int program, int repeat, int times, int pause)
+{
+	pid_t child = fork();
+	cpu_set_t cpus;
+
+	if (child)
+		return child;
+	CPU_ZERO(&cpus);
+	CPU_SET(atoi(getenv("BENCH_PRODUCER_CPU")), &cpus);
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+	for (int i = 0; i < times; i++) {
+		usleep(pause);
+		run(program, repeat);
+	}
+	_exit(0);
+}
+
+static struct ring_buffer *opened(struct source *source, ring_buffer_sample_fn function)
 {
 	struct ring_buffer *ring = ring_buffer__new(source->map, function, NULL, NULL);
-	long start, spent;
 
 	if (!ring) {
 		perror("ring_buffer__new");
 		exit(1);
 	}
-	fill(source->program);
 	seen = 0;
+	return ring;
+}
+
+static void sustain(struct source *source)
+{
+	struct ring_buffer *ring = opened(source, copy);
+	pid_t child = produce(source->program, FLOOD, 1, 0);
+	struct rusage used;
+	long start = now(), spent;
+	int ended;
+
+	do {
+		ended = wait4(child, NULL, WNOHANG, &used);
+		usleep(LOOK);
+		ring_buffer__consume(ring);
+	} while (!ended);
+	spent = now() - start;
+	ring_buffer__free(ring);
+	printf("{\"ns\": %.2f, \"note\": \"%.1f M events/s came, %ld lost\"}\n", spent / (double)seen,
+	       FLOOD / (used.ru_stime.tv_sec * 1e6 + used.ru_stime.tv_usec + used.ru_utime.tv_sec * 1e6 +
+			used.ru_utime.tv_usec),
+	       FLOOD - seen);
+}
+
+static int compared(const void *one, const void *other)
+{
+	long left = *(const long *)one, right = *(const long *)other;
+
+	return left < right ? -1 : left > right;
+}
+
+static double woken(struct source *source)
+{
+	struct ring_buffer *ring = opened(source, wake);
+	pid_t child = produce(source->program, 1, WAKES, PAUSE);
+
+	while (seen < WAKES)
+		ring_buffer__poll(ring, 1000);
+	waitpid(child, NULL, 0);
+	ring_buffer__free(ring);
+	qsort(late, WAKES, sizeof(late[0]), compared);
+	return late[WAKES / 2];
+}
+
+static double drain_ring(struct source *source, ring_buffer_sample_fn function)
+{
+	struct ring_buffer *ring = opened(source, function);
+	long start, spent;
+
+	run(source->program, EVENTS);
 	start = now();
 	ring_buffer__consume(ring);
 	spent = now() - start;
@@ -100,7 +187,7 @@ static double drain_perf(struct source *source)
 		perror("perf_buffer__new");
 		exit(1);
 	}
-	fill(source->program);
+	run(source->program, EVENTS);
 	seen = 0;
 	start = now();
 	perf_buffer__consume(buffer);
@@ -112,18 +199,25 @@ int main(int argc, char **argv)
 	char line[64], *word;
 
 	for (word = strtok(argv[1], ","); word; word = strtok(NULL, ","))
-		for (int i = 0; i < 3; i++) {
+		for (int i = 0; i < 4; i++) {
 			size_t length = strlen(sources[i].name);
 
 			if (!strncmp(word, sources[i].name, length) && word[length] == '=')
 				sscanf(word + length, "=%d:%d", &sources[i].map, &sources[i].program);
 		}
-	puts("{\"works\": [\"ring.copy64\", \"ring.zerocopy64\", \"perf.copy60\"]}");
+	puts("{\"works\": [\"ring.copy64\", \"ring.zerocopy64\", \"perf.copy60\", \"sustained.copy64\", \"wakeup\"]}");
 	fflush(stdout);
 	while (fgets(line, sizeof(line), stdin)) {
 		double spent;
 
-		if (!strcmp(line, "ring.copy64\n"))
+		if (!strcmp(line, "sustained.copy64\n")) {
+			sustain(&sources[0]);
+			fflush(stdout);
+			continue;
+		}
+		if (!strcmp(line, "wakeup\n"))
+			spent = woken(&sources[3]);
+		else if (!strcmp(line, "ring.copy64\n"))
 			spent = drain_ring(&sources[0], copy);
 		else if (!strcmp(line, "ring.zerocopy64\n"))
 			spent = drain_ring(&sources[0], look);

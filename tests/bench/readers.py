@@ -1,6 +1,7 @@
-"""The suite of readers: what an event takes that is in a ring already.
+"""The suite of readers: what an event takes that is in a ring already, or that comes.
 
     ring64     records of 64 bytes      ringvar   of 16 to 143      perf60    of 60, in a perf ring
+    wake       of 64 bytes, which say when they were made
 
 100000 records are put into the ring by a program, then the peer takes them out: what counts is the
 consumer alone. Each peer has a ring and a program of its own, by descriptors it inherits.
@@ -8,6 +9,11 @@ consumer alone. Each peer has a ring and a program of its own, by descriptors it
 What is done with an event is the same for all: ``copy`` keeps its bytes, ``zerocopy`` looks at them
 in place, ``callback`` calls a Python function with them as ``bytes``, ``typed`` calls
 one with an object and reads two fields, ``iter`` reads them in a loop.
+
+In ``sustained`` works another CPU puts 2000000 records into the ring as fast as it can, and the
+peer looks every millisecond. Beside the time an event takes it is told how many came in a second,
+and how many were lost. ``wakeup`` is from the program's clock to a function that a sleeping peer
+calls: the median of 200 records that come one by one.
 """
 
 from __future__ import annotations
@@ -17,10 +23,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from pyebpf.loader.collection import load
 from pyebpf.maps.map import Map
 from pyebpf.uapi.bpf import MapType
 from tests.bench.harness import BUILD, Command
 from tests.support.producers import Producer
+from tests.support.programs import built
 
 __all__ = ["UNITS", "subjects"]
 
@@ -36,6 +44,9 @@ UNITS = {
     "ring.callback_var": "ns/event",
     "perf.copy60": "ns/event",
     "perf.callback60": "ns/event",
+    "sustained.copy64": "ns/event",
+    "sustained.callback64": "ns/event",
+    "wakeup": "us",
 }
 RING_SIZE = 16 << 20
 # Kind of the map, and the records: shortest, and a mask for what is longer.
@@ -55,6 +66,10 @@ def subjects(python: str) -> Iterator[tuple[list[Command], list[int]]]:
                 producer = stack.enter_context(Producer(kind, made.fileno(), base=base, mask=mask))
                 fds += [made.fileno(), producer.fileno()]
                 words.append(f"{name}={made.fileno()}:{producer.fileno()}")
+            waking = stack.enter_context(load(built("steady")))
+            pair = waking.maps["events"].fileno(), waking.programs["produce"].fileno()
+            fds += pair
+            words.append("wake={}:{}".format(*pair))
             text = ",".join(words)
             if peer == "libbpf":
                 commands.append(Command(peer, [str(BUILD / "readers"), text]))
