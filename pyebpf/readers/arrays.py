@@ -24,6 +24,7 @@ whole need no copy; then a value is what lies in the ring, header and padding in
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections import deque
 from collections.abc import Sequence
@@ -60,7 +61,6 @@ class Filling:
         out: Memory to fill; ``None`` for some of our own, as large as it takes.
 
     Attributes:
-        blocks: What the queue got.
         memory: Where their data are, one behind the other.
 
     Raises:
@@ -78,7 +78,6 @@ class Filling:
         self._queue = queue
         self._faults = faults
         self._out = None if out is None else _writable(out)
-        self.blocks: list[Block] = []
         self.memory: memoryview[int] | None = None
 
     def fetch(self) -> None:
@@ -87,25 +86,23 @@ class Filling:
         Raises:
             ValueError: Not one record fits.
         """
-        import numpy as np
-
-        source, seen = self._source, self._source.seen
-        if not seen:
-            return
-        if self._out is None:
-            room = Room(np.empty(seen, np.uint8).data, alike)
-        else:
-            room = Room(self._out, alike)
-        self.memory = room.memory
-        found = -1
-        while len(self.blocks) > found and not self._faults:
-            found = len(self.blocks)
-            fresh: deque[Block | Cursor] = deque()
-            self._faults.extend(source.fill(fresh, room))
-            self.blocks += [each for each in fresh if isinstance(each, Block)]
-            self._queue.extend(fresh)
-        if self._out is not None and source.seen and not self.blocks and not self._faults:
+        source, queue = self._source, self._queue
+        seen = source.seen
+        self.memory = _memory(seen) if self._out is None else self._out
+        room = Room(self.memory, alike)
+        before, found = len(queue), -1
+        while seen and room.left and len(queue) > found and not self._faults:
+            found = len(queue)
+            self._faults.extend(source.fill(queue, room))
+            seen = source.seen
+        if self._out is not None and seen and len(queue) == before and not self._faults:
             raise ValueError(f"out= has {len(room.memory)} bytes, the next record takes more")
+
+
+def _memory(size: int) -> memoryview[int]:
+    import numpy as np
+
+    return np.empty(size, np.uint8).data
 
 
 def _writable(out: object) -> memoryview[int]:
@@ -119,7 +116,7 @@ def alike(words: memoryview[int], first: int, step: int, count: int) -> int:
     """Do what `pyebpf.readers.block.alike` does, three times as fast."""
     import numpy as np
 
-    found = np.frombuffer(words, np.dtype(f"u{words.itemsize}"))
+    found = np.frombuffer(words, f"u{words.itemsize}")
     equal = found[first : first + (count - 1) * step + 1 : step] == words[first]
     return count if equal.all() else int(equal.argmin())
 
@@ -146,14 +143,13 @@ def array(
     import numpy as np
 
     wanted = _dtype(blocks, dtype, name)
-    number = sum(block.number for block in blocks)
+    _check(blocks, wanted, name)
     head = blocks[0].shape if blocks else None
+    number = sum([block.number for block in blocks])
     if isinstance(head, Run) and all(block.shape[:3] == head[:3] for block in blocks):
-        _check(blocks, wanted, name)
         data = blocks[0].data if len(blocks) == 1 else memory
         if data is not None:
             return np.ndarray((number,), wanted, data, head.first, (head.stride,))
-    _check(blocks, wanted, name)
     made = np.empty(number, wanted)
     position = 0
     for block in blocks:
@@ -167,6 +163,8 @@ def _dtype(blocks: Sequence[Block], dtype: Any, name: str) -> Any:  # noqa: ANN4
 
     if dtype is not None:
         return np.dtype(dtype)
+    if len(blocks) == 1 and isinstance(blocks[0].shape, Run):
+        return _octets(blocks[0].shape.length)
     lengths: set[int] = set()
     for block in blocks:
         lengths.update(_lengths(block))
@@ -175,7 +173,14 @@ def _dtype(blocks: Sequence[Block], dtype: Any, name: str) -> Any:  # noqa: ANN4
             f"records of {min(lengths)} to {max(lengths)} bytes make no array: give a dtype",
             where=f'record of map "{name}"',
         )
-    return np.dtype(f"V{lengths.pop() if lengths else 0}")
+    return _octets(lengths.pop() if lengths else 0)
+
+
+@functools.lru_cache(maxsize=64)
+def _octets(length: int) -> Any:  # noqa: ANN401
+    import numpy as np
+
+    return np.dtype(f"V{length}")
 
 
 def _lengths(block: Block) -> set[int]:
@@ -186,7 +191,7 @@ def _lengths(block: Block) -> set[int]:
 
 def _check(blocks: Sequence[Block], dtype: Any, name: str) -> None:  # noqa: ANN401
     size = dtype.itemsize
-    shortest = min((min(_lengths(block)) for block in blocks if block.number), default=size)
+    shortest = min([min(_lengths(block)) for block in blocks if block.number], default=size)
     if shortest >= size:
         return
     rest = []

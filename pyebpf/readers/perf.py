@@ -1,7 +1,7 @@
 """`PerfReader`: records of a perf event array (``BPF_MAP_TYPE_PERF_EVENT_ARRAY``).
 
 One perf event with a ring of its own per CPU: see `pyebpf.readers.perf_events`, and for losses
-`pyebpf.readers.perf_source`.
+`pyebpf.readers.perf_rings`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from pyebpf.errors import naming
 from pyebpf.maps.map import Map
 from pyebpf.readers.pace import Losses, Pace
 from pyebpf.readers.perf_events import cpus_of
-from pyebpf.readers.perf_source import PerfSource
+from pyebpf.readers.perf_rings import PerfEvents
 from pyebpf.readers.reader import Reader
 from pyebpf.readers.record import decoder
+from pyebpf.readers.rings import Rings
 
 __all__ = ["PerfReader"]
 
@@ -108,8 +109,10 @@ class PerfReader(Reader[T]):
         pace = Pace(interval)
         with naming(f'read map "{map.name}"'):
             decode = decoder(record, btf=map.btf, name=map.name)
-            source = self._events = PerfSource(map, wanted, pages, watermark, must=cpus is not None)
-            super().__init__(source, [decode], name=map.name, pace=pace, losses=Losses(on_lost))
+            self._events = PerfEvents(map, wanted, pages, watermark, must=cpus is not None)
+            super().__init__(
+                Rings(self._events), [decode], name=map.name, pace=pace, losses=Losses(on_lost)
+            )
 
     def pause(self) -> None:
         """Let the kernel take no records until `resume`: what programs put out counts as lost.

@@ -428,6 +428,11 @@ class Reader(Generic[T]):
 
     # All records as they are, out of what was read ahead.
     def _take_blocks(self) -> list[Block]:
+        if self._current is _NOTHING and len(self._queue) == 1:
+            only = self._queue[0]
+            if isinstance(only, Block):
+                self._queue.clear()
+                return [only]
         waiting = [self._current, *self._queue]
         if any(isinstance(each, Cursor) and each.again for each in waiting):
             raise ValueError(
@@ -462,41 +467,32 @@ class Reader(Generic[T]):
         if deadline == -math.inf or self._pace.rest() <= 0:
             self._look()
         self._gather(deadline)
-        while self._left() and not self._closing:
+        while not self._closing:
             if self._current.left:
                 yield self._current
             if not self._queue and not self._faults:
-                self._fill()
-                self._losses.tell(self._source.lost)
+                self._fetched(self._fill)
             self._next_block()
+            if self._current is _NOTHING:
+                break
 
     def _put_back(self, records: list[T]) -> None:
         again = iter(records)
         self._queue.appendleft(self._current)
         self._current = Cursor(_NO_RECORDS, again, again, again=True)
 
-    # Fills the queue; nothing is there afterwards only if the time was over.
+    # Fills the queue; nothing is there afterwards only if the time was over. From a wake-up to the
+    # records the way is short: what has been looked at is fetched first.
     def _gather(self, deadline: float | None, fetch: Callable[[], None] | None = None) -> None:
-        faults, source = self._faults, self._source
+        source = self._source
         if fetch is None:
             fetch = self._fill
-        while True:
-            if self._closing:
-                raise self._closed_error()
-            self._raise_error()
-            if self._left():
-                return
-            if faults:
-                raise faults.popleft()
-            fetch()
-            self._losses.tell(source.lost)
-            if self._queue or faults or not self._is_due(deadline):
+        while not self._is_ready():
+            if self._fetched(fetch) or not self._is_due(deadline):
                 continue
             source.poller.rearm()
             self._look()
-            fetch()
-            self._losses.tell(source.lost)
-            if self._queue or faults:
+            if self._fetched(fetch):
                 continue
             rest = None
             if deadline is not None:
@@ -504,9 +500,30 @@ class Reader(Generic[T]):
                 if rest <= 0:
                     return
             self._sleep(rest)
+            self._look()
+
+    # Whether records are there; what is wrong is raised when it is its turn.
+    def _is_ready(self) -> bool:
+        if self._closing:
+            raise self._closed_error()
+        if self._error is not None:
+            self._raise_error()
+        if self._queue or self._current.left:
+            return True
+        if self._faults:
+            raise self._faults.popleft()
+        return False
+
+    def _fetched(self, fetch: Callable[[], None]) -> bool:
+        if self._source.seen:
+            fetch()
+        self._losses.tell(self._source.lost)
+        return bool(self._queue or self._faults)
 
     # Whether it is time to look into the rings; if not, sleeps first.
     def _is_due(self, deadline: float | None) -> bool:
+        if not self._pace.interval:
+            return True
         rest = self._pace.rest()
         if deadline is not None:
             rest = min(rest, deadline - time.monotonic())

@@ -23,7 +23,8 @@ from pyebpf.maps.map import Map
 from pyebpf.readers.pace import Losses, Pace
 from pyebpf.readers.reader import Reader
 from pyebpf.readers.record import decoder
-from pyebpf.readers.ring_source import RingSource
+from pyebpf.readers.ring_maps import RingMaps
+from pyebpf.readers.rings import Rings
 from pyebpf.uapi.bpf import MapFlag, MapType
 
 __all__ = ["RingReader"]
@@ -117,7 +118,7 @@ class RingReader(Reader[T]):
             decoders = [
                 decoder(_record_of(each, record), btf=each.btf, name=each.name) for each in maps
             ]
-            source = RingSource(maps, None if drops is None else _counter(drops))
+            source = Rings(RingMaps(maps, None if drops is None else _counter(drops)))
             super().__init__(source, decoders, name=names, pace=pace, losses=Losses(on_lost))
 
 

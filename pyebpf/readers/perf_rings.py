@@ -1,4 +1,4 @@
-"""The rings of a `PerfReader`: `pyebpf.readers.source.Source` over perf events, one per CPU.
+"""The rings of a `PerfReader`: perf events, one per CPU, for `pyebpf.readers.rings`.
 
 *Losses.* When a ring is full the kernel counts the record in two places: in the ring, to be told in
 a ``PERF_RECORD_LOST`` in front of the next record that fits, and since Linux 6.0 in the event
@@ -25,15 +25,15 @@ from pyebpf.sys.fd import FD
 from pyebpf.sys.poller import Poller
 from pyebpf.sys.rings import PerfRing, read_lost
 
-__all__ = ["PerfSource"]
+__all__ = ["PerfEvents"]
 
 # A copy must hold a whole record, or reading would stop.
 _COPY = max(CHUNK, LONGEST)
 
 
 @final
-class PerfSource:
-    """The rings of a perf event array.
+class PerfEvents:
+    """The rings of a perf event array, as the owner of `pyebpf.readers.rings.Rings`.
 
     Args:
         events: The array.
@@ -41,6 +41,10 @@ class PerfSource:
         must: See *candidates*.
         pages: Of each ring.
         watermark: Bytes that wake the reader.
+
+    Attributes:
+        channels: One for each CPU.
+        poller: Ready when there is something in one of them.
     """
 
     def __init__(
@@ -52,9 +56,7 @@ class PerfSource:
         *,
         must: bool,
     ) -> None:
-        self.stalled = False  # a perf ring shows finished records only
-        self._channels: list[_Channel] = []
-        self._lender: _Channel | None = None
+        self.channels: list[_Channel] = []
         opener = Opener(pages, watermark)
         with ExitStack() as stack:
             array = own_file(events)
@@ -69,52 +71,19 @@ class PerfSource:
                 ring = PerfRing(event.fileno(), pages)
                 stack.callback(ring.close)
                 self.poller.add(event.fileno(), forgetful=True)
-                self._channels.append(_Channel(cpu, event, ring, opener.counts_lost, events.name))
+                self.channels.append(_Channel(cpu, event, ring, opener.counts_lost, events.name))
             # Last: from here on records come.
-            for channel in self._channels:
+            for channel in self.channels:
                 store(array, channel.cpu, channel.event)
             self._stack = stack.pop_all()
 
-    @property
-    def seen(self) -> int:
-        """See `Source`."""
-        return sum([channel.seen for channel in self._channels])
-
-    def look(self) -> None:
-        """See `Source`."""
-        for channel in self._channels:
-            channel.look()
-
-    def fill(self, queue: deque[Block | Cursor], room: Room | None = None) -> list[FormatError]:
-        """See `Source`."""
-        faults = [channel.fill(queue, room) for channel in self._channels]
-        return [fault for fault in faults if fault is not None]
-
-    def lend(self, compare: Alike) -> Block | FormatError | None:
-        """See `Source`."""
-        for channel in self._channels:
-            found = channel.lend(compare)
-            if found is not None:
-                self._lender = channel
-                return found
-        return None
-
-    def give_back(self, block: Block) -> None:
-        """See `Source`."""
-        if self._lender is not None:
-            self._lender.give_back(block)
-
     def lost(self) -> int:
         """See `Source`."""
-        return sum(channel.told for channel in self._channels)
-
-    def waiting(self) -> bool:
-        """See `Source`."""
-        return any(channel.ring.available() for channel in self._channels)
+        return sum(channel.told for channel in self.channels)
 
     def stats(self, wakeups: int) -> ReaderStats:
         """See `Source`."""
-        per_cpu = tuple(channel.stats() for channel in self._channels)
+        per_cpu = tuple(channel.stats() for channel in self.channels)
         return ReaderStats(
             received=sum(cpu.received for cpu in per_cpu),
             lost=sum(cpu.lost for cpu in per_cpu),
@@ -126,7 +95,7 @@ class PerfSource:
 
     def pause(self, *, paused: bool) -> None:
         """Stop taking records, or go on; what comes meanwhile counts as lost."""
-        for channel in self._channels:
+        for channel in self.channels:
             perf_event.pause(channel.event.fileno(), paused=paused)
 
     def close(self) -> None:
@@ -137,6 +106,8 @@ class PerfSource:
 # One CPU's event and ring.
 @final
 class _Channel:
+    stalled = False  # a perf ring shows finished records only
+
     def __init__(self, cpu: int, event: FD, ring: PerfRing, counts_lost: bool, name: str) -> None:
         self.cpu = cpu
         self.event = event
@@ -151,6 +122,9 @@ class _Channel:
 
     def look(self) -> None:
         self.seen = self.ring.available()
+
+    def waiting(self) -> bool:
+        return self.ring.available() > 0
 
     def fill(self, queue: deque[Block | Cursor], room: Room | None) -> FormatError | None:
         while self.seen:

@@ -1,4 +1,4 @@
-"""The rings of a `RingReader`: `pyebpf.readers.source.Source` over BPF ring buffers."""
+"""The rings of a `RingReader`: BPF ring buffers, for `pyebpf.readers.rings`."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ from pyebpf.readers.stats import ReaderStats
 from pyebpf.sys.poller import Poller
 from pyebpf.sys.rings import BpfRing
 
-__all__ = ["RingSource"]
+__all__ = ["RingMaps"]
 
 
 @final
-class RingSource:
-    """The ring buffers of some maps.
+class RingMaps:
+    """The ring buffers of some maps, as the owner of `pyebpf.readers.rings.Rings`.
 
     Args:
         maps: Duplicates of them are held.
         drops: Returns how many records programs could not put into them, if that is known.
+
+    Attributes:
+        channels: One for each map.
+        poller: Ready when there is something in one of them.
     """
 
     def __init__(self, maps: Sequence[Map[Any, Any]], drops: Callable[[], int] | None) -> None:
         self._drops = drops
         self._dropped_before = 0 if drops is None else drops()
-        self._channels: list[_Channel] = []
-        self._lender: _Channel | None = None
+        self.channels: list[_Channel] = []
         with ExitStack() as stack:
             self.poller = Poller()
             stack.callback(self.poller.close)
@@ -41,46 +44,8 @@ class RingSource:
                 ring = BpfRing(duplicate.fileno(), duplicate.max_entries)
                 stack.callback(ring.close)
                 self.poller.add(duplicate.fileno())
-                self._channels.append(_Channel(ring, number, each.name))
+                self.channels.append(_Channel(ring, number, each.name))
             self._stack = stack.pop_all()
-
-    @property
-    def seen(self) -> int:
-        """See `Source`."""
-        return sum([channel.seen for channel in self._channels])
-
-    @property
-    def stalled(self) -> bool:
-        """See `Source`."""
-        return any(channel.stalled for channel in self._channels)
-
-    def look(self) -> None:
-        """See `Source`."""
-        for channel in self._channels:
-            channel.seen = channel.ring.available()
-
-    def fill(self, queue: deque[Block | Cursor], room: Room | None = None) -> list[FormatError]:
-        """See `Source`."""
-        faults = [channel.fill(queue, room) for channel in self._channels]
-        return [fault for fault in faults if fault is not None]
-
-    def lend(self, compare: Alike) -> Block | FormatError | None:
-        """See `Source`."""
-        for channel in self._channels:
-            found = channel.lend(compare)
-            if found is not None:
-                self._lender = channel
-                return found
-        return None
-
-    def give_back(self, block: Block) -> None:
-        """See `Source`."""
-        if self._lender is not None:
-            self._lender.give_back(block)
-
-    def waiting(self) -> bool:
-        """See `Source`."""
-        return any(channel.ring.available() for channel in self._channels)
 
     def lost(self) -> int | None:
         """See `Source`."""
@@ -89,10 +54,10 @@ class RingSource:
     def stats(self, wakeups: int) -> ReaderStats:
         """See `Source`."""
         return ReaderStats(
-            received=sum(channel.received for channel in self._channels),
+            received=sum(channel.received for channel in self.channels),
             lost=self.lost(),
-            unknown=sum(channel.unknown for channel in self._channels),
-            bytes=sum(channel.bytes for channel in self._channels),
+            unknown=sum(channel.unknown for channel in self.channels),
+            bytes=sum(channel.bytes for channel in self.channels),
             wakeups=wakeups,
         )
 
@@ -112,6 +77,12 @@ class _Channel:
         self._number = number
         self._name = name
         self._lent = 0
+
+    def look(self) -> None:
+        self.seen = self.ring.available()
+
+    def waiting(self) -> bool:
+        return self.ring.available() > 0
 
     def fill(self, queue: deque[Block | Cursor], room: Room | None) -> FormatError | None:
         if room is None:

@@ -1,0 +1,127 @@
+"""`Rings`: rings of the kernel, read in turn, as a `pyebpf.readers.source.Source`.
+
+owner   opens, counts and closes rings: of BPF maps, or of perf events
+channel one ring, and how far one has looked into it
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol, final
+
+from pyebpf.errors import FormatError
+from pyebpf.readers.block import Alike, Block, Cursor, Room
+from pyebpf.readers.stats import ReaderStats
+from pyebpf.sys.poller import Poller
+
+__all__ = ["Channel", "Owner", "Rings"]
+
+
+class Channel(Protocol):
+    """One ring; the methods are those of `Source`.
+
+    Attributes:
+        seen: Bytes that wait, as far as we have looked.
+        stalled: The last record found is not finished.
+    """
+
+    seen: int
+    stalled: bool
+
+    def look(self) -> None:
+        """See how much waits."""
+
+    def waiting(self) -> bool:
+        """Say whether there is anything, seen or not."""
+
+    def fill(self, queue: deque[Block | Cursor], room: Room | None) -> FormatError | None:
+        """Append the next chunk of what was seen."""
+
+    def lend(self, compare: Alike) -> Block | FormatError | None:
+        """Return the next block of what was seen."""
+
+    def give_back(self, block: Block) -> None:
+        """Go on behind the block that was lent."""
+
+
+class Owner(Protocol):
+    """Who has opened the rings.
+
+    Attributes:
+        poller: Ready when there is something in one of them.
+    """
+
+    poller: Poller
+
+    @property
+    def channels(self) -> Sequence[Channel]:
+        """The rings, in the order in which they are read."""
+
+    def lost(self) -> int | None:
+        """See `Source`."""
+
+    def stats(self, wakeups: int) -> ReaderStats:
+        """See `Source`."""
+
+    def close(self) -> None:
+        """See `Source`."""
+
+
+@final
+class Rings:
+    """The rings of an owner, which closes with them."""
+
+    def __init__(self, owner: Owner) -> None:
+        self._channels = owner.channels
+        self._lender: Channel | None = None
+        self.poller = owner.poller
+        self.lost = owner.lost
+        self.stats = owner.stats
+        self.close = owner.close
+
+    @property
+    def seen(self) -> int:
+        """See `Source`."""
+        total = 0
+        for channel in self._channels:
+            total += channel.seen
+        return total
+
+    @property
+    def stalled(self) -> bool:
+        """See `Source`."""
+        return any(channel.stalled for channel in self._channels)
+
+    def look(self) -> None:
+        """See `Source`."""
+        for channel in self._channels:
+            channel.look()
+
+    def fill(self, queue: deque[Block | Cursor], room: Room | None = None) -> list[FormatError]:
+        """See `Source`."""
+        faults = []
+        for channel in self._channels:
+            if channel.seen:
+                fault = channel.fill(queue, room)
+                if fault is not None:
+                    faults.append(fault)
+        return faults
+
+    def lend(self, compare: Alike) -> Block | FormatError | None:
+        """See `Source`."""
+        for channel in self._channels:
+            found = channel.lend(compare)
+            if found is not None:
+                self._lender = channel
+                return found
+        return None
+
+    def give_back(self, block: Block) -> None:
+        """See `Source`."""
+        if self._lender is not None:
+            self._lender.give_back(block)
+
+    def waiting(self) -> bool:
+        """See `Source`."""
+        return any(channel.waiting() for channel in self._channels)
