@@ -18,7 +18,7 @@ from __future__ import annotations
 import struct
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 from pyebpf.btf.codec import Buffer, Codec, bits, too_short
 from pyebpf.btf.decode import ByteOrder
@@ -207,7 +207,19 @@ def _bit_field(byteorder: ByteOrder, place: Place, start: int, end: int, *, whol
 # ---- the tuple --------------------------------------------------------------------------------
 
 
-class Record(tuple[object, ...]):
+# Lets a class be called with keywords. That would be `Record.__new__`, but with one in Python every
+# record takes twice as long to make: so tuple's own stays in place, for `RecordCodec.make`.
+class _RecordType(type):
+    def __call__(cls: type[_R], **values: object) -> _R:  # type: ignore[misc]  # classes of records
+        made = cls._codec.decode(cls._codec.encode(values))
+        assert isinstance(made, cls)  # the codec of this record
+        return made
+
+
+_R = TypeVar("_R", bound="Record")
+
+
+class Record(tuple[object, ...], metaclass=_RecordType):
     """The value of a C struct or union: an immutable tuple with the members as attributes.
 
     Made by decoding, or with keywords (what is left out is zero): ``event(pid=1, comm="bash")``.
@@ -220,11 +232,6 @@ class Record(tuple[object, ...]):
 
     _fields: ClassVar[tuple[str, ...]] = ()
     _codec: ClassVar[RecordCodec]
-
-    def __new__(cls, **values: object) -> Record:  # noqa: D102, PYI034  above; 3.10 has no Self
-        made = cls._codec.decode(cls._codec.encode(values))
-        assert isinstance(made, Record)  # the codec of a record
-        return made
 
     def _asdict(self) -> dict[str, object]:
         return dict(zip(self._fields, self, strict=True))
@@ -313,22 +320,24 @@ class RecordCodec(Codec):
 
     Attributes:
         layout: Its slots.
-        record: The generated class. ``tuple.__new__(record, layout.struct.unpack(...))`` makes one.
+        record: The generated class.
+        make: Makes one of the items that ``layout.struct`` unpacks, all in C.
     """
 
-    __slots__ = ("layout", "record")
+    __slots__ = ("layout", "make", "record")
 
     def __init__(
         self, type_name: str, byteorder: ByteOrder, size: int, name: str, places: Sequence[Place]
     ) -> None:
         layout = plan(type_name, byteorder, size, places)
         self.layout = layout
-        self.record = self._make(name)
+        self.record = self._generate(name)
+        self.make: Callable[[tuple[Any, ...]], Record] = type.__call__.__get__(self.record)
         super().__init__(type_name, byteorder, f"{size}s", put=self._bytes)
-        self.decode = self.get = _record_decoder(type_name, self.record, layout.struct)
+        self.decode = self.get = _record_decoder(type_name, self.make, layout.struct)
         self.encode = self._bytes
 
-    def _make(self, name: str) -> type[Record]:
+    def _generate(self, name: str) -> type[Record]:
         fields = self.layout.fields
         names = tuple(field.name for field in fields)
         namespace: dict[str, object] = {"__slots__": (), "_fields": names, "__match_args__": names}
@@ -336,7 +345,7 @@ class RecordCodec(Codec):
         namespace.update((f.name, _attribute(f)) for f in fields if f.name not in _RESERVED)
         parent = Record if self.layout.plain else _LazyRecord
         printable = name.encode("utf-8", "backslashreplace").decode() or "record"
-        return type(printable, (parent,), namespace)
+        return cast("type[Record]", _RecordType(printable, (parent,), namespace))
 
     def _bytes(self, value: object) -> bytes:
         if isinstance(value, self.record):
@@ -375,13 +384,13 @@ class RecordCodec(Codec):
 
 
 def _record_decoder(
-    type_name: str, record: type[Record], packer: struct.Struct
+    type_name: str, make: Callable[[tuple[Any, ...]], Record], packer: struct.Struct
 ) -> Callable[[Buffer], object]:
-    unpack, new = packer.unpack_from, tuple.__new__
+    unpack = packer.unpack_from
 
     def decode(buffer: Buffer) -> object:
         try:
-            return new(record, unpack(buffer))
+            return make(unpack(buffer))
         except struct.error:
             raise too_short(type_name, packer.size, buffer) from None
 

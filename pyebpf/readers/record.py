@@ -14,7 +14,6 @@ append to a struct later. A record that is too short is an error.
 from __future__ import annotations
 
 import functools
-import itertools
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -118,7 +117,7 @@ def _btf_type(text: str, btf: Btf | None, name: str) -> Decoder:
     codec = record_codec(btf, word)
     return Decoder(
         codec.decode,
-        functools.partial(_rows, codec.layout.struct, codec.record),
+        functools.partial(_rows, codec.layout.struct, codec.make),
         lambda: columns(btf, codec.type_id),
     )
 
@@ -126,7 +125,7 @@ def _btf_type(text: str, btf: Btf | None, name: str) -> Decoder:
 # Unpacks a whole run in C, payloads' surroundings as padding.
 def _rows(
     layout: struct.Struct,
-    made: type[tuple[Any, ...]] | None,
+    make: Callable[[tuple[Any, ...]], object] | None,
     data: bytes | memoryview,
     run: Run,
 ) -> tuple[Iterator[Any], Iterator[Any]] | None:
@@ -134,7 +133,7 @@ def _rows(
     if whole is None:
         return None
     rows = whole.iter_unpack(data)
-    return (rows if made is None else map(tuple.__new__, itertools.repeat(made), rows)), rows
+    return (rows if make is None else map(make, rows)), rows
 
 
 def _ctypes_type(record: type, name: str) -> Decoder:
