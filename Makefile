@@ -90,7 +90,7 @@ bench:
 bench-install:
 	@.ci/setup bench
 
-LIBBPF_LIBS = -lbpf
+LIBBPF_LIBS ?= -lbpf
 build/bench/%: tests/bench/%.c
 	@mkdir -p build/bench
 	$(CC) -O2 $(LIBBPF_CFLAGS) $< -o $@ $(LIBBPF_LIBS)
