@@ -14,17 +14,20 @@ from __future__ import annotations
 import argparse
 import collections
 import concurrent.futures
+import functools
 import hashlib
 import json
+import multiprocessing
 import os
 import pathlib
 import sys
 from collections.abc import Iterator
 from typing import Any
 
+from tests.corpus import ours as our_side
 from tests.corpus import verdict
 from tests.corpus.oracle import Missing, build
-from tests.corpus.report import Attempt, run, types_of
+from tests.corpus.report import Attempt, run, run_forked, types_of
 from tests.corpus.table import print_table
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -61,9 +64,9 @@ def examine(
     # Neither side prepares or loads what is in the other byte order.
     stage = options.stage if native else "open"
     tail = [str(path), stage, *([str(options.types)] if options.types else [])]
-    limits = {"cwd": ROOT, "limit": options.limit, "memory": MEMORY}
-    ours = run([sys.executable, "-m", "tests.corpus.ours", *tail], **limits)
-    theirs = run([str(oracle), *tail], types=types_of(ours), **limits)
+    limits = {"limit": options.limit, "memory": MEMORY}
+    ours = run_forked(functools.partial(our_side.main, tail), **limits)
+    theirs = run([str(oracle), *tail], types=types_of(ours), cwd=ROOT, **limits)
     load = stage == "load"
     names = [] if stage == "open" else list(ours.programs)
     both = ours.opened and theirs.opened
@@ -124,9 +127,12 @@ def main() -> int:
         print(f"corpus: {error}", file=sys.stderr)
         return 2
     paths = [path for path in objects(options.directory) if options.only in str(path)]
-    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+    work = functools.partial(examine, oracle=oracle, options=options)
+    # Not threads: what forks must have none. What is forked need not import everything again.
+    forked = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(options.jobs, mp_context=forked) as pool:
         results = []
-        for result in pool.map(lambda path: examine(path, oracle, options), paths):
+        for result in pool.map(work, paths):
             results.append(result)
             for each in wrong(result):
                 print(f"{result['object']}: {each}", flush=True)

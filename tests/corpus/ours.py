@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+from collections.abc import Sequence
 
 from pyebpf.btf.btf import Btf
 from pyebpf.elf import load_spec
@@ -164,9 +165,9 @@ def _with_less(spec: CollectionSpec, name: str) -> CollectionSpec:
     return dataclasses.replace(spec, programs={name: spec.programs[name]})
 
 
-def main() -> None:
-    """Print everything about the file on the command line."""
-    path, stage, *rest = sys.argv[1:]
+def main(arguments: Sequence[str]) -> None:
+    """Print everything about the file that *arguments* name."""
+    path, stage, *rest = arguments
     sys.stdout.reconfigure(errors="surrogateescape")  # names need not be text
     types = read_btf(rest[0]) if rest else None
     try:
@@ -182,4 +183,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
