@@ -28,6 +28,8 @@ def build(directory: pathlib.Path) -> pathlib.Path:
         Missing: No compiler, or no libbpf that is new enough.
     """
     program = directory / "oracle"
+    # A run that is under way keeps the one it has.
+    unfinished = directory / f"oracle.{os.getpid()}"
     directory.mkdir(exist_ok=True)
     command = [
         os.environ.get("CC", "cc"),
@@ -36,7 +38,7 @@ def build(directory: pathlib.Path) -> pathlib.Path:
         *_flags("LIBBPF_CFLAGS", "--cflags"),
         str(SOURCE),
         "-o",
-        str(program),
+        str(unfinished),
         *_flags("LIBBPF_LIBS", "--libs"),
     ]
     try:
@@ -50,6 +52,7 @@ def build(directory: pathlib.Path) -> pathlib.Path:
             "libbpf 1.6 or newer is needed to compare with; set LIBBPF_CFLAGS and LIBBPF_LIBS, or "
             f"PKG_CONFIG_PATH ({reason.strip()})"
         )
+    unfinished.replace(program)
     return program
 
 
