@@ -46,6 +46,7 @@ _PLAIN = (
     ("elf", "", "elf.h", ("R_BPF_64_ABS64", "R_BPF_64_ABS32", "R_BPF_64_NODYLD32")),
     ("btf", "", "linux/btf.h", ()),
     ("rtnetlink", "", "linux/rtnetlink.h", ()),
+    ("if_xdp", "", "linux/if_xdp.h", ("AF_XDP", "SOL_XDP")),
 )
 _RENAMED = {
     "BPF_RINGBUF_HEADER_SIZE": "BPF_RINGBUF_HDR_SZ",
@@ -57,6 +58,9 @@ _PLAIN_SINCE = {
     "BPF_RINGBUF_HDR_SZ": "5.8",
     "BPF_ADJ_ROOM_ENCAP_L2_MASK": "5.2",
     "BPF_ADJ_ROOM_ENCAP_L2_SHIFT": "5.2",
+    "XDP_RING_NEED_WAKEUP": "5.4",
+    "XDP_OPTIONS_ZEROCOPY": "5.3",
+    "XDP_PKT_CONTD": "6.6",
     "PERF_ATTR_SIZE_VER6": "5.5",
     "PERF_ATTR_SIZE_VER7": "5.13",
     "PERF_ATTR_SIZE_VER8": "6.3",

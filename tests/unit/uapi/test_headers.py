@@ -27,8 +27,8 @@ _UNIONS = ("bpf_attr", "bpf_iter_link_info")
 _INCLUDES = (
     "stdio.h", "string.h", "stddef.h", "elf.h", "sys/ioctl.h", "sys/socket.h", "linux/version.h",
     "linux/bpf.h", "linux/btf.h", "linux/perf_event.h", "linux/hw_breakpoint.h", "linux/if_link.h",
-    "linux/netlink.h", "linux/rtnetlink.h", "linux/pkt_cls.h", "linux/pkt_sched.h",
-    "linux/tc_act/tc_bpf.h",
+    "linux/if_xdp.h", "linux/netlink.h", "linux/rtnetlink.h", "linux/pkt_cls.h",
+    "linux/pkt_sched.h", "linux/tc_act/tc_bpf.h",
 )  # fmt: skip
 _OPTIONAL_INCLUDES = ("linux/netdev.h",)  # Linux 6.3
 
