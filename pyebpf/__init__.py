@@ -130,6 +130,10 @@ if TYPE_CHECKING:
     from pyebpf.uapi.bpf import ProgType as ProgType
     from pyebpf.uapi.bpf import UpdateFlag as UpdateFlag
     from pyebpf.uapi.net import XdpAction as XdpAction
+    from pyebpf.xsk.redirect import XskRedirect as XskRedirect
+    from pyebpf.xsk.socket import XskSocket as XskSocket
+    from pyebpf.xsk.umem import Umem as Umem
+    from pyebpf.xsk.umem import XskMode as XskMode
 
 __version__ = "0.1.0"
 
@@ -193,6 +197,10 @@ _HOMES = {
     "TraceLine": "pyebpf.readers.trace_pipe",
     "ProgramStream": "pyebpf.readers.program_stream",
     "in_order": "pyebpf.readers.order",
+    "XskSocket": "pyebpf.xsk.socket",
+    "XskRedirect": "pyebpf.xsk.redirect",
+    "XskMode": "pyebpf.xsk.umem",
+    "Umem": "pyebpf.xsk.umem",
     "loaded_maps": "pyebpf.maps.map",
     "loaded_programs": "pyebpf.programs.program",
     "loaded_links": "pyebpf.link.base",

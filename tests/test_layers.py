@@ -34,7 +34,8 @@ ORDER = [
     ["btf_object", "bpf_token"],
     ["maps"],
     ["programs"],
-    ["link", "readers", "xsk"],
+    ["link", "readers"],
+    ["xsk"],
     ["loader"],
     ["daemon", "export"],
 ]

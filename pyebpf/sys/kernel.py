@@ -51,6 +51,7 @@ from pyebpf.sys.test_run import TestRun
 from pyebpf.uapi.attrs import CommonAttr, ProgLoad
 from pyebpf.uapi.bpf import COMMON_ATTRS, Cmd, ProgType
 from pyebpf.uapi.cstruct import CStruct
+from pyebpf.uapi.if_xdp import AF_XDP
 from pyebpf.uapi.rtnetlink import NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_ROUTE, SOL_NETLINK
 
 __all__ = ["Attr", "Kernel", "LinuxKernel", "current", "use"]
@@ -144,6 +145,9 @@ class Kernel(Protocol):
 
     def interface_index(self, name: str) -> int:
         """Return the index of a network interface."""
+
+    def xdp_socket(self) -> int:
+        """Open an AF_XDP socket in the caller's network namespace; its raw descriptor."""
 
 
 class LinuxKernel:
@@ -420,6 +424,29 @@ class LinuxKernel:
             return socket.if_nametoindex(name)
         except OSError as error:
             raise failure("if_nametoindex", error.errno or errno.ENODEV, repr(name)) from None
+
+    def xdp_socket(self) -> int:
+        """Open an AF_XDP socket in the caller's network namespace.
+
+        Raises:
+            PrivilegeError: ``EPERM``.
+            NotSupportedError: The kernel has no such sockets.
+            SyscallError: Anything else.
+
+        Since Linux 4.18.
+        """
+        import socket
+
+        try:
+            return socket.socket(AF_XDP, socket.SOCK_RAW | socket.SOCK_CLOEXEC).detach()
+        except OSError as error:
+            if error.errno == errno.EAFNOSUPPORT:
+                config = "CONFIG_XDP_SOCKETS is not set"
+                raise NotSupportedError("AF_XDP", "4.18", config) from None
+            if error.errno == errno.EPERM:
+                reason = "needs CAP_NET_RAW in the network namespace"
+                raise PrivilegeError("socket", errno.EPERM, reason) from None
+            raise failure("socket", error.errno, "AF_XDP, SOCK_RAW") from None
 
     # For probes. Out: result and errno. *common* is an address and a size.
     def _call(self, cmd: int, buffer: bytearray, common: tuple[int, int]) -> tuple[int, int]:

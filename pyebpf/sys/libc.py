@@ -29,6 +29,15 @@ class Library(Protocol):
     def getsockopt(self, fd: int, level: int, name: int, value: object, length: object) -> int:
         """``getsockopt(2)``."""
 
+    def bind(self, fd: int, address: object, length: int) -> int:
+        """``bind(2)``."""
+
+    def send(self, fd: int, data: object, length: int, flags: int) -> int:
+        """``send(2)``."""
+
+    def recv(self, fd: int, data: object, length: int, flags: int) -> int:
+        """``recv(2)``."""
+
     def mount(self, source: bytes, target: bytes, kind: bytes, flags: int, data: object) -> int:
         """``mount(2)``."""
 

@@ -18,7 +18,10 @@ __all__ = ["DECLARATIONS", "TARGET", "generate"]
 DECLARATIONS = """
 long syscall(long number, size_t a, size_t b, size_t c, size_t d, size_t e);
 int setsockopt(int fd, int level, int name, const void *value, unsigned int length);
-int getsockopt(int fd, int level, int name, void *value, unsigned int *length);
+int getsockopt(int fd, int level, int name, void *value, void *length);
+int bind(int fd, const void *address, unsigned int length);
+long send(int fd, const void *data, size_t length, int flags);
+long recv(int fd, void *data, size_t length, int flags);
 int mount(const char *source, const char *target, const char *type, unsigned long flags,
           const void *data);
 int umount2(const char *target, int flags);

@@ -72,14 +72,20 @@ def distance(ahead: int, behind: int, *, bits: int = WORD_BITS) -> int:
 # private lock, as another thread's release in between would let us take it without waiting for our
 # own. Not tested on such hardware.
 #
-# The one store-load order that matters (our position, then "is there more?" before going to sleep)
-# is the kernel's business: poll takes locks, and looks at the positions after that.
+# One store-load order (our position, then "is there more?" before going to sleep) is the kernel's
+# business: poll takes locks, and looks at the positions after that. The other one is AF_XDP's: our
+# position, then the flag that says whether the kernel wants to be woken. Even x86 would let that
+# load go first, so there the lock is used everywhere: taking it is a locked instruction.
 _ORDERED_MACHINES = frozenset({"x86_64", "i386", "i486", "i586", "i686", "s390x"})
 
 
-def fence() -> Callable[[], None]:
-    """Return a function that keeps loads and stores before it from those after it."""
-    if os.uname().machine in _ORDERED_MACHINES:
+def fence(*, full: bool = False) -> Callable[[], None]:
+    """Return a function that keeps loads and stores before it from those after it.
+
+    Args:
+        full: Also stores from later loads, the only order that x86 does not keep by itself.
+    """
+    if os.uname().machine in _ORDERED_MACHINES and not full:
         return _nothing
     lock = threading.Lock()
     lock.acquire()

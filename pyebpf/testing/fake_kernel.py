@@ -459,6 +459,10 @@ class FakeKernel:
         except KeyError:
             raise SyscallError("if_nametoindex", errno.ENODEV, repr(name)) from None
 
+    def xdp_socket(self) -> int:
+        """Not modelled."""
+        raise NotImplementedError("AF_XDP")
+
     def route_socket(self) -> int:
         """Open a socket for `rtnetlink`; it is not bound to a network namespace."""
         with self._answering("socket"):

@@ -3,7 +3,8 @@
     SockaddrXdp      |family 2|flags 2|ifindex 4|queue_id 4|shared_umem_fd 4|
     XdpDesc          |addr 8|len 4|options 4|        an entry of the RX and TX rings
                      |addr 8|                        an entry of the fill and completion rings
-    XdpMmapOffsets   rx, tx, fill, completion: where in a ring's mapping things are
+
+`XdpMmapOffsets` says where in the mapping of a ring its indices, flags and entries are.
 """
 
 from __future__ import annotations
