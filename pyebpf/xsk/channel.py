@@ -67,7 +67,7 @@ class Channel:
         Raises:
             FormatError: The next packet makes no sense; it is skipped.
         """
-        taken = self._take(limit)
+        taken = self._take(limit, whole=self._parts)
         self.received += _packets(taken) if self._parts else len(taken)
         return taken
 
@@ -156,11 +156,10 @@ class Channel:
     def close(self) -> None:
         """Take back what is in the rings, once the kernel does not use them any more."""
         if self.rx is not None:
-            self._parts = False  # what is left of a packet has to come, too
             left = True
             while left:
                 with contextlib.suppress(FormatError):  # it was skipped, and others may follow
-                    taken = self._take(self.rx.size)
+                    taken = self._take(self.rx.size, whole=False)
                     self.give_back(taken)
                     left = bool(taken)
         if self.tx is not None:
@@ -179,17 +178,18 @@ class Channel:
             if ring is not None:
                 ring.close()
 
-    def _take(self, limit: int) -> list[Descriptor]:
+    # *whole*: packets may have several descriptors, and half of one stays where it is.
+    def _take(self, limit: int, *, whole: bool) -> list[Descriptor]:
         if self.rx is None:
             return []
         count = self.rx.available()
-        if not self._parts:
+        if not whole:
             count = min(count, limit)
         if not count:
             return []
         found = list(DESCRIPTOR.iter_unpack(self.rx.peek(count)))
         good = self._good(found)
-        taken = found[: _end_of_packets(found[:good], limit)] if self._parts else found[:good]
+        taken = found[: _end_of_packets(found[:good], limit)] if whole else found[:good]
         if not taken and good < count:
             self._skip(found[: good + 1])
         frames = self._frames.numbers(taken)

@@ -82,13 +82,14 @@ class Veth:
     peer_address: str
 
 
-def connect(here: Namespace, there: Namespace) -> Veth:
-    """Lay a veth pair between two namespaces."""
+def connect(here: Namespace, there: Namespace, *, queues: int = 1) -> Veth:
+    """Lay a veth pair between two namespaces; each end has so many queues in each direction."""
     veth = Veth("near", "10.98.0.1", there, "far", "10.98.0.2")
     near, far = "02:00:00:00:00:01", "02:00:00:00:00:02"
-    pair = ["ip", "link", "add", "near", "address", near, "type", "veth"]
+    lanes = ["numtxqueues", str(queues), "numrxqueues", str(queues)]
+    pair = ["ip", "link", "add", "near", "address", near, *lanes, "type", "veth"]
     there_path = f"/proc/{os.getpid()}/fd/{there.fileno()}"
-    here.run(*pair, "peer", "name", "far", "address", far, "netns", there_path)
+    here.run(*pair, "peer", "name", "far", "address", far, *lanes, "netns", there_path)
     for end, name, address, other_address, other in (
         (here, "near", veth.address, veth.peer_address, far),
         (there, "far", veth.peer_address, veth.address, near),
