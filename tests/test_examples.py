@@ -201,6 +201,14 @@ def test_xdp_drop_prints_its_header() -> None:
 
 
 @needs_root
+def test_echo_packets_prints_its_header() -> None:
+    """Every packet comes back, and its frame is free again."""
+    done = run("echo_packets.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.rstrip("\n") == expected("echo_packets.py")
+
+
+@needs_root
 def test_tc_egress_prints_its_header() -> None:
     """Exact bytes by port, and nothing left behind."""
     done = run("tc_egress.py")
