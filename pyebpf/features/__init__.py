@@ -11,6 +11,8 @@ import importlib
 
 TYPE_CHECKING = False  # as in the package's own __init__
 if TYPE_CHECKING:
+    from pyebpf.features.af_xdp import af_xdp as af_xdp
+    from pyebpf.features.af_xdp import xdp_bind_flag as xdp_bind_flag
     from pyebpf.features.attach import attach_cookie as attach_cookie
     from pyebpf.features.attach import uprobe_multi as uprobe_multi
     from pyebpf.features.attach import uprobe_multi_process as uprobe_multi_process
@@ -53,6 +55,7 @@ _HOMES = {
     "LIMITS": "instructions",
     "Report": "reporting",
     "accepted_name": "maps",
+    "af_xdp": "af_xdp",
     "attach_cookie": "attach",
     "attach_type": "links",
     "btf_features": "btf",
@@ -79,6 +82,7 @@ _HOMES = {
     "uprobe_multi": "attach",
     "uprobe_multi_process": "attach",
     "uprobe_session": "attach",
+    "xdp_bind_flag": "af_xdp",
 }
 
 __all__ = list(_HOMES)

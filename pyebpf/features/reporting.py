@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 
 from pyebpf.errors import EbpfError
 from pyebpf.features import attach, maps, programs
+from pyebpf.features.af_xdp import af_xdp, xdp_bind_flag
 from pyebpf.features.btf import BTF_KINDS
 from pyebpf.features.commands import command
 from pyebpf.features.feature import Answer, Feature, Finding
@@ -29,6 +30,7 @@ from pyebpf.plain import plain
 from pyebpf.sys import kernel
 from pyebpf.uapi.bpf import AttachType, Cmd, LinkType, MapFlag, MapType, ProgFlag, ProgType
 from pyebpf.uapi.helpers import FuncId
+from pyebpf.uapi.if_xdp import XdpBindFlag
 
 __all__ = ["Report", "report"]
 
@@ -82,6 +84,9 @@ _ABILITIES = (
     attach.uprobe_multi_process,
     kprobe_session,
     attach.uprobe_session,
+    af_xdp,
+    xdp_bind_flag(XdpBindFlag.USE_NEED_WAKEUP),
+    xdp_bind_flag(XdpBindFlag.USE_SG),
     Feature("types of the kernel (BTF)", "5.2", lambda: len(kernel_btf()) > 1),
 )
 

@@ -16,6 +16,7 @@ import time
 from contextlib import ExitStack
 from typing import NamedTuple, TypeVar
 
+from pyebpf import features
 from pyebpf.errors import EbpfError, NotSupportedError, SyscallError
 from pyebpf.link.interface import netns_inode
 from pyebpf.sys import xdp_socket
@@ -153,15 +154,13 @@ def _bind(umem: Umem, fd: int, place: tuple[str | int, int, int], shared: Queue 
         flags = XdpBindFlag.SHARED_UMEM
     else:
         flags = umem.mode.value
-        if umem.need_wakeup:
+        # Without it no driver sleeps, and the rings have no flags, which says the same.
+        if umem.need_wakeup and features.xdp_bind_flag(XdpBindFlag.USE_NEED_WAKEUP).available():
             flags |= XdpBindFlag.USE_NEED_WAKEUP
         if umem.multi_buffer:
+            features.xdp_bind_flag(XdpBindFlag.USE_SG).require()
             flags |= XdpBindFlag.USE_SG
     failed = xdp_socket.bind(fd, index, number, flags=flags, shared=other)
-    if failed == errno.EINVAL and flags & XdpBindFlag.USE_NEED_WAKEUP and not umem.multi_buffer:
-        # Before Linux 5.4 nobody sleeps; the rings have no flags then, which says the same.
-        flags &= ~XdpBindFlag.USE_NEED_WAKEUP
-        failed = xdp_socket.bind(fd, index, number, flags=flags)
     # The kernel gives a queue free a moment after its last socket was closed.
     deadline = time.monotonic() + _PATIENCE
     while failed == errno.EBUSY and time.monotonic() < deadline:
@@ -182,8 +181,6 @@ def _explained(umem: Umem, failed: int, interface: str | int, index: int, number
     elif failed == errno.EINVAL:
         if not _exists(index, number):
             detail = f"{interface} has no queue {number}"
-        elif umem.multi_buffer:
-            return NotSupportedError("packets in several buffers (XDP_USE_SG)", "6.6")
         elif umem.queues:
             return NotSupportedError("AF_XDP memory shared between queues", "5.10")
     return SyscallError("bind", failed, detail)

@@ -10,6 +10,7 @@ from pyebpf import features
 from pyebpf.errors import NotSupportedError, PrivilegeError, SyscallError
 from pyebpf.features.feature import Feature, accepted
 from pyebpf.uapi.bpf import MapFlag, MapType, ProgType
+from pyebpf.uapi.if_xdp import XdpBindFlag
 from tests.support import kernel
 
 # Beyond the release these depend on what the kernel was built with, or on a policy (see conftest).
@@ -61,6 +62,9 @@ def test_map_flags_are_there_since_their_release(flag):
         features.probe_read_kernel,
         features.expected_attach_type,
         features.function_types,
+        features.af_xdp,
+        features.xdp_bind_flag(XdpBindFlag.USE_NEED_WAKEUP),
+        features.xdp_bind_flag(XdpBindFlag.USE_SG),
     ],
     ids=lambda each: each.name,
 )
