@@ -72,7 +72,7 @@ def open_socket() -> FD:
 
 
 def register_memory(
-    fd: int, memory: mmap.mmap | bytearray, *, chunk_size: int, headroom: int, flags: int = 0
+    fd: int, memory: mmap.mmap, *, chunk_size: int, headroom: int, flags: int = 0
 ) -> None:
     """Make *memory* that of a socket's packets (``XDP_UMEM_REG``); the kernel keeps its pages.
 

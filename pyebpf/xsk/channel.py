@@ -75,7 +75,7 @@ class Channel:
         """Return copies of packets, each in one piece."""
         memory = self._frames.memory
         if not self._parts:
-            return [bytes(memory[at : at + length]) for at, length, _ in taken]
+            return [memory[at : at + length] for at, length, _ in taken]
         view = self._frames.view
         packets: list[bytes] = []
         pieces: list[memoryview[int]] = []
@@ -188,27 +188,27 @@ class Channel:
         if not count:
             return []
         found = list(DESCRIPTOR.iter_unpack(self.rx.peek(count)))
-        good = self._good(found)
+        frames = self._frames.numbers(found)
+        good = self._good(found, frames)
         taken = found[: _end_of_packets(found[:good], limit)] if whole else found[:good]
         if not taken and good < count:
             self._skip(found[: good + 1])
-        frames = self._frames.numbers(taken)
+        if len(taken) < count:
+            del frames[len(taken) :]
         self.queue.filled.difference_update(frames)
         self._frames.lent.update(frames)
         self.rx.advance(len(taken))
         return taken
 
     # How many of them make sense: each in a frame that the kernel has, and no frame twice.
-    def _good(self, found: Sequence[Descriptor]) -> int:
-        size, shift, filled = self._frames.size, self._frames.shift, self.queue.filled
-        frames = self._frames.numbers(found)
+    def _good(self, found: Sequence[Descriptor], frames: Sequence[int]) -> int:
+        size, filled = self._frames.size, self.queue.filled
         inside = size - 1
         ends = [(at & inside) + length for at, length, _ in found]
         if len(filled.intersection(frames)) == len(found) and max(ends) <= size:
             return len(found)
         seen: set[int] = set()
-        for number, (at, length, _) in enumerate(found):
-            frame = at >> shift
+        for number, (frame, (at, length, _)) in enumerate(zip(frames, found, strict=True)):
             if frame not in filled or frame in seen or (at & inside) + length > size:
                 return number
             seen.add(frame)

@@ -44,7 +44,7 @@ class Frames:
         retired: Numbers of frames that will never be used again.
     """
 
-    def __init__(self, memory: mmap.mmap | bytearray, size: int) -> None:
+    def __init__(self, memory: mmap.mmap, size: int) -> None:
         self.memory = memory
         self.view = memoryview(memory)
         self.size = size

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import final
 
 from pyebpf.uapi.if_xdp import XDP_PKT_CONTD
 from pyebpf.xsk.channel import Descriptor
 
-__all__ = ["Lease"]
+__all__ = ["Lease", "release"]
 
 
 @final
@@ -20,11 +20,11 @@ class Lease:
     ``multi_buffer`` a long packet has several: `packets` groups them.
     """
 
-    __slots__ = ("_last", "_views")
+    __slots__ = ("_taken", "_views")
 
     def __init__(self, view: memoryview[int], taken: Sequence[Descriptor]) -> None:
+        self._taken = taken
         self._views = [view[at : at + length] for at, length, _ in taken]
-        self._last = [not options & XDP_PKT_CONTD for _, _, options in taken]
 
     def __len__(self) -> int:
         return len(self._views)
@@ -38,17 +38,26 @@ class Lease:
     def packets(self) -> list[list[memoryview[int]]]:
         """Return the views of each packet."""
         found: list[list[memoryview[int]]] = [[]]
-        for view, last in zip(self._views, self._last, strict=True):
+        for view, (_, _, options) in zip(self._views, self._taken, strict=True):
             found[-1].append(view)
-            if last:
+            if not options & XDP_PKT_CONTD:
                 found.append([])
         return found[:-1]
 
     def end(self) -> None:
         """Let the views be of no more use; others that were made from them show other packets."""
-        for view in self._views:
-            with contextlib.suppress(BufferError):
-                view.release()
+        release(self._views)
 
     def __repr__(self) -> str:
-        return f"<Lease of {sum(self._last)} packets>"
+        return f"<Lease of {len(self._views)} views of packets>"
+
+
+def release(views: Iterable[memoryview[int]]) -> None:
+    """Release views, but for those that others were made from in a way that keeps them."""
+    left = iter(views)
+    done = False
+    while not done:
+        with contextlib.suppress(BufferError):
+            for view in left:
+                view.release()
+            done = True

@@ -27,7 +27,7 @@ from pyebpf.sys import xdp_socket
 from pyebpf.sys.poller import Poller
 from pyebpf.xsk.binding import Sizes, bind
 from pyebpf.xsk.channel import Descriptor
-from pyebpf.xsk.lease import Lease
+from pyebpf.xsk.lease import Lease, release
 from pyebpf.xsk.redirect import XskRedirect
 from pyebpf.xsk.statistics import XskStatistics
 from pyebpf.xsk.umem import Umem
@@ -113,7 +113,7 @@ class XskSocket:
             self.umem = stack.enter_context(Umem()) if umem is None else umem
             if self.umem.closed:
                 raise ClosedError("memory used after close")
-            with self.umem.turn():
+            with self.umem.turn:
                 self._fd, self._channel, self._key = bind(self.umem, interface, index, queue, sizes)
             stack.callback(self._depart)
             self._copies = not xdp_socket.zero_copy(self._fd.fileno())
@@ -149,7 +149,8 @@ class XskSocket:
         """
         deadline = _deadline(timeout)
         while True:
-            with self._turn():
+            with self.umem.turn:
+                self._check_open()
                 taken = self._take(limit)
                 if taken:
                     try:
@@ -179,7 +180,8 @@ class XskSocket:
         """
         deadline = _deadline(timeout)
         while True:
-            with self._turn():
+            with self.umem.turn:
+                self._check_open()
                 taken = self._take(limit)
             if taken or not self._sleep(deadline):
                 break
@@ -188,7 +190,7 @@ class XskSocket:
             yield lent
         finally:
             lent.end()
-            with self.umem.turn():
+            with self.umem.turn:
                 self._give_back(taken)
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -202,7 +204,8 @@ class XskSocket:
         """
         deadline = _deadline(timeout)
         while True:
-            with self._turn():
+            with self.umem.turn:
+                self._check_open()
                 if self._channel.rx is not None and self._channel.rx.available():
                     return True
                 self._pull()
@@ -236,7 +239,8 @@ class XskSocket:
         batch = self._tx_size()
         done = 0
         while True:
-            with self._turn():
+            with self.umem.turn:
+                self._check_open()
                 written = self._channel.write(octets[done : done + batch])
                 done += written
                 moved = self._push(done)
@@ -279,8 +283,8 @@ class XskSocket:
         except BaseException:
             self._cancel(frames, views)
             raise
-        _release(views)
-        with self.umem.turn():
+        release(views)
+        with self.umem.turn:
             if self._closing:
                 self._channel.cancel(frames)
                 raise self._closed_error()
@@ -298,7 +302,8 @@ class XskSocket:
         """
         deadline = _deadline(timeout)
         while True:
-            with self._turn():
+            with self.umem.turn:
+                self._check_open()
                 self._push(None)
                 self._channel.queue.collect()
                 if not self._channel.queue.sending:
@@ -312,7 +317,8 @@ class XskSocket:
         """Return the totals so far; those at the end once the socket is closed."""
         if self._final is not None:
             return self._final
-        with self._turn():
+        with self.umem.turn:
+            self._check_open()
             return self._totals(xdp_socket.statistics(self._fd.fileno()))
 
     @property
@@ -345,7 +351,7 @@ class XskSocket:
         if self._closing:
             return
         self._closing = True
-        if self.umem.foreign:
+        if self.umem.turn.foreign:
             self._stack.close()
             return
         self._poller.raise_flag()
@@ -368,13 +374,6 @@ class XskSocket:
         return f"<XskSocket on queue {self.queue} of {self.interface}, {state}>"
 
     # --- in a turn
-
-    @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        with self.umem.turn():
-            if self._closing:
-                raise self._closed_error()
-            yield
 
     def _take(self, limit: int | None) -> list[Descriptor]:
         rx = self._channel.rx
@@ -461,7 +460,8 @@ class XskSocket:
 
     # A socket that has lost its interface is never readable again.
     def _check_interface(self) -> None:
-        with self._turn():
+        with self.umem.turn:
+            self._check_open()
             failed = xdp_socket.push(self._fd.fileno())
             if failed == errno.ENXIO:
                 raise self._failed(failed, None)
@@ -470,7 +470,8 @@ class XskSocket:
         frames: list[int] = []
         try:
             while True:
-                with self._turn():
+                with self.umem.turn:
+                    self._check_open()
                     frames += self._channel.reserve(count - len(frames))
                     if len(frames) == count:
                         return frames
@@ -482,18 +483,18 @@ class XskSocket:
             raise
 
     def _cancel(self, frames: list[int], views: list[memoryview[int]]) -> None:
-        _release(views)
-        with self.umem.turn():
+        release(views)
+        with self.umem.turn:
             self._channel.cancel(frames)
 
     # --- the end
 
     def _depart(self) -> None:
-        if self.umem.foreign:
+        if self.umem.turn.foreign:
             self._fd.close()
             self._channel.unmap()
         else:
-            self.umem.when_idle(self._leave)
+            self.umem.turn.when_idle(self._leave)
 
     def _leave(self) -> None:
         queue = self._channel.queue
@@ -508,6 +509,10 @@ class XskSocket:
             queue.close(copies=self._copies)
         self._final = self._totals(kernels)
         self.umem.release_unused()
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise self._closed_error()
 
     def _closed_error(self) -> ClosedError:
         return ClosedError(f"{self!r} used after close")
@@ -532,12 +537,6 @@ class XskSocket:
 
 def _octets(packet: Packet) -> memoryview[int]:
     return memoryview(packet).cast("B")
-
-
-def _release(views: list[memoryview[int]]) -> None:
-    for view in views:
-        with contextlib.suppress(BufferError):
-            view.release()
 
 
 def _deadline(timeout: float | None) -> float:

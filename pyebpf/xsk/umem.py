@@ -4,8 +4,7 @@
            │                                              └── socket
            └── queue 1 of eth0: ...                        ── socket
 
-The kernel knows it as long as a socket uses it. One lock for all of it: whoever works on frames or
-rings has the turn.
+The kernel knows it as long as a socket uses it. Whoever works on frames or rings has the `Turn`.
 """
 
 from __future__ import annotations
@@ -13,16 +12,13 @@ from __future__ import annotations
 import contextlib
 import enum
 import mmap
-import os
-import threading
-from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import final
 
-from pyebpf.errors import ClosedError
 from pyebpf.uapi.if_xdp import XdpBindFlag
 from pyebpf.xsk.frames import Frames, Queue
 from pyebpf.xsk.statistics import UmemUsage
+from pyebpf.xsk.turn import Turn
 
 __all__ = ["Umem", "XskMode"]
 
@@ -91,15 +87,12 @@ class Umem:
         self._memory = mmap.mmap(-1, frame_count * frame_size)
         self.frames = Frames(self._memory, frame_size)
         self.queues: dict[tuple[int, int, int], Queue] = {}
-        self._process = os.getpid()
-        self._lock = threading.RLock()
-        self._active = False
+        self.turn = Turn("AF_XDP memory")
         self._closed = False
-        self._later: list[Callable[[], None]] = []
 
     def usage(self) -> UmemUsage:
         """Return how many frames are where."""
-        with self.turn():
+        with self.turn:
             frames, queues = self.frames, self.queues.values()
             return UmemUsage(
                 free=frames.free,
@@ -109,39 +102,6 @@ class Umem:
                 retired=len(frames.retired),
             )
 
-    @contextlib.contextmanager
-    def turn(self) -> Iterator[None]:
-        """Keep all others from frames and rings inside the ``with`` block.
-
-        Raises:
-            ClosedError: The memory is another process's: this is a fork's child.
-            ValueError: A signal handler interrupted somebody whose turn it is, in this very thread.
-        """
-        if self.foreign:
-            raise ClosedError("AF_XDP memory used in a child of the process that made it")
-        with self._lock:
-            if self._active:
-                raise ValueError("AF_XDP memory used by a signal handler that interrupted its use")
-            self._active = True
-            try:
-                yield
-            finally:
-                self._active = False
-                if self._later:
-                    self._catch_up()
-
-    def when_idle(self, action: Callable[[], None]) -> None:
-        """Do something as soon as it is nobody's turn: now, or if a signal handler asks, later."""
-        self._later.append(action)
-        with self._lock:
-            if not self._active:
-                self._catch_up()
-
-    @property
-    def foreign(self) -> bool:
-        """Whether this process has it from its parent, which uses it."""
-        return os.getpid() != self._process
-
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
@@ -150,10 +110,10 @@ class Umem:
     def close(self) -> None:
         """Let no more sockets use it, and give the memory back when none does; twice is fine."""
         self._closed = True
-        if self.foreign:
+        if self.turn.foreign:
             self._release()
         else:
-            self.when_idle(self.release_unused)
+            self.turn.when_idle(self.release_unused)
 
     def release_unused(self) -> None:
         """Give the memory back if it is closed and no socket uses it."""
@@ -174,14 +134,6 @@ class Umem:
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self.queues)} queues"
         return f"<Umem of {self.frame_count} frames of {self.frame_size} bytes, {state}>"
-
-    def _catch_up(self) -> None:
-        self._active = True
-        try:
-            while self._later:
-                self._later.pop(0)()
-        finally:
-            self._active = False
 
     # Who still has a view that was lent keeps the memory until it goes.
     def _release(self) -> None:

@@ -7,6 +7,7 @@ Tests may also let it do what the real one never should.
 
 from __future__ import annotations
 
+import mmap
 import struct
 
 from pyebpf.sys.xdp_rings import ADDRESS, DESCRIPTOR, ConsumerRing, Layout, ProducerRing
@@ -80,7 +81,7 @@ class MadeUp:
     ) -> None:
         self.fill, self.completion = Shared(size, ADDRESS, start), Shared(size, ADDRESS, start)
         self.rx, self.tx = Shared(size, DESCRIPTOR, start), Shared(size, DESCRIPTOR, start)
-        self.frames = Frames(bytearray(frames * self.FRAME), self.FRAME)
+        self.frames = Frames(mmap.mmap(-1, frames * self.FRAME), self.FRAME)
         self.count = frames
         self.queue = Queue(
             self.frames,
