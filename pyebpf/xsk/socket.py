@@ -441,14 +441,17 @@ class XskSocket:
             return False
         if not self._sleeping.acquire(timeout=rest):
             return True
+        ready = True
         try:
-            if not self._closing and not self._poller.wait(rest):
-                self._check_interface()
+            if not self._closing:
+                ready = self._poller.wait(rest)
         except (OSError, ValueError):
             if not self._closing:  # by a signal handler, while this thread slept
                 raise
         finally:
             self._sleeping.release()
+        if not ready:
+            self._check_interface()
         return True
 
     def _pause(self, deadline: float) -> bool:

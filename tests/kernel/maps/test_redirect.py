@@ -12,10 +12,10 @@ from pyebpf import MapType
 from pyebpf.maps.map import Map
 from pyebpf.maps.objects import Target
 from pyebpf.uapi import bpf as uapi
+from pyebpf.uapi.if_xdp import AF_XDP, SOL_XDP, XdpSocketOption
 from tests.support.programs import built, only, only_used
 
 XDP_DROP, XDP_REDIRECT = 1, 4
-AF_XDP, SOL_XDP, XDP_RX_RING = 44, 283, 2
 PACKET = bytes(64)
 LIVE = uapi.TestRunFlag.XDP_LIVE_FRAMES
 
@@ -95,7 +95,7 @@ def test_an_xskmap_takes_af_xdp_sockets(netns):
         assert program.run(PACKET).retval == XDP_DROP
         with pytest.raises(pyebpf.SyscallError, match=r'update map "xsks".*EOPNOTSUPP'):
             sockets[1] = other
-        xsk.setsockopt(SOL_XDP, XDP_RX_RING, 64)  # newer kernels want to see one
+        xsk.setsockopt(SOL_XDP, XdpSocketOption.RX_RING, 64)  # newer kernels want to see one
         sockets[1] = xsk
         assert program.run(PACKET).retval == XDP_REDIRECT
         with pytest.raises(pyebpf.SyscallError, match="EOPNOTSUPP"):

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import gc
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -163,6 +164,23 @@ def test_closing_wakes_who_waits(cable):
     xsk.close()
     assert xsk.closed
     assert xsk.statistics().received == 0
+
+
+def test_a_signal_handler_may_close(cable):
+    """Also the socket that its own thread is waiting for."""
+    xsk = XskSocket(cable.name)
+    before = signal.signal(signal.SIGUSR1, lambda *_: xsk.close())
+    # Sent by another thread, as soon as this one sleeps or a little earlier.
+    thread = threading.Thread(target=lambda: signal.pthread_kill(main, signal.SIGUSR1))
+    main = threading.get_ident()
+    try:
+        thread.start()
+        with pytest.raises(ClosedError):
+            xsk.receive()
+    finally:
+        thread.join(PATIENCE)
+        signal.signal(signal.SIGUSR1, before)
+    assert xsk.umem.closed
 
 
 def test_a_socket_may_be_closed_while_frames_are_leased(cable, far):
