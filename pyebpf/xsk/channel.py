@@ -125,10 +125,14 @@ class Channel:
         shift, memory = self._frames.shift, self._frames.memory
         frames = self.reserve(len(packets))
         ready: list[Descriptor] = []
-        for frame, packet in zip(frames, packets):  # noqa: B905 - there may be less room
-            address, length = frame << shift, len(packet)
-            memory[address : address + length] = packet
-            ready.append((address, length, 0))
+        try:
+            for frame, packet in zip(frames, packets):  # noqa: B905 - there may be less room
+                address, length = frame << shift, len(packet)
+                memory[address : address + length] = packet
+                ready.append((address, length, 0))
+        except BaseException:  # Ctrl-C
+            self.cancel(frames)
+            raise
         self.submit(ready)
         return len(ready)
 
@@ -137,16 +141,20 @@ class Channel:
         frames = self.reserve(sum(-(-len(each) // size) for each in packets))
         ready: list[Descriptor] = []
         done = 0
-        for packet in packets:
-            if len(ready) + -(-len(packet) // size) > len(frames):
-                break
-            for start in range(0, len(packet), size):
-                piece = packet[start : start + size]
-                address = frames[len(ready)] << shift
-                memory[address : address + len(piece)] = piece
-                more = XDP_PKT_CONTD if start + size < len(packet) else 0
-                ready.append((address, len(piece), more))
-            done += 1
+        try:
+            for packet in packets:
+                if len(ready) + -(-len(packet) // size) > len(frames):
+                    break
+                for start in range(0, len(packet), size):
+                    piece = packet[start : start + size]
+                    address = frames[len(ready)] << shift
+                    memory[address : address + len(piece)] = piece
+                    more = XDP_PKT_CONTD if start + size < len(packet) else 0
+                    ready.append((address, len(piece), more))
+                done += 1
+        except BaseException:
+            self.cancel(frames)
+            raise
         self.cancel(frames[len(ready) :])
         self.submit(ready)
         return done

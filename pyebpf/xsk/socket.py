@@ -379,6 +379,8 @@ class XskSocket:
         rx = self._channel.rx
         if rx is None:
             raise ValueError("a socket without an RX ring does not receive")
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit must be 1 or more: {limit}")
         if self._busy:
             xdp_socket.pull(self._fd.fileno())
         taken = self._channel.take(rx.size if limit is None else limit)

@@ -100,6 +100,8 @@ def test_packets_have_to_fit(cable):
             xsk.send(["text"])  # type: ignore[list-item]
         with pytest.raises(ValueError, match="timeout must be"):
             xsk.receive(-1)
+        with pytest.raises(ValueError, match="limit must be 1 or more: 0"):
+            xsk.receive(limit=0)
         assert xsk.statistics().sent == 0
 
 
