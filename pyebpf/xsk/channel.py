@@ -118,6 +118,16 @@ class Channel:
         self.tx.put(b"".join(starmap(DESCRIPTOR.pack, packets)))
         self.sent += _packets(packets)
 
+    def exchange(self, packets: Sequence[Descriptor]) -> list[int]:
+        """Send packets from the lent frames they lie in, the first for which there is room.
+
+        Returns:
+            As many other frames, lent in their place: the sender of a packet gives one for it.
+        """
+        instead = self.reserve(len(packets))
+        self.submit(packets[: len(instead)])
+        return instead
+
     def write(self, packets: Sequence[Octets]) -> int:
         """Copy packets into frames and submit them; return how many there was room for."""
         if self._parts:

@@ -15,7 +15,7 @@ import errno
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, TypeAlias, final
@@ -156,7 +156,7 @@ class XskSocket:
                     try:
                         return self._channel.copy(taken)
                     finally:
-                        self._give_back(taken)
+                        self._fill(self.umem.frames.numbers(taken))
             if not self._sleep(deadline):
                 return []
 
@@ -185,13 +185,13 @@ class XskSocket:
                 taken = self._take(limit)
             if taken or not self._sleep(deadline):
                 break
-        lent = Lease(self.umem.frames.view, taken)
+        lent = Lease(self.umem.frames, taken)
         try:
             yield lent
         finally:
             lent.end()
             with self.umem.turn:
-                self._give_back(taken)
+                self._fill(lent.held)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until there is a packet; return whether there is.
@@ -291,6 +291,46 @@ class XskSocket:
             self._channel.submit(places)
             self._push(count)
 
+    def forward(
+        self, lease: Lease, numbers: Iterable[int] | None = None, *, timeout: float | None = None
+    ) -> int:
+        """Send leased packets on from where they lie, without copying them.
+
+        Their views are of no use afterwards; a free frame takes the place of each.
+
+        Args:
+            lease: Of a socket with the same memory, such as this one, inside its block.
+            numbers: Which of its packets; by default all.
+            timeout: Seconds to wait for room; 0 does not wait, ``None`` waits for ever.
+
+        Returns:
+            How many of them the kernel has, the first ones; the others still are the lease's.
+
+        Raises:
+            ValueError: Other memory; a packet was forwarded before; the lease has ended; or packets
+                may have several buffers (``multi_buffer``).
+            IndexError: There is no such packet.
+            ClosedError, SyscallError: As for `send`.
+        """
+        if lease.frames is not self.umem.frames or self.umem.multi_buffer:
+            raise ValueError("only packets of the same memory and in one buffer can be forwarded")
+        self._tx_size()
+        wanted = list(range(len(lease)) if numbers is None else numbers)
+        deadline = _deadline(timeout)
+        done = 0
+        while True:
+            with self.umem.turn:
+                self._check_open()
+                left = wanted[done:]
+                instead = self._channel.exchange(lease.to_forward(left))
+                lease.forwarded(left[: len(instead)], instead)
+                done += len(instead)
+                moved = self._push(done)
+            if done == len(wanted) and moved:
+                return done
+            if not (instead and moved) and not self._pause(deadline):
+                return done
+
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until the kernel has sent all packets of this queue; return whether it has.
 
@@ -388,8 +428,8 @@ class XskSocket:
             self._pull()
         return taken
 
-    def _give_back(self, taken: Sequence[Descriptor]) -> None:
-        self._channel.give_back(taken)
+    def _fill(self, frames: Sequence[int]) -> None:
+        self._channel.queue.fill(frames)
         if not self._closing:
             self._pull()
 

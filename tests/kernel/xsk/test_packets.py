@@ -96,6 +96,50 @@ def test_frames_are_written_in_place(xsk, far):
     assert xsk.statistics().sent == 11
 
 
+def test_leased_frames_are_forwarded_in_place(xsk, far):
+    """Those that are chosen, changed or not; the kernel gets other frames for them."""
+    far.send(range(10))
+    while xsk.statistics().received < 10:
+        with xsk.lease(PATIENCE) as lease:
+            found = numbers(lease)
+            even = [number for number, each in enumerate(found) if each % 2 == 0]
+            for number in even:
+                lease[number][17] += 100
+            assert xsk.forward(lease, even) == len(even)
+            for wrong in (even[:1], [len(lease)], [-1]):
+                with pytest.raises((ValueError, IndexError)):
+                    xsk.forward(lease, wrong)
+            assert xsk.umem.usage().lent == len(lease)
+    assert far.receive(5) == [100, 102, 104, 106, 108]
+    with pytest.raises(ValueError, match="ended"):
+        xsk.forward(lease, [0])
+    assert xsk.flush(PATIENCE)
+    assert xsk.umem.usage() == (2048, 2048, 0, 0, 0)
+
+
+def test_packets_are_forwarded_between_sockets(cable, far):
+    """From one queue to another of the same memory; more packets than there are spare frames."""
+    with (
+        Umem(96) as umem,
+        XskRedirect(cable.name) as redirect,
+        XskSocket(cable.name, 0, umem=umem, map=redirect.map, fill_size=64) as source,
+        XskSocket(cable.name, 1, umem=umem, map=False, rx_size=0) as target,
+        XskSocket(cable.name, 0, umem=umem, map=False, rx_size=0) as beside,
+    ):
+        done = 0
+        while done < 300:
+            far.send(range(done, done + 60))
+            while done < 300 and source.wait(0):
+                with source.lease(0) as lease:
+                    assert target.forward(lease, range(0, len(lease), 2), timeout=PATIENCE)
+                    beside.forward(lease, range(1, len(lease), 2), timeout=PATIENCE)
+                    done += len(lease)
+        assert sorted(far.receive(300)) == list(range(300))
+        assert umem.usage() == (32, 64, 0, 0, 0)
+        with source.lease(0) as nothing:
+            assert target.forward(nothing) == 0
+
+
 def test_several_leases_at_a_time(xsk, far):
     """Each holds its own frames; the rest goes on."""
     far.send(range(3))

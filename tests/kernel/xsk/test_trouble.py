@@ -14,7 +14,7 @@ import threading
 
 import pytest
 
-from pyebpf import Umem, XskMode, XskSocket
+from pyebpf import Umem, XskMode, XskRedirect, XskSocket
 from pyebpf.errors import AttachError, ClosedError, SyscallError
 from tests.support.children import outcome, outcome_as_nobody
 from tests.support.frames import PATIENCE, frame, numbers
@@ -103,6 +103,20 @@ def test_packets_have_to_fit(cable):
         with pytest.raises(ValueError, match="limit must be 1 or more: 0"):
             xsk.receive(limit=0)
         assert xsk.statistics().sent == 0
+
+
+def test_packets_of_other_memory_are_not_forwarded(cable, far):
+    """Their frames mean nothing there."""
+    with (
+        XskRedirect(cable.name) as redirect,
+        XskSocket(cable.name, 0, map=redirect.map) as source,
+        XskSocket(cable.name, 1, map=redirect.map) as target,
+    ):
+        far.send([1])
+        with source.lease(PATIENCE) as lease:
+            with pytest.raises(ValueError, match="only packets of the same memory"):
+                target.forward(lease)
+            assert source.umem.usage().lent == 1
 
 
 def test_half_a_socket(cable, netns):

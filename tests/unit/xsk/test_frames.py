@@ -76,6 +76,16 @@ class Traffic(RuleBasedStateMachine):
         assert self.made.channel.copy(taken) == packets  # nobody else has written there
         self.made.channel.give_back(taken)
 
+    @precondition(lambda self: self.leases and self.longest == 1500)
+    @rule()
+    def forward(self):
+        taken, packets = self.leases.pop()
+        instead = self.made.channel.exchange(taken)
+        self.made.queue.fill(instead)
+        count = len(instead)
+        self.going += packets[:count]
+        self.leases.append([taken[count:], packets[count:]])
+
     @rule(lengths=st.lists(st.integers(4, 4000), max_size=12))
     def write(self, lengths):
         packets = [self.packet(length) for length in lengths]
