@@ -33,7 +33,8 @@ class Reference:
         kind: What the symbol stands for.
         symbol: The map's name (``MAP``, ``MAP_VALUE``), the table's, otherwise the extern's.
         offset: Bytes behind the start: of the map's value (``MAP_VALUE``), of the variable, of the
-            table. Of an arena's, behind the start of its globals. Added to a named constant.
+            table. Of an arena's, behind the start of its globals. Added to a named constant. A map
+            (``MAP``) has nothing behind it: the verifier refuses all but 0.
         weak: The symbol may be missing.
     """
 

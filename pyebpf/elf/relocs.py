@@ -156,8 +156,10 @@ class _Site:
         if name is None:
             raise self._error(f'"{symbol.name}" is inside a map\'s definition')
         self._slots.set_source(self._slot, PSEUDO_MAP_FD)
-        self._set_immediates(0, 0)
-        self._refer(Reference(ReferenceKind.MAP, name))
+        # Nothing stands there in sound code; what does is for the verifier to refuse.
+        offset = self._slots.immediate(self._slot + 1)
+        self._set_immediates(0, offset)
+        self._refer(Reference(ReferenceKind.MAP, name, offset))
 
     def _refer_to_value(self, symbol: Symbol, addend: int) -> None:
         offset = symbol.value + addend

@@ -217,7 +217,7 @@ def _fill_in(
         if symbol not in fds:
             fds[symbol] = environment.maps[symbol].fileno()
         if reference.kind is ReferenceKind.MAP:
-            load_64(code, slot, PSEUDO_MAP_FD, fds[symbol], 0)
+            load_64(code, slot, PSEUDO_MAP_FD, fds[symbol], reference.offset)
         else:
             place = environment.starts.get(symbol, 0) + reference.offset
             load_64(code, slot, PSEUDO_MAP_VALUE, fds[symbol], place)

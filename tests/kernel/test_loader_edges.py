@@ -13,9 +13,10 @@ import threading
 import pytest
 
 import pyebpf
-from pyebpf import MapFlag
+from pyebpf import MapFlag, MapType
 from pyebpf.sys import kernel
 from pyebpf.uapi.bpf import Cmd
+from tests.support.elf_builder import EXIT, MOV_0, ElfBuilder, load_64
 from tests.support.programs import built
 
 PACKET = bytes(64)
@@ -268,3 +269,14 @@ def test_a_packet_may_grow_by_as_much_as_the_kernel_lets_it():
             bpf.programs["xdp"].run(64)
         with pytest.raises(ValueError, match="repeat"):
             bpf.programs["xdp"].run(PACKET, repeat=-1)
+
+
+def test_a_load_of_a_map_with_something_behind_it_is_refused():
+    """As what loads the object elsewhere offers it to the verifier, so is it offered here."""
+    builder = ElfBuilder()
+    code = builder.code("socket", [load_64(4 << 32), MOV_0, EXIT])
+    builder.symbol("main", code, 0, 32)
+    maps = builder.section("maps", struct.pack("=5I", MapType.ARRAY, 4, 4, 1, 0))
+    builder.relocate(code, 0, builder.object("numbers", maps, 0, 20))
+    with pytest.raises(pyebpf.VerifierError, match="unrecognized bpf_ld_imm64 insn"):
+        pyebpf.load(builder.build())

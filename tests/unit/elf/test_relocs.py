@@ -52,6 +52,16 @@ def test_a_map_is_referred_to_by_name(builder):
     assert main.instructions[:2] == (load_64(), Instruction(0x18, 2, 1, 0, 0, "second"))
 
 
+def test_what_stands_behind_a_map_is_kept(builder):
+    """A damaged second half stays: with 0 there it would be sound, and another program."""
+    code = _program(builder, load_64(4 << 32))
+    maps = builder.section("maps", bytes(20))
+    builder.relocate(code, 0, builder.object("first", maps, 0, 20))
+    main = _main(builder)
+    assert main.references == {0: Reference(ReferenceKind.MAP, "first", 4)}
+    assert main.instructions[0] == Instruction(0x18, 1, 1, 0, 4 << 32, "first")
+
+
 @pytest.mark.parametrize(
     ("symbol", "addend"),
     [
