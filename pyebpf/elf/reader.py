@@ -337,8 +337,8 @@ class Elf:
                 )
             target = self.sections[section]
             if value + size > target.size:
-                # Of data, types say the size; libbpf does not look at the symbol's.
-                if value > target.size or target.executable:
+                # Of data, types say the size; libbpf looks at that of functions only.
+                if value > target.size or info & 0xF == STT_FUNC:
                     raise target.error(f'symbol "{text}" ends outside the section', value)
                 size = target.size - value
         elif section not in (SHN_UNDEF, SHN_ABS, SHN_COMMON):

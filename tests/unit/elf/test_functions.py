@@ -53,6 +53,13 @@ def test_a_function_without_a_size_ends_where_the_next_starts():
     ]
 
 
+def test_only_a_function_must_lie_in_its_section_whole():
+    """What other symbols say of their size does not matter, as it does not to libbpf."""
+    assert _shape(_split(("a", 0, 1 << 14, STB_GLOBAL, STT_NOTYPE))) == [("a", 0, 32)]
+    with pytest.raises(ElfError, match='xdp, offset 0x0: symbol "a" ends outside the section'):
+        _split(("a", 0, 40))
+
+
 def test_a_label_inside_a_function_is_no_function():
     """Only where no function is, a global label starts one."""
     code = _split(("a", 0, 16), ("inner", 8, 0, STB_GLOBAL, STT_NOTYPE), ("end", 32, 0))
