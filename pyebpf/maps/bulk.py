@@ -21,7 +21,7 @@ import sys
 import weakref
 from array import array
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -33,12 +33,14 @@ from pyebpf.btf.btf import Btf
 from pyebpf.btf.encode import encode
 from pyebpf.btf.types import Func, FuncProto, Int
 from pyebpf.errors import EbpfError, NotSupportedError
+from pyebpf.host.cpus import possible_numbers
 from pyebpf.host.kernel_btf import kernel_btf
 from pyebpf.maps import bulk_code, bulk_walk
 from pyebpf.maps.bulk_choice import NOT_NOW, Entries, Few
 from pyebpf.maps.bulk_code import CHANGED, COUNT, DONE, STATE, Layout
 from pyebpf.maps.bulk_walk import HashLayout
-from pyebpf.maps.codec import Codec
+from pyebpf.maps.codec import Codec, PerCpuCodec
+from pyebpf.maps.kinds import HASHES, PER_CPU
 from pyebpf.maps.native import column, native_format
 from pyebpf.sys import bpf, kernel
 from pyebpf.sys.elements import quiet_call
@@ -56,6 +58,12 @@ _SOME = 1 << 18
 _MOST_KEYS = 1 << 14
 
 NO_TYPES: Mapping[str, int] = {}
+
+# Bytes of an entry's values, which are copied by one instruction after the other.
+_LARGEST = 1 << 13
+
+# Kinds whose entries are in buckets with their values.
+_IN_BUCKETS = HASHES - PER_CPU
 
 # Keys that are looked up so quickly, in two microseconds, that letting go of the GIL does not pay.
 _FEW = 64
@@ -152,7 +160,7 @@ class ManyKeys(Bulk):
     """Looks up many keys in one call.
 
     Args:
-        map_fd: A hash, LRU hash or array.
+        map_fd: The map.
         key_codec: Of its keys.
         value_codec: Of its values.
         layout: Of the area.
@@ -181,7 +189,7 @@ class ManyKeys(Bulk):
         self._area = self._view(0, layout.size)
         self._state = self._head[STATE : STATE + 1]
         self._keys = self._view(layout.keys_at, layout.key_size * layout.capacity)
-        self._values = self._view(layout.values_at, layout.value_size * layout.capacity)
+        self._values = self._view(layout.values_at, layout.entry_size * layout.capacity)
         self._missing = self._view(layout.missing_at, 4 * layout.capacity).cast("I")
         self._key_format = native_format(key_codec)
         self._value_format = native_format(value_codec)
@@ -198,7 +206,7 @@ class ManyKeys(Bulk):
 
         Args:
             map_fd: The map.
-            kind: A hash, LRU hash or array.
+            kind: A hash, LRU hash or array, or a per-CPU one.
             key_codec: Of its keys.
             value_codec: Of its values.
 
@@ -206,17 +214,15 @@ class ManyKeys(Bulk):
             EbpfError: The kernel refuses it.
         """
         entry = key_codec.size + value_codec.size + 4
-        layout = Layout(
-            key_size=key_codec.size,
-            value_size=value_codec.size,
-            capacity=max(1, min(_MOST_KEYS, _SOME // entry)),
-        )
+        one = value_codec.inner if isinstance(value_codec, PerCpuCodec) else value_codec
+        capacity = max(1, min(_MOST_KEYS, _SOME // entry))
+        layout = _layout(kind, key_codec.size, one.size, capacity)
 
         def made(*, cast: bool, types: Mapping[str, int] = NO_TYPES) -> ManyKeys:
-            code = bulk_code.many_keys(layout, moves=kind != MapType.ARRAY, cast=cast)
+            code = bulk_code.many_keys(layout, moves=kind in HASHES, cast=cast)
             return cls(map_fd, key_codec, value_codec, layout=layout, code=code, types=types)
 
-        if kind != MapType.ARRAY:
+        if kind in _IN_BUCKETS:
             with contextlib.suppress(EbpfError):
                 known = bulk_walk.cast_id(kernel_btf(kernel.current().root))
                 return made(cast=True, types={bulk_code.CAST: known})
@@ -262,25 +268,22 @@ class ManyKeys(Bulk):
         self._head[COUNT] = count
         if quiet_call(*self._run.arguments) if count <= _FEW else self._run():
             return None
-        if self._value_format is None:
-            return column(self._value_codec, self._values, count)
-        return self._numbers(count)
+        return self._decoded(count)
 
     # The second time that a few keys are asked for, what depends on their number alone is there.
-    def _numbers(self, count: int) -> list[Any]:
-        values = self._values[:count]
+    def _decoded(self, count: int) -> list[Any]:
+        some = self._values if self._value_format is None else self._values[:count]
+        values: Callable[[], list[Any]] = some.tolist
+        if self._value_format is None:
+            values = partial(column, self._value_codec, some, count)
         if self._key_format is not None and count <= _FEW:
-            self._views.append(values)
             # In front of the keys is the head: COUNT, and zeros.
             form = struct.Struct(f"I{self._layout.keys_at - 4}x{count}{self._key_format}")
-            self.few[count] = (
-                self,
-                partial(form.pack_into, self._area, 0, count),
-                partial(quiet_call, *self._run.arguments),
-                values.tolist,
-                self._state,
-            )
-        return values.tolist()
+            fill = partial(form.pack_into, self._area, 0, count)
+            run = partial(quiet_call, *self._run.arguments)
+            self.few[count] = (self, fill, run, values, self._state)
+            self._views.append(some)
+        return values()
 
     def complete(self, found: list[Any], default: object) -> bool:
         """Put *default* where keys were missing; return whether the other values are right."""
@@ -312,7 +315,7 @@ class AllEntries(Bulk):
     ) -> None:
         super().__init__(map_fd, layout, code, types)
         self._keys = self._view(layout.keys_at, layout.key_size * layout.capacity)
-        self._values = self._view(layout.values_at, layout.value_size * layout.capacity)
+        self._values = self._view(layout.values_at, layout.entry_size * layout.capacity)
 
     @classmethod
     def of(
@@ -322,18 +325,17 @@ class AllEntries(Bulk):
 
         Args:
             map_fd: The map.
-            kind: A hash, LRU hash or array.
+            kind: A hash, LRU hash or array, or a per-CPU one but LRU.
             key_size: Bytes of a key.
-            value_size: Bytes of a value.
+            value_size: Bytes of a value; of one CPU's for per-CPU kinds.
             capacity: Entries there can be.
 
         Raises:
             EbpfError: The kernel refuses it.
         """
-        layout = Layout(key_size=key_size, value_size=value_size, capacity=capacity)
-        code = bulk_code.all_entries(layout, moves=kind != MapType.ARRAY)
-        made = cls(map_fd, layout, code)
-        where = _proven_layout() if kind != MapType.ARRAY else None
+        layout = _layout(kind, key_size, value_size, capacity)
+        made = cls(map_fd, layout, bulk_code.all_entries(layout, moves=kind in HASHES))
+        where = _proven_layout() if kind in _IN_BUCKETS else None
         if where is not None:
             # It sees what the verifier keeps from programs, and system calls show as zeros, such as
             # locks. But then the other one would have been refused.
@@ -387,7 +389,7 @@ class AllEntries(Bulk):
             count = self._head[COUNT]
             return Entries(
                 bytearray(self._keys[: count * self._layout.key_size]),
-                bytearray(self._values[: count * self._layout.value_size]),
+                bytearray(self._values[: count * self._layout.entry_size]),
                 count,
             )
         finally:
@@ -429,6 +431,15 @@ def _proven_layout() -> HashLayout | None:
                 found = None
         _proofs[running] = found
     return _proofs[running]
+
+
+def _layout(kind: MapType, key_size: int, value_size: int, capacity: int) -> Layout:
+    cpus = possible_numbers(kernel.current().root) if kind in PER_CPU else ()
+    layout = Layout(key_size=key_size, value_size=value_size, capacity=capacity, cpus=cpus)
+    if layout.entry_size > _LARGEST:
+        reason = f"values of {layout.entry_size} bytes"
+        raise NotSupportedError("in-kernel bulk access", None, reason)
+    return layout
 
 
 def _pieces(data: bytearray, size: int) -> list[bytes]:

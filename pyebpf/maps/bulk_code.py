@@ -31,6 +31,7 @@ from pyebpf.asm.build import (
     R7,
     R8,
     R9,
+    R10,
     W7,
     Place,
     Register,
@@ -81,6 +82,9 @@ COUNT, STATE = 0, 1
 _AGAIN = 2
 _KEYS_AT = 64
 
+# On the stack: where the map has the key, and the first CPU's value.
+_KEY, _FIRST = R10 - 8, R10 - 16
+
 # What STATE says after `many`: how many keys are not in the map; or this, and it has ended, if an
 # entry was another one after its value had been copied. There is never room for so many keys.
 CHANGED = 1 << 20
@@ -95,13 +99,20 @@ class Layout:
 
     Attributes:
         key_size: Bytes of a key.
-        value_size: Bytes of a value.
+        value_size: Bytes of a value; of one CPU's for per-CPU kinds.
         capacity: Keys there is room for.
+        cpus: Numbers of the CPUs that have values of their own, none for other kinds.
     """
 
     key_size: int
     value_size: int
     capacity: int
+    cpus: tuple[int, ...] = ()
+
+    @property
+    def entry_size(self) -> int:
+        """Bytes of all values of an entry: each CPU's begins at a multiple of 8."""
+        return len(self.cpus) * (self.value_size + 7 & ~7) if self.cpus else self.value_size
 
     @property
     def keys_at(self) -> int:
@@ -116,7 +127,7 @@ class Layout:
     @property
     def missing_at(self) -> int:
         """Where the numbers of missing keys begin."""
-        return self.values_at + (self.value_size * self.capacity + 7 & ~7)
+        return self.values_at + (self.entry_size * self.capacity + 7 & ~7)
 
     @property
     def size(self) -> int:
@@ -125,7 +136,7 @@ class Layout:
 
 
 def many_keys(layout: Layout, *, moves: bool, cast: bool) -> Assembled:
-    """Return the program that looks up many keys. Needs ``bpf_loop``: Linux 5.17.
+    """Return the program that looks up many keys. Needs ``bpf_loop``: Linux 5.17; per CPU 5.19.
 
     An entry that is deleted may be another key's at once, while its value is copied; so where
     entries move, it is looked at once more.
@@ -133,7 +144,8 @@ def many_keys(layout: Layout, *, moves: bool, cast: bool) -> Assembled:
     Args:
         layout: Of the area.
         moves: The map's entries come and go (hashes), unlike those of arrays.
-        cast: There is ``bpf_rdonly_cast`` (Linux 6.17), to look at the entry's key with.
+        cast: There is ``bpf_rdonly_cast`` (Linux 6.17), to look at the entry's key with. Not for
+            per-CPU kinds, whose values are not at their keys.
     """
     again = (_same_key if cast else _same_entry)(layout) if moves else []
     return _assembled(
@@ -150,13 +162,7 @@ def many_keys(layout: Layout, *, moves: bool, cast: bool) -> Assembled:
         function("one"),  # (index, context)
         mov(R6, R1),
         jge(R6, layout.capacity, "beyond"),
-        *address(R2, layout.keys_at, R6, layout.key_size),
-        load_map(R1, "map"),
-        call("map_lookup_elem"),
-        jeq(R0, 0, "missing"),
-        mov(R9, R0),
-        *address(R8, layout.values_at, R6, layout.value_size),
-        *copy(R8, R9, layout.value_size),
+        *_copy_values(layout),
         *again,
         mov(R0, 0),
         exit_(),
@@ -177,7 +183,37 @@ def many_keys(layout: Layout, *, moves: bool, cast: bool) -> Assembled:
     )
 
 
-# R6: the key's number. R9: the value in the map; in a hash its key stands before it, to 8 bytes.
+# R6: the key's number. R9: the (first CPU's) value in the map.
+def _copy_values(layout: Layout) -> list[Item]:
+    items: list[Item] = []
+    for cpu, start in _values(layout):
+        items += [
+            *address(R2, layout.keys_at, R6, layout.key_size),
+            *_look_up(cpu),
+            jeq(R0, 0, "missing"),
+            *([] if items else [mov(R9, R0)]),
+            *address(R8, start, R6, layout.entry_size),
+            *copy(R8, R0, layout.value_size),
+        ]
+    return items
+
+
+# Each CPU with where its values are, or no CPU.
+def _values(layout: Layout) -> list[tuple[int | None, int]]:
+    stride = layout.value_size + 7 & ~7
+    return [
+        (cpu, layout.values_at + place * stride) for place, cpu in enumerate(layout.cpus or (None,))
+    ]
+
+
+# R0 = the value, on a CPU, of the key that R2 points to.
+def _look_up(cpu: int | None) -> list[Item]:
+    if cpu is None:
+        return [load_map(R1, "map"), call("map_lookup_elem")]
+    return [load_map(R1, "map"), mov(R3, cpu), call("map_lookup_percpu_elem")]
+
+
+# In a hash the key stands before the value, to 8 bytes.
 def _same_key(layout: Layout) -> list[Item]:
     return [
         mov(R1, R9),
@@ -193,8 +229,7 @@ def _same_key(layout: Layout) -> list[Item]:
 def _same_entry(layout: Layout) -> list[Item]:
     return [
         *address(R2, layout.keys_at, R6, layout.key_size),
-        load_map(R1, "map"),
-        call("map_lookup_elem"),
+        *_look_up(_values(layout)[0][0]),
         jne(R0, R9, "changed"),
     ]
 
@@ -210,7 +245,9 @@ def _changed() -> list[Item]:
 
 
 def all_entries(layout: Layout, *, moves: bool) -> Assembled:
-    """Return the program that copies all entries. Needs ``bpf_for_each_map_elem``: Linux 5.13.
+    """Return the program that copies all entries.
+
+    Needs ``bpf_for_each_map_elem``: Linux 5.13; of per-CPU kinds 5.19.
 
     The walk takes no lock. Where entries move, an entry that is deleted and used again for another
     key while it is being copied, or while the walk stands on it, would give a key with another
@@ -238,8 +275,7 @@ def all_entries(layout: Layout, *, moves: bool) -> Assembled:
         jge(R7, layout.capacity, "full"),
         *address(R8, layout.keys_at, R7, layout.key_size),
         *copy(R8, R2, layout.key_size),
-        *address(R9, layout.values_at, R7, layout.value_size),
-        *copy(R9, R3, layout.value_size),
+        *(_copy_each_cpus(layout, moves=moves) if layout.cpus else _copy_value(layout)),
         *(compare(R8, R2, layout.key_size, "each moved") if moves else ()),
         add(R7, 1),
         store(u32(R6 + COUNT * 4), W7),
@@ -252,6 +288,37 @@ def all_entries(layout: Layout, *, moves: bool) -> Assembled:
         *(_moved("each moved") if moves else ()),
         *again,
     )
+
+
+# R2: the key in the map. R3: the value there. R7: the entry's number. R8: the copy of the key.
+def _copy_value(layout: Layout) -> list[Item]:
+    return [
+        *address(R9, layout.values_at, R7, layout.value_size),
+        *copy(R9, R3, layout.value_size),
+    ]
+
+
+# The walk has this CPU's value alone; those of all are looked up, which spoils R2 if nothing moves.
+def _copy_each_cpus(layout: Layout, *, moves: bool) -> list[Item]:
+    items: list[Item] = [store(u64(_KEY), R2)]
+    for place, (cpu, start) in enumerate(_values(layout)):
+        items += [
+            mov(R2, R8),
+            *_look_up(cpu),
+            jeq(R0, 0, "each moved" if moves else "full"),  # elements of arrays are always there
+            *([] if place else [store(u64(_FIRST), R0)]),
+            *address(R9, start, R7, layout.entry_size),
+            *copy(R9, R0, layout.value_size),
+        ]
+    if moves:
+        items += [
+            mov(R2, R8),
+            *_look_up(layout.cpus[0]),
+            load(R1, u64(_FIRST)),
+            jne(R0, R1, "each moved"),
+            load(R2, u64(_KEY)),
+        ]
+    return items
 
 
 def _check_second_walk() -> list[Item]:

@@ -6,6 +6,7 @@ from pyebpf.uapi.bpf import MapType
 
 __all__ = [
     "ARRAYS",
+    "BULK",
     "CGROUP_STORAGE",
     "HASHES",
     "HOLDS_FDS",
@@ -91,6 +92,10 @@ SPARSE_WITH_COOKIES = frozenset({MapType.SOCKMAP, MapType.REUSEPORT_SOCKARRAY})
 
 # They forget the entry that was not used for longest.
 LRU = frozenset({MapType.LRU_HASH, MapType.LRU_PERCPU_HASH})
+
+# Plain data that a program may look up and walk over, changing nothing by that (in LRU maps a
+# look-up makes entries young).
+BULK = frozenset({MapType.HASH, MapType.ARRAY, MapType.PERCPU_HASH, MapType.PERCPU_ARRAY})
 
 # No element access by key.
 KEYLESS = frozenset({MapType.QUEUE, MapType.STACK, MapType.BLOOM_FILTER})

@@ -25,7 +25,16 @@ from pyebpf.maps.bulk_choice import (
     Few,
     KeysProgram,
 )
-from pyebpf.maps.kinds import ARRAYS, HASHES, KEYLESS, OF_MAPS, SPARSE, SPARSE_WITH_COOKIES
+from pyebpf.maps.kinds import (
+    ARRAYS,
+    BULK,
+    HASHES,
+    KEYLESS,
+    LRU,
+    OF_MAPS,
+    SPARSE,
+    SPARSE_WITH_COOKIES,
+)
 from pyebpf.maps.mapped import mapped_entries
 from pyebpf.maps.native import column
 from pyebpf.maps.types import value_bytes
@@ -291,8 +300,8 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
     def _choose_many(self, number: int, wanted: bool | None) -> KeysProgram | None:
         if wanted is False:
             return None
-        may = self.type in (MapType.HASH, MapType.ARRAY)
-        if not may and not (wanted and self.type == MapType.LRU_HASH):
+        may = self.type in BULK or (wanted and self.type in LRU)
+        if not may:
             if wanted:
                 raise NotSupportedError("in-kernel bulk access", None, str(self.type))
             return None
@@ -306,7 +315,7 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
 
         with self._fd.dup() as fd:
             made = ManyKeys.of(_readable(fd), self.type, self.key_codec, self.value_codec)
-        if self.type != MapType.LRU_HASH:  # which nobody takes there without being asked
+        if self.type not in LRU:  # which nobody takes there without being asked
             self._few = made.few
         return made
 
@@ -327,8 +336,8 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
             # What cannot be mapped says why the plain way.
             with contextlib.suppress(EbpfError), self.memory(writable=False) as memory:
                 return mapped_entries(memory, self.value_size, self.max_entries)
-        size = self.max_entries * (self.key_size + self.value_size)
-        copied = self.type in (MapType.HASH, MapType.LRU_HASH, MapType.ARRAY)
+        size = self.max_entries * (self.key_size + value_bytes(self.spec))
+        copied = self.type in BULK or self.type == MapType.LRU_HASH  # whose walks change nothing
         copied = copied and size <= _MOST_COPIED
         if wanted and not copied:
             raise NotSupportedError("in-kernel bulk access", None, f"{self.type}, {size} bytes")

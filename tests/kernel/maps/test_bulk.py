@@ -94,6 +94,31 @@ def test_keys_and_values_of_every_size(kind: MapType, size: int) -> None:
         assert made.get_many(keys)[:50] == list(map(made.get, entries))
 
 
+PER_CPU = (MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCPU_HASH)
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 8, 12, 200])
+@pytest.mark.parametrize("kind", PER_CPU)
+def test_values_of_each_cpu(kind: MapType, size: int) -> None:
+    """A list for each key, as ever; of LRU ones by look-ups that are asked for."""
+    with Map.create(type=kind, key="I", value_size=size, max_entries=200) as made:
+        cpus = made.value_codec.cpus
+        made.update_batch({number: [os.urandom(size) for _ in range(cpus)] for number in range(90)})
+        for keys in (range(60), range(60), [5, 5, 1000], range(100)):
+            found = made.get_many(keys, in_kernel=True)
+            assert found == made.get_many(keys, in_kernel=False)
+        if kind == MapType.LRU_PERCPU_HASH:
+            with pytest.raises(NotSupportedError, match="LRU_PERCPU_HASH"):
+                made.to_dict(in_kernel=True)
+            return
+        assert made.to_dict(in_kernel=True) == made.to_dict(in_kernel=False)
+        in_kernel, plain = made.to_numpy(in_kernel=True), made.to_numpy(in_kernel=False)
+        for one, other in zip(in_kernel, plain, strict=True):
+            assert one.dtype == other.dtype
+            assert one.shape == other.shape
+        assert sorted(in_kernel[1].tolist()) == sorted(plain[1].tolist())
+
+
 VALUES = ("?", "b", "H", "i", "q", "d", "f", ">I", "<IH", "5s", np.dtype("<u4"))
 
 
@@ -216,9 +241,6 @@ def test_a_refusal_is_taken_once_and_changes_no_result() -> None:
 @pytest.mark.parametrize(
     ("kind", "flags"),
     [
-        (MapType.PERCPU_HASH, 0),
-        (MapType.PERCPU_ARRAY, 0),
-        (MapType.LRU_PERCPU_HASH, 0),
         (MapType.LPM_TRIE, MapFlag.NO_PREALLOC),
         (MapType.HASH, MapFlag.WRONLY_PROG),
         (MapType.ARRAY, MapFlag.WRONLY_PROG),
@@ -296,6 +318,15 @@ def test_large_maps_are_not_doubled() -> None:
         assert made.to_dict() == {b"abcd": bytes(1024)}
 
 
+def test_large_values_are_not_copied_by_a_program() -> None:
+    """One that had an instruction for every eight bytes of a megabyte would take long to make."""
+    with Map.create(type=MapType.ARRAY, value_size=1 << 20, max_entries=2) as made:
+        for ask in (made.to_dict, lambda **options: made.get_many([1], **options)):
+            with pytest.raises(NotSupportedError, match="values of 1048576 bytes"):
+                ask(in_kernel=True)
+        assert made.get_many([1]) == [bytes(1 << 20)]
+
+
 def test_more_buckets_than_a_loop_goes_round_are_no_empty_map() -> None:
     """``bpf_loop`` refuses more than 8 million turns."""
     with Map.create(
@@ -315,7 +346,7 @@ STAYING, COMING = range(600), range(600, 1200)
 
 
 @contextlib.contextmanager
-def changing(made: Map[int, int]) -> Iterator[None]:
+def changing(made: Map, cpus: int = 0) -> Iterator[None]:
     """Another process replaces the entries that stay, and takes the others in and out."""
     child = fork()
     if child == 0:
@@ -323,10 +354,10 @@ def changing(made: Map[int, int]) -> Iterator[None]:
         while True:
             step += 1
             for key in STAYING:
-                made[key] = key << 32 | step
+                made[key] = [key << 32 | step] * cpus if cpus else key << 32 | step
             for key in COMING:
                 if step % 2:
-                    made[key] = key << 32 | step
+                    made[key] = [key << 32 | step] * cpus if cpus else key << 32 | step
                 else:
                     del made[key]
     try:
@@ -370,6 +401,25 @@ def test_keys_of_a_changing_map_are_right(
                 found = made.get_many(keys, in_kernel=True)
                 assert None not in found[: len(STAYING)]
                 assert [k for k, v in zip(keys, found, strict=True) if v and v >> 32 != k] == []
+
+
+@pytest.mark.parametrize("flags", [0, MapFlag.NO_PREALLOC])
+def test_values_of_each_cpu_of_a_changing_map_are_right(flags: int) -> None:
+    """All values that are found of a key are that key's, by look-ups and in copies."""
+    with Map.create(
+        type=MapType.PERCPU_HASH, max_entries=1200, key="I", value="Q", flags=flags
+    ) as made:
+        cpus = made.value_codec.cpus
+        made.update_batch({key: [key << 32] * cpus for key in STAYING})
+        keys = [*STAYING, *COMING]
+        with changing(made, cpus):
+            for _ in range(100):
+                found = made.get_many(keys, in_kernel=True)
+                pairs = [*zip(keys, found, strict=True), *made.to_dict(in_kernel=True).items()]
+                assert None not in found[: len(STAYING)]
+                assert len(pairs) >= len(keys) + len(STAYING)
+                for key, values in pairs:
+                    assert values is None or {value >> 32 for value in values} == {key}
 
 
 def unknown(*_: object) -> int:
