@@ -6,6 +6,7 @@ import enum
 import json
 import re
 import shutil
+import struct
 import subprocess
 import sys
 
@@ -18,7 +19,16 @@ from pyebpf.btf.btf import Btf
 from pyebpf.btf.encode import encode
 from pyebpf.btf.records import Record
 from pyebpf.host import cpus
-from pyebpf.maps.kinds import CGROUP_STORAGE, HOLDS_FDS, KEYLESS, LOCAL_STORAGE, OF_MAPS, RINGS
+from pyebpf.maps.kinds import (
+    CGROUP_STORAGE,
+    HOLDS_FDS,
+    KEYLESS,
+    LOCAL_STORAGE,
+    OF_MAPS,
+    PER_CPU,
+    RINGS,
+    TARGETS,
+)
 
 pytestmark = pytest.mark.skipif(shutil.which("bpftool") is None, reason="bpftool is not installed")
 
@@ -126,6 +136,61 @@ def test_values_of_each_cpu_agree():
             for one in dump(m)
         }
         assert theirs == dict(m.items())
+
+
+PLAIN = [
+    MapType.HASH,
+    MapType.LRU_HASH,
+    MapType.ARRAY,
+    MapType.LPM_TRIE,
+    MapType.PERCPU_HASH,
+    MapType.LRU_PERCPU_HASH,
+    MapType.PERCPU_ARRAY,
+]
+
+
+@pytest.mark.parametrize("kind", PLAIN, ids=str)
+@pytest.mark.parametrize("size", [1, 8, 13])
+def test_bytes_of_every_kind_agree(kind, size):
+    """Keys and values without types, those of each CPU in their places."""
+    key_size = 8 if kind == MapType.LPM_TRIE else 4
+    with Map.create(
+        type=kind, key_size=key_size, value_size=size, max_entries=5, key=bytes, name="m"
+    ) as m:
+        per_cpu = kind in PER_CPU
+        for number in range(4):
+            key = struct.pack("=II", 32, number)[-key_size:]
+            values = [bytes([number * 16 + cpu] * size) for cpu in range(cpus.possible())]
+            m[key] = values if per_cpu else values[0]
+        theirs = {
+            octets(one["key"]): [octets(each["value"]) for each in one["values"]]
+            if per_cpu
+            else octets(one["value"])
+            for one in dump(m)
+        }
+        assert theirs == m.to_dict(in_kernel=False)
+        assert theirs == dict(m.items())
+
+
+@pytest.mark.parametrize("kind", sorted(OF_MAPS | TARGETS), ids=str)
+def test_objects_agree(kind):
+    """Ids of maps, interfaces and queues, by the slots that hold something."""
+    with (
+        Map.create(type=kind, **shape(kind), key="I", name="m") as m,
+        Map.from_spec(INNER) as inner,
+    ):
+        m[1] = inner if kind in OF_MAPS else 128 if kind == MapType.CPUMAP else "lo"
+        theirs = {
+            int.from_bytes(octets(one["key"]), sys.byteorder): one
+            for one in dump(m)
+            if "error" not in one.get("value", {})
+        }
+        assert list(theirs) == list(m) == [1]
+        if kind in OF_MAPS:
+            assert theirs[1].get("inner_map_id", inner.id) == m[1] == inner.id
+        else:
+            with m.raw as raw:
+                assert octets(theirs[1]["value"]) == raw[(1).to_bytes(4, sys.byteorder)]
 
 
 def test_what_is_shown_of_the_map_agrees():
