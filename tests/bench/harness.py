@@ -164,8 +164,8 @@ def report(results: Sequence[Result]) -> None:
     print(f"\n{'work':22s} {'peer':9s} {'median':>9s} {'middle half':>19s} {'all':>19s}")
     for one in results:
         line = (
-            f"{one.work:22s} {one.peer:9s} {one.median:9.1f} "
-            f"{f'[{one.low:.1f}..{one.high:.1f}]':>19s} {f'[{one.min:.1f}..{one.max:.1f}]':>19s} "
+            f"{one.work:22s} {one.peer:9s} {one.median:9.2f} "
+            f"{f'[{one.low:.2f}..{one.high:.2f}]':>19s} {f'[{one.min:.2f}..{one.max:.2f}]':>19s} "
             f"{one.unit}"
         )
         ours = medians.get((one.work, OURS))

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 HOT = 1024
 PASSES = 10
 KEYS = 16
-NUMPY = {"map.dump_numpy", "map.bulk_dump", "map.bulk_dump_small"}
+NUMPY = {"map.dump_numpy", "map.bulk_dump", "map.bulk_dump_small", "map.memory_copy"}
 
 Work = Callable[[], float]
 OBJECT = pathlib.Path(__file__).parents[2] / "build" / "bench" / "numbers.bpf.o"
@@ -58,6 +58,8 @@ def pyebpf(fds: dict[str, int]) -> dict[str, Work]:
     some = [list(range(first, first + KEYS)) for first in range(0, HOT, KEYS)]
     entries = len(big.to_dict(in_kernel=False))
     few = len(small.to_dict(in_kernel=False))
+    mapped = opened("mapped")
+    memory = memoryview(mapped.memory()).cast("Q")
     hot.get_many(some[0], in_kernel=True)  # makes the program
     works = {
         **of_elements(hot, percpu, int, int),
@@ -70,6 +72,8 @@ def pyebpf(fds: dict[str, int]) -> dict[str, Work]:
         "map.bulk_dump_small": lambda: once(
             lambda: [small.to_numpy(in_kernel=True) for _ in range(PASSES)], few * PASSES
         ),
+        "map.memory_copy": lambda: once(lambda: copies(memory), len(memory) * PASSES),
+        "map.memory_item": lambda: passes(lambda: lookups(memory, range(HOT))),
     }
     if importlib.util.find_spec("numpy") is None:
         works = {name: work for name, work in works.items() if name not in NUMPY}
@@ -184,6 +188,13 @@ def of_elements(
 def lookups(table: object, keys: Iterable[int]) -> None:
     for key in keys:
         table[key]
+
+
+def copies(memory: memoryview) -> None:
+    import numpy as np
+
+    for _ in range(PASSES):
+        np.frombuffer(memory, "u8").copy()
 
 
 def passes(action: Callable[[], object]) -> float:

@@ -1,4 +1,4 @@
-// The works of maps, done by libbpf: `maps FDS` with FDS as hot=3,big=4,small=5,percpu=6.
+// The works of maps, done by libbpf: `maps FDS` with FDS as hot=3,big=4,small=5,percpu=6,mapped=7.
 //
 // Says what it can do, then for each line that names a work how many nanoseconds of CPU an operation
 // took: see tests/bench/harness.py.
@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #define HOT 1024
@@ -14,8 +15,9 @@
 #define KEYS 16
 #define CHUNK 4096
 #define MAX_CPUS 4096
+#define MAPPED 100000
 
-static int hot, big, small, percpu;
+static int hot, big, small, percpu, mapped;
 static __u64 sink;
 
 static long now(void)
@@ -127,6 +129,26 @@ static double percpu_lookup(void)
 	return (now() - start) / (double)(PASSES * HOT);
 }
 
+static double memory_copy(void)
+{
+	static __u64 *memory;
+	__u64 *copy;
+	long start;
+
+	if (!memory)
+		memory = mmap(NULL, MAPPED * sizeof(*memory), PROT_READ, MAP_SHARED, mapped, 0);
+	if (memory == MAP_FAILED)
+		return -1;
+	start = now();
+	for (int pass = 0; pass < PASSES; pass++) {
+		copy = malloc(MAPPED * sizeof(*copy));
+		memcpy(copy, memory, MAPPED * sizeof(*copy));
+		sink += copy[MAPPED / 2];
+		free(copy);
+	}
+	return (now() - start) / (double)(PASSES * MAPPED);
+}
+
 static const struct {
 	const char *name;
 	double (*run)(void);
@@ -140,6 +162,7 @@ static const struct {
 	{"map.bulk_dump", batch_big},
 	{"map.bulk_dump_small", batch_small},
 	{"map.percpu_lookup", percpu_lookup},
+	{"map.memory_copy", memory_copy},
 };
 
 #define WORKS (sizeof(works) / sizeof(works[0]))
@@ -148,8 +171,8 @@ int main(int count, char **arguments)
 {
 	char line[256];
 
-	if (count != 2 || sscanf(arguments[1], "hot=%d,big=%d,small=%d,percpu=%d", &hot, &big, &small,
-				 &percpu) != 4)
+	if (count != 2 || sscanf(arguments[1], "hot=%d,big=%d,small=%d,percpu=%d,mapped=%d", &hot, &big,
+				 &small, &percpu, &mapped) != 5)
 		return 2;
 	printf("{\"works\": [");
 	for (size_t i = 0; i < WORKS; i++)

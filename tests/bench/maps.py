@@ -4,9 +4,11 @@
     big      100000 entries, more than the caches of one CPU hold
     small    8000 entries, which they do hold
     percpu   1024 entries with a value for each CPU
+    mapped   an array of 100000 entries that can be mapped
 
-All peers work on the same four maps, by descriptors they inherit. The works of libbpf named
-``dump`` are its loop of LOOKUP_BATCH, those of ``get_many16`` and ``lookup`` its loop over keys.
+All peers work on the same maps, by descriptors they inherit. The works of libbpf named ``dump`` are
+its loop of LOOKUP_BATCH, those of ``get_many16`` and ``lookup`` its loop over keys, that of
+``memory_copy`` is memcpy.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pyebpf.maps.map import Map
-from pyebpf.uapi.bpf import MapType
+from pyebpf.uapi.bpf import MapFlag, MapType
 from tests.bench.harness import BUILD, Command
 
 __all__ = ["UNITS", "subjects"]
@@ -36,9 +38,13 @@ UNITS = {
     "map.dump_dict_batch": "ns/entry",
     "map.bulk_dump": "ns/entry",
     "map.bulk_dump_small": "ns/entry",
+    "map.memory_copy": "ns/entry",
+    "map.memory_item": "ns",
 }
-ROOM = {"hot": 65536, "big": 131072, "small": 8192, "percpu": 1024}
-ENTRIES = {"hot": 1024, "big": 100_000, "small": 8000, "percpu": 1024}
+ROOM = {"hot": 65536, "big": 131072, "small": 8192, "percpu": 1024, "mapped": 100_000}
+ENTRIES = {"hot": 1024, "big": 100_000, "small": 8000, "percpu": 1024, "mapped": 100_000}
+KINDS = {"percpu": MapType.PERCPU_HASH, "mapped": MapType.ARRAY}
+FLAGS = {"mapped": MapFlag.MMAPABLE}
 
 
 @contextmanager
@@ -47,9 +53,15 @@ def subjects(python: str) -> Iterator[tuple[list[Command], list[int]]]:
     with ExitStack() as stack:
         made: dict[str, Map[int, object]] = {}
         for name, room in ROOM.items():
-            kind = MapType.PERCPU_HASH if name == "percpu" else MapType.HASH
             made[name] = stack.enter_context(
-                Map.create(type=kind, max_entries=room, key="I", value="Q", name=name)
+                Map.create(
+                    type=KINDS.get(name, MapType.HASH),
+                    max_entries=room,
+                    flags=FLAGS.get(name, 0),
+                    key="I",
+                    value="Q",
+                    name=name,
+                )
             )
         for name, table in made.items():
             values = [[5] * table.value_codec.cpus] if name == "percpu" else [7]
