@@ -65,8 +65,8 @@ _LARGEST = 1 << 13
 # Kinds whose entries are in buckets with their values.
 _IN_BUCKETS = HASHES - PER_CPU
 
-# Keys that are looked up so quickly, in two microseconds, that letting go of the GIL does not pay.
-_FEW = 64
+# Keys that are looked up so quickly, in five microseconds, that letting go of the GIL does not pay.
+_FEW = 256
 
 # Those of this process. A fork's child has the areas of its parent, who may be using them.
 _bulks: weakref.WeakSet[Bulk] = weakref.WeakSet()

@@ -58,7 +58,7 @@ def numbers_map(entries: int = 1000, room: int = 2048) -> Map[int, int]:
     return made
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 63, 64, 65, 1000, 16384, 16385, 40_000])
+@pytest.mark.parametrize("count", [0, 1, 2, 255, 256, 257, 1000, 16384, 16385, 40_000])
 def test_any_number_of_keys(numbers: Map[int, int], count: int) -> None:
     """Up to the area's room and beyond; missing ones and repeated ones among them."""
     keys = [random.randrange(2000) for _ in range(count)]
