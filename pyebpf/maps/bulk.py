@@ -8,7 +8,7 @@ A lookup costs 15 to 50 ns then instead of a system call. It is a matter of spee
 refuses the program, privileges, too little to gain) and give the same.
 
 Needs ``CAP_BPF``, and for hashes ``CAP_PERFMON``. Programs may be run since Linux 5.14; `ManyKeys`
-takes 5.17, and the quick way over a hash 6.17.
+takes 5.17, per-CPU kinds 5.19, and the quick way over a hash 6.17.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ class Bulk:
     Args:
         map_fd: The map; the program keeps it.
         layout: Of the area.
+        size: Bytes of the area.
         code: The program.
         types: Ids of the kernel's functions in it.
 
@@ -101,14 +102,14 @@ class Bulk:
     """
 
     def __init__(
-        self, map_fd: int, layout: Layout, code: Assembled, types: Mapping[str, int] = NO_TYPES
+        self, map_fd: int, layout: Layout, size: int, code: Assembled, types: Mapping[str, int]
     ) -> None:
         running = kernel.current()
         if not isinstance(running, kernel.LinuxKernel):
             raise NotSupportedError("in-kernel bulk access", None, "the kernel is a made-up one")
-        length = -(-layout.size // mmap.PAGESIZE) * mmap.PAGESIZE
+        length = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         with ExitStack() as stack:
-            area = stack.enter_context(_area(layout.size))  # the mapping and the program keep it
+            area = stack.enter_context(_area(size))  # the mapping and the program keep it
             memory = running.mmap(area.fileno(), length, writable=True)
             undo = stack.enter_context(ExitStack())
             undo.callback(memory.close)
@@ -183,7 +184,7 @@ class ManyKeys(Bulk):
         code: Assembled,
         types: Mapping[str, int] = NO_TYPES,
     ) -> None:
-        super().__init__(map_fd, layout, code, types)
+        super().__init__(map_fd, layout, layout.size, code, types)
         self._encode = key_codec.encode
         self._value_codec = value_codec
         self._area = self._view(0, layout.size)
@@ -313,7 +314,7 @@ class AllEntries(Bulk):
     def __init__(
         self, map_fd: int, layout: Layout, code: Assembled, types: Mapping[str, int] = NO_TYPES
     ) -> None:
-        super().__init__(map_fd, layout, code, types)
+        super().__init__(map_fd, layout, layout.missing_at, code, types)
         self._keys = self._view(layout.keys_at, layout.key_size * layout.capacity)
         self._values = self._view(layout.values_at, layout.entry_size * layout.capacity)
 

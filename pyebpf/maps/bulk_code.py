@@ -126,12 +126,12 @@ class Layout:
 
     @property
     def missing_at(self) -> int:
-        """Where the numbers of missing keys begin."""
+        """Where the numbers of missing keys begin, or the area of `all` ends."""
         return self.values_at + (self.entry_size * self.capacity + 7 & ~7)
 
     @property
     def size(self) -> int:
-        """Bytes of the area."""
+        """Bytes of the area of `many`."""
         return self.missing_at + 4 * self.capacity
 
 
