@@ -491,7 +491,8 @@ def test_a_forked_child_has_an_area_of_its_own(numbers: Map[int, int]) -> None:
     assert ok
 
 
-def test_after_close_it_is_over(numbers: Map[int, int]) -> None:
+@pytest.mark.parametrize("count", [10, 1000])
+def test_after_close_it_is_over(numbers: Map[int, int], count: int) -> None:
     """ClosedError, from whoever is at it by then, and nothing of it remains open."""
     before = descriptors()
     numbers.get_many([1], in_kernel=True)
@@ -503,7 +504,7 @@ def test_after_close_it_is_over(numbers: Map[int, int]) -> None:
         running.wait()
         try:
             while True:
-                numbers.get_many(list(range(1000)), in_kernel=None)
+                numbers.get_many(list(range(count)), in_kernel=None)
         except ClosedError as error:
             errors.append(error)
 
