@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import mmap
+import os
 import threading
 import weakref
 
@@ -26,6 +27,18 @@ from pyebpf.sys.fd import FD
 from pyebpf.sys.mapping import Mapping
 
 __all__ = ["Arena"]
+
+# Those with memory. The kernel does not hand that down to a child of fork, who would end by a
+# SIGSEGV at the first touch.
+_arenas: weakref.WeakSet[Arena] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for each in list(_arenas):
+        each._renew()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 # What this process has mapped, by kernel and map id; owners keep it, this finds it.
 _lock = threading.Lock()
@@ -69,7 +82,7 @@ class Arena(Map[bytes, bytes]):
         """Return the whole range; touching a page makes it exist.
 
         Unlike that of an array this is a ``memoryview``: Python's ``mmap`` knows no addresses.
-        It remains good when the map is closed.
+        It remains good when the map is closed, but then not in children of a fork.
 
         Args:
             writable: Or read-only.
@@ -91,6 +104,7 @@ class Arena(Map[bytes, bytes]):
                 number = self.id
                 self._mapping = known.get(number) or self._map()
                 known[number] = self._mapping
+                _arenas.add(self)
         return self._mapping
 
     def _map(self) -> Mapping:
@@ -103,6 +117,10 @@ class Arena(Map[bytes, bytes]):
             elif error.errno == errno.EINVAL and not wanted:
                 error.detail = "it stands where another process chose; create it with map_extra"
             raise
+
+    def _renew(self) -> None:
+        if self._mapping is not None and not self.closed:
+            self._mapping.renew(self.fileno())
 
     def close(self) -> None:
         """Close the descriptor and let go of the memory, which lives on while views of it do."""

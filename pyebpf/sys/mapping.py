@@ -9,6 +9,7 @@ good, and the last one to go unmaps it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import mmap
@@ -43,15 +44,7 @@ class Mapping:
     """
 
     def __init__(self, fd: int, length: int, *, address: int = 0) -> None:
-        flags = mmap.MAP_SHARED | (MAP_FIXED_NOREPLACE if address else 0)
-        what = f"{length} bytes at {address:#x}" if address else f"{length} bytes"
-        found = libc.mmap(address, length, mmap.PROT_READ | mmap.PROT_WRITE, flags, fd, 0)
-        if found == MAP_FAILED:
-            raise failure("mmap", error_number(), what)
-        if address and found != address:
-            libc.munmap(found, length)
-            raise SyscallError("mmap", errno.EEXIST, what)
-        self.address = found
+        self.address = found = _map(fd, length, address)
         array = (ctypes.c_ubyte * length).from_address(found)
         # Views keep the array, so this runs when nothing can look at the memory any more.
         self._unmap = weakref.finalize(array, libc.munmap, found, length)
@@ -68,6 +61,16 @@ class Mapping:
             raise ClosedError("mapping used after it was closed")
         return memoryview(self._array).cast("B")
 
+    def renew(self, fd: int) -> None:
+        """Map the memory again where it was, in a child of fork, if the kernel has not done so.
+
+        Args:
+            fd: The map.
+        """
+        if self._array is not None:
+            with contextlib.suppress(SyscallError):  # EEXIST: it has
+                _map(fd, len(self._array), self.address)
+
     def close(self) -> None:
         """Let go of the memory; closing twice is fine."""
         self._array = None
@@ -75,3 +78,15 @@ class Mapping:
     def __repr__(self) -> str:
         state = "closed" if self._array is None else f"at {self.address:#x}"
         return f"<Mapping {state}>"
+
+
+def _map(fd: int, length: int, address: int) -> int:
+    flags = mmap.MAP_SHARED | (MAP_FIXED_NOREPLACE if address else 0)
+    what = f"{length} bytes at {address:#x}" if address else f"{length} bytes"
+    found = libc.mmap(address, length, mmap.PROT_READ | mmap.PROT_WRITE, flags, fd, 0)
+    if found == MAP_FAILED:
+        raise failure("mmap", error_number(), what)
+    if address and found != address:
+        libc.munmap(found, length)
+        raise SyscallError("mmap", errno.EEXIST, what)
+    return found

@@ -122,6 +122,25 @@ def test_another_process_finds_an_arena_at_its_address(spec, bpffs):
             (bpffs / "arena").unlink(missing_ok=True)
 
 
+def test_a_child_of_fork_has_the_same_memory(spec):
+    """Globals, views taken before, and new ones: what one writes the other reads."""
+    with pyebpf.load(spec) as bpf, bpf.maps["arena"].clone() as clone:
+        before, seen = bpf.maps["arena"].memory(), clone.memory()
+        before[100] = 1
+
+        def in_child():
+            found = before[100], seen[100], clone.memory()[100], bpf.variables["counter"].value
+            seen[101] = 2
+            bpf.variables["counter"].value = 77
+            return found
+
+        bpf.variables["counter"].value = 5
+        assert children.outcome(in_child) == "(1, 1, 1, 5)"
+        assert before[101] == 2
+        assert bpf.variables["counter"].value == 77
+        assert bump(bpf) == 77 + 100 + 3
+
+
 def test_a_replacement_need_not_be_opened_as_an_arena(spec):
     """By id and plainly, it serves the same."""
     with (
