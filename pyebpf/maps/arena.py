@@ -34,6 +34,8 @@ _arenas: weakref.WeakSet[Arena] = weakref.WeakSet()
 
 
 def _forked() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread of the parent's may have had it
     for each in list(_arenas):
         each._renew()
 
