@@ -376,7 +376,7 @@ def test_a_copy_of_a_changing_map_is_right(in_kernel: bool | None, flags: int) -
     ) as made:
         made.update_batch({key: key << 32 for key in STAYING})
         with changing(made):
-            for _ in range(300):
+            for _ in range(100):
                 found = made.to_dict(in_kernel=in_kernel)
                 assert found.keys() >= set(STAYING)
                 assert found.keys() <= {*STAYING, *COMING}
@@ -397,7 +397,7 @@ def test_keys_of_a_changing_map_are_right(
         made.update_batch({key: key << 32 for key in STAYING})
         keys = [*STAYING, *COMING]
         with changing(made):
-            for _ in range(300):
+            for _ in range(100):
                 found = made.get_many(keys, in_kernel=True)
                 assert None not in found[: len(STAYING)]
                 assert [k for k, v in zip(keys, found, strict=True) if v and v >> 32 != k] == []
