@@ -388,7 +388,11 @@ def test_a_copy_of_a_changing_map_is_right(in_kernel: bool | None, flags: int) -
 def test_keys_of_a_changing_map_are_right(
     cast: bool, flags: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Look-ups by either program: staying keys are found, values belong to their keys."""
+    """Look-ups by either program: values belong to their keys.
+
+    A key may be missed while its entry is replaced, the new one put in front of where the look-up
+    is; by a system call, too.
+    """
     if not cast:
         monkeypatch.setattr(bulk_walk, "cast_id", unknown)
     with Map.create(
@@ -399,7 +403,6 @@ def test_keys_of_a_changing_map_are_right(
         with changing(made):
             for _ in range(100):
                 found = made.get_many(keys, in_kernel=True)
-                assert None not in found[: len(STAYING)]
                 assert [k for k, v in zip(keys, found, strict=True) if v and v >> 32 != k] == []
 
 
