@@ -10,7 +10,14 @@ from __future__ import annotations
 import errno
 import os
 
-from pyebpf.errors import AttachError, EbpfError, NotSupportedError, SyscallError, naming
+from pyebpf.errors import (
+    AttachError,
+    EbpfError,
+    NotSupportedError,
+    PrivilegeError,
+    SyscallError,
+    naming,
+)
 from pyebpf.host import mounts
 from pyebpf.link.anchor import Anchor, Anchored, place
 from pyebpf.link.attached import query
@@ -20,6 +27,7 @@ from pyebpf.link.prog_attach import Hook, attach_to
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf, kernel
 from pyebpf.sys.fd import FD
+from pyebpf.sys.privileges import Capabilities
 from pyebpf.uapi.attrs import LinkCreate, LinkCreateCgroup
 from pyebpf.uapi.bpf import AttachType, ProgType
 from pyebpf.uapi.flags import AttachFlag
@@ -114,6 +122,10 @@ def attach_cgroup(
                 error.detail = "the cgroup has been removed"
             elif error.errno == errno.EINVAL and _holds(opened, hook, program):
                 error.detail = "this program is attached there already"
+            elif error.errno == errno.EINVAL and Capabilities().missing("CAP_NET_ADMIN"):
+                # BPF_PROG_ATTACH says so of a missing privilege, too.
+                reason = "needs CAP_NET_ADMIN (or CAP_SYS_ADMIN)"
+                raise PrivilegeError(error.cmd, errno.EINVAL, reason) from None
             raise
         finally:
             opened.close()

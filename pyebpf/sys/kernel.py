@@ -486,10 +486,11 @@ class LinuxKernel:
         if number == errno.EACCES and cmd in (Cmd.OBJ_PIN, Cmd.OBJ_GET):
             return "the permissions of the pin or of a directory above it"
         loading = cmd is Cmd.PROG_LOAD
+        place = {Cmd.PROG_LOAD: "expected_attach_type", Cmd.LINK_CREATE: "attach_type"}.get(cmd, "")
         return privileges.explain(
             cmd,
             program_type=getattr(attr, "prog_type", None) if loading else None,
-            attach_type=getattr(attr, "expected_attach_type", None) if loading else None,
+            attach_type=getattr(attr, place, None),
             map_type=getattr(attr, "map_type", None) if cmd is Cmd.MAP_CREATE else None,
             charged=self._charges,
             root=self.root,

@@ -57,6 +57,22 @@ _TRACING_TYPES = frozenset(
         ProgType.EXT,
     }
 )
+_TRACING_PLACES = frozenset(
+    {
+        AttachType.TRACE_RAW_TP,
+        AttachType.TRACE_FENTRY,
+        AttachType.TRACE_FEXIT,
+        AttachType.TRACE_FSESSION,
+        AttachType.MODIFY_RETURN,
+        AttachType.LSM_MAC,
+        AttachType.TRACE_ITER,
+        AttachType.PERF_EVENT,
+        AttachType.TRACE_KPROBE_MULTI,
+        AttachType.TRACE_KPROBE_SESSION,
+        AttachType.TRACE_UPROBE_MULTI,
+        AttachType.TRACE_UPROBE_SESSION,
+    }
+)
 _FREE_TYPES = frozenset({ProgType.SOCKET_FILTER, ProgType.CGROUP_SKB, ProgType.SYSCALL})
 _NET_MAPS = frozenset(
     {
@@ -135,13 +151,13 @@ def explain(
     Args:
         cmd: The command.
         program_type: For ``BPF_PROG_LOAD``.
-        attach_type: For ``BPF_PROG_LOAD``, its ``expected_attach_type``.
+        attach_type: For ``BPF_PROG_LOAD``, its ``expected_attach_type``; for ``BPF_LINK_CREATE``.
         map_type: For ``BPF_MAP_CREATE``.
         charged: Tells whether this kernel charges maps and programs to ``RLIMIT_MEMLOCK``;
             ``None`` if that cannot be told.
         root: The directory that stands for ``/``.
     """
-    missing = Capabilities(root).missing(*_needed(cmd, program_type, map_type))
+    missing = Capabilities(root).missing(*_needed(cmd, program_type, attach_type, map_type))
     reasons = []
     if missing:
         reasons.append(_needs(missing))
@@ -185,11 +201,16 @@ def explain_perf(*, root: str = "/") -> str:
     return "; ".join(reasons)
 
 
-def _needed(cmd: Cmd, program_type: int | None, map_type: int | None) -> tuple[str, ...]:
+def _needed(
+    cmd: Cmd, program_type: int | None, attach_type: int | None, map_type: int | None
+) -> tuple[str, ...]:
     if cmd in _ADMIN_COMMANDS:
         return ("CAP_SYS_ADMIN",)
     if cmd in _NET_COMMANDS:
         return ("CAP_BPF", "CAP_NET_ADMIN")
+    if cmd is Cmd.LINK_CREATE and attach_type is not None:
+        traces = attach_type in _TRACING_PLACES
+        return ("CAP_BPF", "CAP_PERFMON" if traces else "CAP_NET_ADMIN")
     if cmd is Cmd.MAP_CREATE and map_type in _NET_MAPS:
         return ("CAP_BPF", "CAP_NET_ADMIN")
     if cmd is Cmd.PROG_LOAD and program_type in _TRACING_TYPES:

@@ -1,0 +1,107 @@
+"""Attaching that cannot work: without privileges, to what is stripped or misspelt."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+import pyebpf
+from pyebpf import link
+from pyebpf.uapi.perf import PerfSw
+from tests.support import kernel
+from tests.support.children import outcome_as_nobody
+from tests.support.programs import only
+
+NET_ADMIN = r"needs .*CAP_NET_ADMIN"
+PERFMON = r"needs .*CAP_PERFMON"
+TRACEFS = r"/sys/kernel/\S*tracing is for root only"
+# Object and program, how it is attached, and what user nobody is told. Links to many hooks take
+# nothing but a program, which somebody loaded who may.
+WAYS = {
+    "xdp, link": ("probes", "on_xdp", lambda p: link.attach_xdp(p, "lo"), ""),
+    "xdp, netlink": (
+        "probes",
+        "on_xdp",
+        lambda p: link.attach_xdp(p, "lo", use_link=False),
+        NET_ADMIN,
+    ),
+    "clsact": ("hooks_net", "one", lambda p: link.attach_clsact(p, "lo"), NET_ADMIN),
+    "tracepoint": ("probes", "on_tracepoint", pyebpf.attach, TRACEFS),
+    "raw tracepoint": ("probes", "on_raw_tracepoint", pyebpf.attach, ""),
+    "uprobe": (
+        "probes",
+        "on_uprobe",
+        lambda p: link.attach_uprobe(p, "libc.so.6", "getuid"),
+        PERFMON,
+    ),
+    "netns": ("hooks_net", "on_lookup", link.attach_netns, ""),
+    "perf event": (
+        "hooks_trace",
+        "on_sample",
+        lambda p: link.attach_perf_event(p, PerfSw.CPU_CLOCK, period=1000),
+        PERFMON,
+    ),
+    "kprobe": (
+        "hooks_trace",
+        "on_kprobe",
+        lambda p: link.attach_kprobe(p, "__x64_sys_getpgid", use_tracefs=True),
+        TRACEFS,
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_who_lacks_a_capability_is_told_which(way, netns, tracefs):
+    """User nobody, with a program that root has loaded."""
+    name, program, attach, told = WAYS[way]
+    with pyebpf.load(only(name, program)) as bpf:
+        chosen = bpf.programs[program]
+        # Once as root, so that what nobody cannot read is loaded.
+        with contextlib.suppress(pyebpf.EbpfError):
+            attach(chosen).close()
+        said = outcome_as_nobody(lambda: attach(chosen).close())
+    if said != "allowed" or told:
+        assert said.startswith(f'PrivilegeError: attach program "{program}" to '), said
+        assert re.search(told or "needs .*CAP_", said), said
+
+
+@pytest.mark.parametrize("use_link", [True, False], ids=["link", "prog_attach"])
+def test_who_may_not_attach_to_a_cgroup_is_told(cgroup, use_link):
+    """The kernel says EPERM of a link, and EINVAL of the other way."""
+    if use_link:
+        kernel.needs("5.7", "links to cgroups")
+    with pyebpf.load(only("hooks_cgroup", "one")) as bpf:
+        program = bpf.programs["one"]
+        link.attach_cgroup(program, cgroup, use_link=use_link).close()
+        said = outcome_as_nobody(lambda: link.attach_cgroup(program, cgroup, use_link=use_link))
+    assert said.startswith('PrivilegeError: attach program "one" to '), said
+    assert "CAP_NET_ADMIN" in said
+
+
+def test_a_stripped_program_says_that_it_has_no_symbols(tmp_path):
+    """What is left of a program without a dynamic symbol of that name."""
+    strip = shutil.which("strip")
+    if strip is None:
+        pytest.skip("strip is not installed")
+    binary = tmp_path / "true"
+    shutil.copy(os.path.realpath("/bin/true"), binary)
+    subprocess.run([strip, str(binary)], check=True)
+    with (
+        pyebpf.load(only("probes", "on_uprobe")) as bpf,
+        pytest.raises(pyebpf.LoadError, match=rf"no function main in {binary}"),
+    ):
+        link.attach_uprobe(bpf.programs["on_uprobe"], binary, "main")
+
+
+def test_a_misspelt_symbol_is_told_what_is_near():
+    """Functions of the C library, those that are most alike first."""
+    with (
+        pyebpf.load(only("probes", "on_uprobe")) as bpf,
+        pytest.raises(pyebpf.LoadError, match=r"no function getuidd in .*libc.*\(near: getuid, "),
+    ):
+        link.attach_uprobe(bpf.programs["on_uprobe"], "libc.so.6", "getuidd")
