@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from pyebpf.link.tracepoint import attach_tracepoint as attach_tracepoint
     from pyebpf.link.tracing import attach_freplace as attach_freplace
     from pyebpf.link.tracing import attach_tracing as attach_tracing
+    from pyebpf.link.tracing_multi import attach_tracing_multi as attach_tracing_multi
     from pyebpf.link.uprobe import attach_uprobe as attach_uprobe
     from pyebpf.link.uprobe_multi import attach_uprobe_multi as attach_uprobe_multi
     from pyebpf.link.usdt import attach_usdt as attach_usdt
@@ -142,6 +143,7 @@ _HOMES = {
     "attach_tcx": "tcx",
     "attach_tracepoint": "tracepoint",
     "attach_tracing": "tracing",
+    "attach_tracing_multi": "tracing_multi",
     "attach_uprobe": "uprobe",
     "attach_uprobe_multi": "uprobe_multi",
     "attach_usdt": "usdt",

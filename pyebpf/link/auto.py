@@ -89,6 +89,12 @@ WAYS: dict[str, tuple[str, str]] = {
         ("tp_btf.s", "fentry.s", "fexit.s", "fmod_ret.s", "fsession.s", "lsm.s", "freplace"),
         ("tracing", "attach_tracing"),
     ),
+    **dict.fromkeys(
+        ("fentry.multi", "fexit.multi", "fsession.multi"), ("tracing_multi", "by_section")
+    ),
+    **dict.fromkeys(
+        ("fentry.multi.s", "fexit.multi.s", "fsession.multi.s"), ("tracing_multi", "by_section")
+    ),
     **dict.fromkeys(("iter", "iter.s"), ("iter", "attach_iter")),
 }
 

@@ -29,7 +29,8 @@ def attach_tracing(program: Program, *, cookie: int | None = None) -> Link:
         A link that detaches when closed.
 
     Raises:
-        AttachError: *program* has another type, or is one for a cgroup or an iterator.
+        AttachError: *program* has another type, or is one for a cgroup, an iterator, or many
+            functions.
         NotSupportedError: The architecture has no trampolines (``ENOTSUPP``), or the kernel no
             cookies here.
         SyscallError: ``EBUSY``: it is attached already, or another one replaces that function;
@@ -62,6 +63,14 @@ def attach_tracing(program: Program, *, cookie: int | None = None) -> Link:
 _ELSEWHERE = {
     AttachType.TRACE_ITER: "an iterator: link.attach_iter(program)",
     AttachType.LSM_CGROUP: "one of a cgroup: link.attach_cgroup(program, path)",
+    **dict.fromkeys(
+        (
+            AttachType.TRACE_FENTRY_MULTI,
+            AttachType.TRACE_FEXIT_MULTI,
+            AttachType.TRACE_FSESSION_MULTI,
+        ),
+        "one of many functions: link.attach_tracing_multi(program, …)",
+    ),
 }
 
 

@@ -93,6 +93,46 @@ def test_a_session_runs_at_the_entry_and_the_return_of_a_function():
         assert hits(bpf) == 6
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="it names functions of x86-64")
+@pytest.mark.parametrize("kind", ["fentry", "fexit", "fsession"])
+def test_one_link_is_at_many_functions(kind):
+    """By the section's pattern: two system calls of three, a session at both ends of each."""
+    kernel.needs("7.2", "many functions by one link")
+    with load(f"{kind}.multi/__x64_sys_getp[gp]id", "r0 = 0; exit") as bpf:
+        with pyebpf.attach(bpf.programs["program"]) as attached:
+            os.getpgid(0)
+            os.getppid()
+            os.getsid(0)
+            assert attached.info().program_id == bpf.programs["program"].id
+        os.getpgid(0)
+        assert hits(bpf) == (4 if kind == "fsession" else 2)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="it names functions of x86-64")
+def test_functions_of_one_link_have_their_cookies():
+    """Named one by one; what is no function is named, too."""
+    kernel.needs("7.2", "many functions by one link")
+    cookies = "r1 = r6; call bpf_get_attach_cookie; r1 = map[hits][0] ll; "
+    cookies += "lock *(u64 *)(r1 + 0) += r0; r0 = 0; exit"
+    with load("fentry.multi/__x64_sys_getpgid", cookies) as bpf:
+        program = bpf.programs["program"]
+        names = ["__x64_sys_getpgid", "__x64_sys_getsid"]
+        with link.attach_tracing_multi(program, functions=names, cookies=[100, 1000]):
+            os.getpgid(0)
+            os.getsid(0)
+        assert hits(bpf) == 2 + 1100
+        with pytest.raises(pyebpf.AttachError, match="no function nothing_like_this"):
+            link.attach_tracing_multi(program, functions=["nothing_like_this"])
+        with pytest.raises(pyebpf.AttachError, match=r"matches nothing_like_\*"):
+            link.attach_tracing_multi(program, pattern="nothing_like_*")
+        with pytest.raises(pyebpf.AttachError, match="attach_tracing_multi"):
+            link.attach_tracing(program)
+        with pytest.raises(ValueError, match="1 cookies for 2 functions"):
+            link.attach_tracing_multi(program, functions=names, cookies=[1])
+        with pytest.raises(ValueError, match="pattern or functions"):
+            link.attach_tracing_multi(program)
+
+
 # --- security hooks ----------------------------------------------------------------------------
 
 
