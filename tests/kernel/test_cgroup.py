@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pathlib
 import socket
-import subprocess
 
 import pytest
 
 import pyebpf
 from pyebpf import AttachType, link
 from pyebpf.uapi.flags import AttachFlag
+from tests.support.bpftool import bpftool_json
 from tests.support.cgroups import joined
 from tests.support.killed import killed
 from tests.support.programs import only
@@ -204,10 +203,8 @@ def test_bpftool_shows_the_same(cgroup):
         link.attach_cgroup(bpf.programs["one"], cgroup),
         link.attach_cgroup(bpf.programs["bind4"], cgroup, use_link=False),
     ):
-        text = subprocess.run(
-            ["bpftool", "-j", "cgroup", "show", str(cgroup)], capture_output=True, text=True
-        ).stdout
-        shown = {each["attach_type"]: each["id"] for each in json.loads(text)}
+        found = bpftool_json("cgroup", "show", str(cgroup))
+        shown = {each["attach_type"]: each["id"] for each in found}
         if not shown:
             pytest.skip("this bpftool does not list a cgroup's programs on this kernel")
         assert shown == {

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
-import shutil
-import subprocess
 import sys
 import warnings
 
@@ -15,6 +12,7 @@ import pytest
 import pyebpf
 from pyebpf.btf_object import btf_by_id
 from pyebpf.host.kernel_btf import kernel_btf
+from tests.support.bpftool import bpftool_json
 from tests.support.programs import built, names
 
 PACKET = bytes(64)
@@ -177,23 +175,17 @@ def test_a_programs_own_log_level_goes_before_that_of_the_load():
         assert "processed" in bpf.programs["second"].verifier_log
 
 
-@pytest.mark.skipif(shutil.which("bpftool") is None, reason="bpftool is not installed")
 def test_bpftool_sees_the_same_program():
     """Name, type, tag, maps and line information as the kernel's own tool reads them."""
     with pyebpf.load(built("count_syscalls")) as bpf:
         info = bpf.programs["on_sys_enter"].info()
-        shown = _bpftool("prog", "show", "id", str(info.id))
-        lines = _bpftool("prog", "dump", "xlated", "id", str(info.id), "linum")
-        table = _bpftool("map", "show", "id", str(bpf.maps["counts"].id))
+        shown = bpftool_json("prog", "show", "id", str(info.id))
+        lines = bpftool_json("prog", "dump", "xlated", "id", str(info.id), "linum")
+        table = bpftool_json("map", "show", "id", str(bpf.maps["counts"].id))
     assert (shown["name"], shown["tag"]) == (info.name, info.tag)
     assert set(shown["map_ids"]) == set(info.map_ids)
     assert any("count_syscalls.bpf.c" in str(line) for line in lines)
     assert (table["name"], table["type"], table["max_entries"]) == ("counts", "percpu_hash", 1024)
-
-
-def _bpftool(*arguments: str):
-    result = subprocess.run(["bpftool", "-j", *arguments], capture_output=True, check=True)
-    return json.loads(result.stdout)
 
 
 def test_types_are_relocated_to_those_of_the_running_kernel():

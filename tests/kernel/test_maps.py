@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import shutil
 import struct
-import subprocess
 import threading
 
 import pytest
@@ -21,6 +18,7 @@ from pyebpf.maps.types import value_codec
 from pyebpf.spec import Pinning
 from pyebpf.sys import kernel
 from pyebpf.sys.kernel import LinuxKernel
+from tests.support.bpftool import bpftool_json
 from tests.support.children import outcome_as_nobody
 from tests.support.programs import built
 
@@ -348,23 +346,14 @@ def test_threads_share_a_map():
     assert wrong == []
 
 
-@pytest.mark.skipif(shutil.which("bpftool") is None, reason="bpftool is not installed")
 def test_bpftool_shows_the_same_map(maps):
     """Kind, sizes, flags and contents as the kernel's own tool reads them."""
     maps["array"][1] = -3
     info = maps["array"].info()
-    shown = json.loads(
-        subprocess.run(
-            ["bpftool", "-j", "map", "show", "id", str(info.id)], capture_output=True, check=True
-        ).stdout
-    )
+    shown = bpftool_json("map", "show", "id", str(info.id))
     assert (shown["type"], shown["bytes_key"], shown["bytes_value"]) == ("array", 4, 8)
     assert (shown["flags"], shown["max_entries"]) == (info.flags, info.max_entries)
-    dumped = json.loads(
-        subprocess.run(
-            ["bpftool", "-j", "map", "dump", "id", str(info.id)], capture_output=True, check=True
-        ).stdout
-    )
+    dumped = bpftool_json("map", "dump", "id", str(info.id))
     assert [each["formatted"]["value"] for each in dumped] == [0, -3, 0, 0]
 
 

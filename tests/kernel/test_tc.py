@@ -10,6 +10,7 @@ import pytest
 
 import pyebpf
 from pyebpf import AttachType, link
+from tests.support.bpftool import bpftool_json
 from tests.support.killed import killed
 from tests.support.netns import packets
 from tests.support.programs import only
@@ -264,10 +265,7 @@ def test_bpftool_shows_the_same_on_the_network(bpf, netns):
         link.attach_tcx(bpf.programs["one"], "lo") as tcx,
         link.attach_clsact(bpf.programs["two"], "lo", "egress") as clsact,
     ):
-        text = subprocess.run(
-            ["bpftool", "-j", "net", "show", "dev", "lo"], capture_output=True, text=True
-        ).stdout
-        (shown,) = json.loads(text)
+        (shown,) = bpftool_json("net", "show", "dev", "lo")
         assert [each["id"] for each in shown["xdp"]] == [xdp.programs["xdp_one"].id]
         found = {each["kind"].split("/")[0]: each for each in shown["tc"]}
         assert found["clsact"]["name"] == "pyebpf:two"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections import defaultdict
 
 import pytest
@@ -13,6 +11,7 @@ import pyebpf
 from pyebpf.asm.cfg import graph_of
 from pyebpf.programs.xlated import xlated
 from tests.support import kernel
+from tests.support.bpftool import bpftool
 from tests.support.programs import only
 
 PROGRAMS = [
@@ -32,17 +31,13 @@ def loaded(request, real_kernel):
         yield bpf.programs[request.param[1]]
 
 
-def bpftool(program, *options):
-    found = shutil.which("bpftool", path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin")
-    if found is None:
-        pytest.skip("bpftool (Debian: bpftool) is not installed")
-    command = [found, "prog", "dump", "xlated", "id", str(program.id), *options]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def dumped(program, *options):
+    return bpftool("prog", "dump", "xlated", "id", str(program.id), *options)
 
 
 def test_the_code_is_that_of_bpftool(loaded):
     """The same bytes, but for distances of calls; the same lines of source and names of helpers."""
-    theirs = bpftool(loaded, "opcodes")
+    theirs = dumped(loaded, "opcodes")
     ours = loaded.disassemble(sources=True, raw_bytes=True)
     raw = re.findall(r"^ {7}((?:[0-9a-f]{2} ?){8,16})$", theirs, re.MULTILINE)
     shown = re.findall(r"^ *\d+:\t([0-9a-f ]+)\t", ours, re.MULTILINE)
@@ -70,7 +65,7 @@ def test_the_graph_is_that_of_bpftool(loaded):
     graph = graph_of(code.instructions, functions=code.functions)
     if len(graph.functions) > 1:
         return  # bpftool 7.1 does not find the functions of compiled programs
-    theirs = bpftool(loaded, "visual")
+    theirs = dumped(loaded, "visual")
     # Lines of C, which newer ones show, are in front of the first instruction.
     blocks = re.findall(r"\t(fn_\d+_bb_\d+) \[shape=record[^\"]*\"\{(.*?)\}\"\]", theirs, re.DOTALL)
     starts = {name: int(re.search(r"(\d+): \(", text)[1]) for name, text in blocks}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
-import json
 import re
+<<<<<<< HEAD
 import shutil
 import struct
 import subprocess
+=======
+>>>>>>> 513bc41 (tests: bpftool is asked in one place)
 import sys
 
 import pytest
@@ -19,6 +21,7 @@ from pyebpf.btf.btf import Btf
 from pyebpf.btf.encode import encode
 from pyebpf.btf.records import Record
 from pyebpf.host import cpus
+<<<<<<< HEAD
 from pyebpf.maps.kinds import (
     CGROUP_STORAGE,
     HOLDS_FDS,
@@ -31,6 +34,10 @@ from pyebpf.maps.kinds import (
 )
 
 pytestmark = pytest.mark.skipif(shutil.which("bpftool") is None, reason="bpftool is not installed")
+=======
+from pyebpf.maps.kinds import CGROUP_STORAGE, HOLDS_FDS, KEYLESS, LOCAL_STORAGE, OF_MAPS, RINGS
+from tests.support.bpftool import bpftool_json
+>>>>>>> 513bc41 (tests: bpftool is asked in one place)
 
 TYPES = [
     t.Int("unsigned int", 4),  # 1
@@ -73,8 +80,7 @@ VALUES = [
 
 
 def dump(m):
-    command = ["bpftool", "-j", "map", "dump", "id", str(m.id)]
-    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return bpftool_json("map", "dump", "id", str(m.id))
 
 
 # As bpftool writes JSON: names of enumerators, lists, dicts.
@@ -198,8 +204,7 @@ def test_what_is_shown_of_the_map_agrees():
     with Map.create(
         type=MapType.HASH, btf=BTF, key="unsigned int", value="struct point", max_entries=3
     ) as m:
-        command = ["bpftool", "-j", "map", "show", "id", str(m.id)]
-        theirs = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        theirs = bpftool_json("map", "show", "id", str(m.id))
         info = m.info()
         assert theirs["bytes_memlock"] == info.memlock
         assert (theirs["bytes_key"], theirs["bytes_value"]) == (4, 8)
@@ -235,8 +240,7 @@ KINDS = [kind for kind in MapType if kind not in (MapType.UNSPEC, MapType.STRUCT
 def test_a_map_of_every_kind_is_what_bpftool_shows(kind):
     """Made from Python with nothing but what its kind needs."""
     with Map.create(type=kind, **shape(kind), name="every_kind") as m:
-        command = ["bpftool", "-j", "map", "show", "id", str(m.id)]
-        theirs = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        theirs = bpftool_json("map", "show", "id", str(m.id))
         info = m.info()
         assert theirs["name"] == info.name == "every_kind"
         names = {str(kind).removeprefix("BPF_MAP_TYPE_").lower(), f"type {int(kind)}", int(kind)}
