@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from pyebpf.errors import EbpfError
 from pyebpf.features import attach, maps, programs
@@ -120,11 +120,12 @@ _CONFIGURATION = """
 """
 
 
-def report(*, helpers: bool = True, root: str | None = None) -> Report:
+def report(*, helpers: bool | Collection[ProgType] = True, root: str | None = None) -> Report:
     """Find out everything the probes can tell.
 
     Args:
-        helpers: False leaves out which helpers each type of program may call: most of the work.
+        helpers: Types of programs of which to find out which helpers they may call; True for all,
+            which is most of the work, False for none.
         root: The directory that stands for ``/``, for settings and the configuration.
 
     Returns:
@@ -144,7 +145,8 @@ def report(*, helpers: bool = True, root: str | None = None) -> Report:
         "abilities": _findings((each.name, each) for each in _ABILITIES),
         "btf_kinds": _findings(BTF_KINDS.items()),
     }
-    for kind in _PROGRAMS if helpers else ():
+    asked = (_PROGRAMS if helpers else ()) if isinstance(helpers, bool) else helpers
+    for kind in asked:
         groups[f"helpers/{kind}"] = _findings(
             (f"bpf_{each.name}", helper(each, kind)) for each in _HELPERS
         )
