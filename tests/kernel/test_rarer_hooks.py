@@ -74,7 +74,7 @@ def test_a_function_returns_what_a_program_says(tmp_path):
         with pyebpf.attach(bpf.programs["program"]) as attached:
             with pytest.raises(PermissionError):
                 (tmp_path / "denied").mkdir()
-            details = attached.info().details
+            details = attached.info()
             assert isinstance(details, link.TracingDetails)
             assert details.attach_type == AttachType.MODIFY_RETURN
         (tmp_path / "after").mkdir()
@@ -137,7 +137,7 @@ def test_functions_of_one_link_have_their_cookies():
 
 
 def test_a_security_program_may_sleep(tmp_path):
-    """It reads memory of the process, which may have to be fetched, and then denies."""
+    """It reads memory of the process, which may have to be fetched, and then denies open(2)."""
     kernel.needs("5.10", "sleepable programs")
     code = """
         r1 = r10
@@ -152,16 +152,16 @@ def test_a_security_program_may_sleep(tmp_path):
         r0 = 0
         exit
     """
-    with load("lsm.s/inode_mkdir", code) as bpf:
+    with load("lsm.s/file_open", code) as bpf:
         with pyebpf.attach(bpf.programs["program"]):
             try:
-                (tmp_path / "denied").mkdir()
+                os.close(os.open(tmp_path, os.O_RDONLY))
             except PermissionError:
                 pass
             else:
                 assert hits(bpf) == 0
                 pytest.skip("bpf is not among the active security modules")
-        (tmp_path / "after").mkdir()
+        os.close(os.open(tmp_path, os.O_RDONLY))
         assert hits(bpf) == 1
 
 
