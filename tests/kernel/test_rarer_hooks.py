@@ -15,7 +15,7 @@ import struct
 import pytest
 
 import pyebpf
-from pyebpf import AttachType, MapSpec, MapType, ProgramSpec, link
+from pyebpf import AttachType, LinkType, MapSpec, MapType, ProgramSpec, features, link
 from pyebpf.spec import CollectionSpec
 from tests.support import kernel
 from tests.support.cgroups import joined
@@ -224,14 +224,15 @@ def test_a_netkit_program_sees_what_leaves_its_device(netns, use_link):
     try:
         there = f"/proc/{os.getpid()}/fd/{peer.fileno()}"
         try:
-            netns.run("ip", "link", "add", "nk0", "type", "netkit")
+            netns.run("ip", "link", "add", "near", "type", "netkit")
         except AssertionError:
+            assert not features.link_type(LinkType.NETKIT).available()
             pytest.skip("this kernel has no netkit (CONFIG_NETKIT)")
         others = netns.run("ip", "-o", "link", "show", "type", "netkit").splitlines()
-        (end,) = {each.split(": ")[1].partition("@")[0] for each in others} - {"nk0"}
+        (end,) = {each.split(": ")[1].partition("@")[0] for each in others} - {"near"}
         netns.run("ip", "link", "set", end, "netns", there)
-        netns.run("ip", "address", "add", "10.99.0.1/24", "dev", "nk0")
-        netns.run("ip", "link", "set", "nk0", "up")
+        netns.run("ip", "address", "add", "10.99.0.1/24", "dev", "near")
+        netns.run("ip", "link", "set", "near", "up")
         peer.run("ip", "address", "add", "10.99.0.2/24", "dev", end)
         peer.run("ip", "link", "set", end, "up")
         _drops_datagrams(peer, use_link)
@@ -260,7 +261,7 @@ def _drops_datagrams(peer: Namespace, use_link: bool) -> None:
         sender.setsockopt(socket.SOL_SOCKET, 36, 77)  # SO_MARK
         sender.sendto(b"before", ("10.99.0.2", 4242))
         assert receiver.recv(100) == b"before"
-        with link.attach_netkit(bpf.programs["program"], "nk0", use_link=use_link):
+        with link.attach_netkit(bpf.programs["program"], "near", use_link=use_link):
             seen = hits(bpf)
             for _ in range(3):
                 with contextlib.suppress(OSError):  # ENOBUFS, in some kernels
