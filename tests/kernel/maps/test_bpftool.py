@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-<<<<<<< HEAD
-import shutil
 import struct
-import subprocess
-=======
->>>>>>> 513bc41 (tests: bpftool is asked in one place)
 import sys
 
 import pytest
@@ -21,7 +16,6 @@ from pyebpf.btf.btf import Btf
 from pyebpf.btf.encode import encode
 from pyebpf.btf.records import Record
 from pyebpf.host import cpus
-<<<<<<< HEAD
 from pyebpf.maps.kinds import (
     CGROUP_STORAGE,
     HOLDS_FDS,
@@ -32,12 +26,7 @@ from pyebpf.maps.kinds import (
     RINGS,
     TARGETS,
 )
-
-pytestmark = pytest.mark.skipif(shutil.which("bpftool") is None, reason="bpftool is not installed")
-=======
-from pyebpf.maps.kinds import CGROUP_STORAGE, HOLDS_FDS, KEYLESS, LOCAL_STORAGE, OF_MAPS, RINGS
 from tests.support.bpftool import bpftool_json
->>>>>>> 513bc41 (tests: bpftool is asked in one place)
 
 TYPES = [
     t.Int("unsigned int", 4),  # 1
