@@ -13,12 +13,24 @@ import weakref
 from pyebpf.sys.mapping import Mapping
 from pyebpf.testing.refusal import Refused
 
-__all__ = ["SharedMemory", "page_aligned"]
+__all__ = ["SharedMemory", "page_aligned", "zeros"]
 
 
 def page_aligned(size: int) -> int:
     """Return *size* rounded up to whole pages."""
     return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+
+
+def zeros(size: int) -> memoryview:
+    """Return writable memory of the kernel's own; a page costs nothing before it is touched.
+
+    Raises:
+        Refused: ``ENOMEM``.
+    """
+    try:
+        return memoryview(bytearray(size) if size <= mmap.PAGESIZE else mmap.mmap(-1, size))
+    except (MemoryError, OSError, OverflowError):
+        raise Refused(errno.ENOMEM) from None
 
 
 class SharedMemory:
@@ -39,7 +51,10 @@ class SharedMemory:
             raise Refused(error.errno or errno.ENOMEM) from None
         self._fd = fd
         self._close = weakref.finalize(self, os.close, fd)
-        os.ftruncate(fd, size)
+        try:
+            os.ftruncate(fd, size)
+        except (OSError, OverflowError):
+            raise Refused(errno.ENOMEM) from None
         self._size = size
         # Not Python's mmap, which may keep a descriptor of its own as long as views of it are used.
         self.view = Mapping(fd, size).view()

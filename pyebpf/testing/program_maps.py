@@ -100,7 +100,7 @@ class ProgramMap(Map):
 
     def instructions(self) -> tuple[int, ...] | None:
         contents = self._contents
-        return tuple(contents.slots) if isinstance(contents, InstructionArray) else None
+        return contents.slots if isinstance(contents, InstructionArray) else None
 
     def local_storage(self, owner: int, initial: bytes | None) -> Region | None:
         assert isinstance(self._contents, LocalStorage)

@@ -138,15 +138,16 @@ def test_processors_have_queues(kernel):
         assert take(fd, u32(0), 4) == "524"
 
 
-def test_packets_run_a_program_on_the_way_to_a_processor(kernel):
-    """Whatever is wrong with it, there is no memory."""
+def test_packets_run_a_program_on_the_way_to_a_processor(kernel, age):
+    """Older kernels say that there is no memory, whatever is wrong with it."""
+    wrong = "EINVAL" if age >= (7, 3) else "ENOMEM"
     with (
         create(MapType.CPUMAP, 4, 8, 1) as fd,
         load(ProgType.XDP, expected_attach_type=AttachType.XDP_CPUMAP) as made,
         load(ProgType.XDP) as other,
     ):
-        assert update(fd, u32(0), pair(192, other.fileno())) == "ENOMEM"
-        assert update(fd, u32(0), pair(192, NOBODY)) == "ENOMEM"
+        assert update(fd, u32(0), pair(192, other.fileno())) == wrong
+        assert update(fd, u32(0), pair(192, NOBODY)) == wrong
         assert update(fd, u32(0), pair(192, made.fileno())) is None
         assert lookup(fd, u32(0), 8) == pair(192, program_id(made.fileno()))
         assert update(fd, u32(0), pair(0, NOBODY)) is None
@@ -258,7 +259,7 @@ def test_a_reuseport_array_takes_what_shares_a_port(kernel, sockets):
         assert lookup(fd, u32(0), 4) == "ENOSPC"
 
 
-def test_a_map_of_packet_rings_shows_nothing(kernel, sockets):
+def test_a_map_of_packet_rings_shows_nothing(kernel, age, sockets):
     """And takes AF_XDP sockets only."""
     fresh = sockets["fresh"].fileno()
     with create(MapType.XSKMAP, 4, 4, 2) as fd, contextlib.ExitStack() as stack:
@@ -269,6 +270,8 @@ def test_a_map_of_packet_rings_shows_nothing(kernel, sockets):
         assert update(fd, u32(9), u32(fresh)) == "E2BIG"
         assert update(fd, u32(0), u32(fresh), 3) == "EINVAL"
         assert [delete(fd, u32(n)) for n in (0, 9)] == [None, "EINVAL"]
+        if age >= (7, 3):
+            return  # it has come to want rings
         try:
             ring = stack.enter_context(socket.socket(44, socket.SOCK_RAW))
         except OSError as error:

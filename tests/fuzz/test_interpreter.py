@@ -19,18 +19,22 @@ from pyebpf.testing.interpreter import (
     World,
     XdpContext,
 )
+from pyebpf.testing.interpreter.arena import ArenaMap
 from pyebpf.testing.interpreter.check import jump_target, problem_of
 from pyebpf.testing.interpreter.helpers import HELPERS
 from pyebpf.testing.interpreter.kfuncs import KFUNCS
 from pyebpf.testing.interpreter.map_kinds import (
     ArrayMap,
     HashMap,
+    LocalStorageMap,
     PerfEventArray,
     ProgramArray,
     QueueMap,
     RingBuffer,
+    StackTraceMap,
 )
 from pyebpf.uapi import insn
+from pyebpf.uapi.bpf import MapType
 
 LIMIT = 3000
 OPCODES = sorted(
@@ -86,12 +90,14 @@ SETTLED = [
     *(Instruction(insn.ALU64 | insn.MOV, each, 0, 0, each) for each in (0, 4, 5, 8, 9)),
 ]
 EXIT = [Instruction(insn.JMP | insn.EXIT)]
-CONTEXTS = st.sampled_from(["bytes", "xdp", "skb"])
+CONTEXTS = st.sampled_from(["bytes", "xdp", "xdp in pages", "skb"])
 
 
 def context(kind: str) -> Context:
     if kind == "xdp":
         return XdpContext(bytes(range(64)))
+    if kind == "xdp in pages":
+        return XdpContext(bytes(range(64)), fragments=bytes(range(40)))
     if kind == "skb":
         return SkbContext(bytes(range(64)))
     return BytesContext(bytes(range(64)), writable=True)
@@ -105,6 +111,9 @@ def program(code: bytes, **more) -> Program:
         3: PerfEventArray("perf", max_entries=1, room=1 << 16),
         4: ProgramArray("programs", max_entries=4),
         5: QueueMap("queue", value_size=8, max_entries=2),
+        6: StackTraceMap("stacks", value_size=16, max_entries=2),
+        7: LocalStorageMap("storage", MapType.TASK_STORAGE, value_size=16),
+        8: ArenaMap("arena", max_entries=2),
     }
     kfuncs = dict(enumerate(sorted(KFUNCS)))
     made = Program(code, maps=maps, fd_array=maps, kfuncs=kfuncs, byteorder="little", **more)
@@ -174,7 +183,9 @@ def both_ways(code: bytes, kind: str) -> None:
 
 
 def limits() -> World:
-    return World(instruction_limit=LIMIT, may_goto_limit=100, clock=lambda: 5)
+    return World(
+        instruction_limit=LIMIT, may_goto_limit=100, clock=lambda: 5, stacks={"user": [1, 2, 3]}
+    )
 
 
 @given(st.binary(max_size=240), CONTEXTS)
@@ -195,7 +206,7 @@ def test_calls_of_helpers(instructions: list[Instruction], kind: str) -> None:
     """Helpers get addresses, maps and numbers where they want something else."""
     code = [*SETTLED]
     for at, each in enumerate(nearly_valid(instructions)):
-        fd = (each.immediate + at) % 6
+        fd = (each.immediate + at) % 9
         code.append(Instruction(insn.LD | insn.IMM | insn.DW, 1, 1, 0, fd))
         code += [each, *SETTLED[1:7], *SETTLED[-5:-2]]
     both_ways(encode_all([*code, *EXIT], "little"), kind)

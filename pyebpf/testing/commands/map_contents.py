@@ -146,7 +146,9 @@ def _processors(system: System, definition: Definition) -> Contents:
             raise Refused(errno.ENODEV)
         if not length:
             return None
-        program = _xdp(system, fd, AttachType.XDP_CPUMAP, errno.ENOMEM)
+        # Linux 6.18 says ENOMEM whatever is wrong, 7.3 does not.
+        wrong = errno.EINVAL if system.age.reached("7.3") else errno.ENOMEM
+        program = _xdp(system, fd, AttachType.XDP_CPUMAP, wrong)
         shown = struct.pack("=II", length, 0 if program is None else program.id)
         return Target(shown[: len(value)], program)
 

@@ -12,7 +12,7 @@ import sys
 from pyebpf.testing.interpreter.memory import Region
 from pyebpf.testing.maps.contents import Contents, check_flags, region
 from pyebpf.testing.maps.definition import Definition
-from pyebpf.testing.memory import SharedMemory, page_aligned
+from pyebpf.testing.memory import SharedMemory, page_aligned, zeros
 from pyebpf.testing.refusal import Refused
 from pyebpf.uapi.bpf import Cmd, MapFlag, UpdateFlag
 
@@ -72,7 +72,7 @@ class Array(Contents):
             self.shared = SharedMemory(page_aligned(size), "bpf-array")
             self.memory = self.shared.view[:size]
         else:
-            self.memory = memoryview(bytearray(size))
+            self.memory = zeros(size)
         self._regions: dict[int, Region] = {}
 
     @property

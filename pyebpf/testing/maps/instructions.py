@@ -26,14 +26,18 @@ class InstructionArray(Contents):
     """``BPF_MAP_TYPE_INSN_ARRAY``. There is no machine's code here: that place stays 0.
 
     Attributes:
-        slots: As given.
         user: The program that has it; there may be one.
     """
 
     def __init__(self, definition: Definition) -> None:
         super().__init__(definition)
-        self.slots = [0] * definition.max_entries
+        self._slots: dict[int, int] = {}  # by index; the others are 0
         self.user: weakref.ref[object] | None = None
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """The slots as given."""
+        return tuple(self._slots.get(each, 0) for each in range(self.definition.max_entries))
 
     @property
     def used(self) -> bool:
@@ -45,7 +49,7 @@ class InstructionArray(Contents):
         return _POINTER * self.definition.max_entries
 
     def lookup(self, key: bytes) -> bytes:
-        slot = self.slots[index_of(key, self.definition, beyond=errno.ENOENT)]
+        slot = self._slots.get(index_of(key, self.definition, beyond=errno.ENOENT), 0)
         return _VALUE.pack(slot, slot if self.used else 0, 0, 0)
 
     def update(self, key: bytes, value: bytes, flags: int) -> None:
@@ -56,7 +60,7 @@ class InstructionArray(Contents):
         slot, kernel, machine, _ = _VALUE.unpack(value)
         if kernel or machine:
             raise Refused(errno.EINVAL)
-        self.slots[number] = slot
+        self._slots[number] = slot
 
     def delete(self, key: bytes) -> None:
         raise Refused(errno.EINVAL)

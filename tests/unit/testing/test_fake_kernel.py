@@ -394,7 +394,7 @@ def test_attachments_without_a_model_are_named(kernel):
 # --- its age
 
 
-@pytest.mark.parametrize("version_text", ["5.10", "6.1", "6.18", "7.3"])
+@pytest.mark.parametrize("version_text", ["5.10", "6.1", "6.12", "6.18", "7.3"])
 def test_features_are_those_of_its_age(version_text):
     """By the releases that brought them; what depends on the configuration is in the table."""
     with FakeKernel(version_text) as old:
