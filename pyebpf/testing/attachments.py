@@ -31,6 +31,7 @@ class Attachment:
         flags: As it was attached.
         priority: Lower ones run first, where the hook has such an order.
         link_id: Of the link that holds it, or 0.
+        group: The control group's inode and the attach type, of programs of such groups.
         attached: Whether it is on a hook.
         returned: What the program returned there last.
         started: Of a session's end: its start, which says by returning 0 that the end matters.
@@ -41,6 +42,7 @@ class Attachment:
     flags: int = 0
     priority: int = 0
     link_id: int = 0
+    group: tuple[int, int] | None = None
     attached: bool = False
     returned: int | None = None
     started: Attachment | None = None

@@ -116,6 +116,7 @@ def _run(system: System, fired: Fired, cpu: int, who: Who) -> list[Outcome]:
             if attached.started is not None and not _was_content(attached.started):
                 continue
             given = fired.context()
+            given.group = attached.group
             retval = hooks.run(
                 system, attached.program, given, cookie=attached.cookie, ppid=who.ppid
             )

@@ -1,8 +1,8 @@
 """Whom local storage belongs to: told by a descriptor of this machine, or by a program's pointer.
 
-Sockets, processes, inodes and control groups are this machine's own; the made-up kernel only knows
-them apart. A program's pointer is to a struct that a test made, and what is alike in both is a
-task's number: storage of a ``task_struct`` is found again by a pidfd of its ``pid``.
+Sockets, processes and inodes are this machine's own; the made-up kernel only knows them apart. A
+program's pointer is to a struct that a test made, and what is alike in both is a task's number:
+storage of a ``task_struct`` is found again by a pidfd of its ``pid``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import re
 import sys
 from collections.abc import Callable, Hashable
 
-from pyebpf.errors import MemoryAccessError, SyscallError
-from pyebpf.sys import mount
+from pyebpf.errors import MemoryAccessError
 from pyebpf.testing.c_types import Types
+from pyebpf.testing.cgroups import Cgroups
 from pyebpf.testing.interpreter import Memory
 from pyebpf.testing.refusal import Refused
 from pyebpf.testing.sockets import socket_of
@@ -23,11 +23,13 @@ from pyebpf.uapi.bpf import MapType
 
 __all__ = ["by_address", "by_descriptor"]
 
-_CGROUP1_MAGIC = 0x27E0EB
 
-
-def by_descriptor(kind: MapType) -> Callable[[int], Hashable]:
+def by_descriptor(kind: MapType, cgroups: Cgroups) -> Callable[[int], Hashable]:
     """Return what tells whose a descriptor is, for maps of a kind.
+
+    Args:
+        kind: The kind.
+        cgroups: The kernel's control groups.
 
     Raises:
         Refused: ``EBADF``, ``ENOTSOCK``, ``ENOENT``: from what is returned.
@@ -36,7 +38,7 @@ def by_descriptor(kind: MapType) -> Callable[[int], Hashable]:
         MapType.SK_STORAGE: _socket,
         MapType.TASK_STORAGE: _task,
         MapType.INODE_STORAGE: _inode,
-        MapType.CGRP_STORAGE: lambda fd: cgroup(fd, _CGROUP1_MAGIC),
+        MapType.CGRP_STORAGE: lambda fd: cgroups.lineage(fd)[0],
     }[kind]
 
 
@@ -54,25 +56,6 @@ def by_address(kind: MapType, types: Types, memory: Memory) -> Callable[[int], H
         return "task", int.from_bytes(data, sys.byteorder)
 
     return task
-
-
-def cgroup(fd: int, *others: int) -> Hashable:
-    """Return which control group a descriptor is of.
-
-    Args:
-        fd: The descriptor, of a directory.
-        others: Magic numbers of file systems with such groups, besides cgroup2.
-
-    Raises:
-        Refused: ``EBADF``: of none.
-    """
-    inode = _inode(fd)
-    try:
-        if mount.magic(f"/proc/self/fd/{fd}") in (mount.CGROUP2_MAGIC, *others):
-            return inode
-    except SyscallError:
-        pass
-    raise Refused(errno.EBADF)
 
 
 def _socket(fd: int) -> Hashable:

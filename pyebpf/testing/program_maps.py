@@ -17,7 +17,7 @@ from pyebpf.testing.maps.instructions import InstructionArray
 from pyebpf.testing.maps.queues import BloomFilter
 from pyebpf.testing.maps.slots import FdArray, HashOfMaps
 from pyebpf.testing.maps.stacks import StackTraces
-from pyebpf.testing.maps.storage import LocalStorage
+from pyebpf.testing.maps.storage import CgroupStorage, LocalStorage
 from pyebpf.testing.refusal import Refused
 from pyebpf.testing.rings import Reservation
 from pyebpf.uapi.bpf import MapType
@@ -110,6 +110,10 @@ class ProgramMap(Map):
         contents = self._contents
         assert isinstance(contents, LocalStorage)
         return _result(lambda: contents.remove_from_struct(owner))
+
+    def cgroup_storage(self, group: tuple[int, int], cpu: int) -> Region | None:
+        assert isinstance(self._contents, CgroupStorage)
+        return self._contents.of_group(group, cpu)
 
     def stack_id(self, addresses: bytes, flags: int) -> int:
         assert isinstance(self._contents, StackTraces)

@@ -19,6 +19,7 @@ from pyebpf.testing.faults import Faults
 from pyebpf.testing.files import Files, KernelObject, OpenFile
 from pyebpf.testing.interpreter import Machine, World
 from pyebpf.testing.maps.slots import FdArray
+from pyebpf.testing.maps.storage import CgroupStorage
 from pyebpf.testing.objects import Btf, Map, ProgramObject, Table
 from pyebpf.testing.perf_events import PerfEvent
 from pyebpf.testing.pins import Pins
@@ -110,6 +111,9 @@ class System:
             # Another group may get the same number.
             for name in [each for each in self.hooks if each.startswith(f"cgroup/{inode}/")]:
                 self.hooks.pop(name).clear()
+            for found in self.maps:
+                if isinstance(found.contents, CgroupStorage):
+                    found.contents.forget(inode)
 
     # --- hooks and perf events
 

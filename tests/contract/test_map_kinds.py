@@ -5,19 +5,27 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import pathlib
 import socket
 import struct
+import sys
 
 import pytest
 
+from pyebpf.asm.instruction import Instruction, encode_all
 from pyebpf.host import cpus
 from pyebpf.sys import bpf
 from pyebpf.sys import kernel as seam
-from pyebpf.uapi.attrs import BtfLoad, MapElem
+from pyebpf.sys.fd import FD
+from pyebpf.uapi import insn
+from pyebpf.uapi.attrs import BtfLoad, MapElem, ProgAttach, ProgTestRun
 from pyebpf.uapi.bpf import AttachType, MapFlag, MapType, ProgType, UpdateFlag
+from pyebpf.uapi.helpers import FuncId
 from pyebpf.uapi.info import ProgInfo
 from tests.support import kernel as machine
 from tests.support.btf_builder import BtfBuilder
+from tests.support.cgroups import joined
+from tests.support.code import call, map_pointer, small
 from tests.support.contract import (
     NO_PREALLOC,
     create,
@@ -295,7 +303,20 @@ def integer(kernel):
 
 
 @pytest.fixture
-def owners(tmp_path):
+def group(kernel, request) -> pathlib.Path | None:
+    """A control group of the test's own; ``None`` where there are none."""
+    if kernel is not None:
+        path = pathlib.Path(kernel.path("sys/fs/cgroup/group"))
+        path.mkdir()
+        return path
+    if not machine.mount_points("cgroup2"):
+        return None
+    found: pathlib.Path = request.getfixturevalue("cgroup")
+    return found
+
+
+@pytest.fixture
+def owners(tmp_path, group):
     """Descriptors that own storage, by the kind of map."""
     with contextlib.ExitStack() as stack:
         given = stack.enter_context(socket.socket())
@@ -310,9 +331,8 @@ def owners(tmp_path):
             MapType.INODE_STORAGE: inode,
             MapType.TASK_STORAGE: task,
         }
-        groups = machine.mount_points("cgroup2")
-        if groups:
-            found[MapType.CGRP_STORAGE] = os.open(groups[0], os.O_RDONLY)
+        if group is not None:
+            found[MapType.CGRP_STORAGE] = os.open(group, os.O_RDONLY)
             stack.callback(os.close, found[MapType.CGRP_STORAGE])
         yield found
 
@@ -375,6 +395,92 @@ def test_storage_of_a_control_group_is_made_by_attaching(kernel):
             assert next_key(fd, None, 16) is None
             assert next_key(fd, key, 16) is None
             assert take(fd, key, size) == "524"
+
+
+EGRESS = AttachType.CGROUP_INET_EGRESS
+
+
+@pytest.mark.parametrize("key_size", [8, 16])
+@pytest.mark.parametrize("kind", [MapType.CGROUP_STORAGE, MapType.PERCPU_CGROUP_STORAGE])
+def test_an_attachment_makes_a_value_that_goes_with_the_group(kernel, group, kind, key_size):
+    """It stays when the program is taken off."""
+    if group is None:
+        pytest.skip("no cgroup2 file system is mounted")
+    size = 8 * (cpus.possible() if kind == MapType.PERCPU_CGROUP_STORAGE else 1)
+    key = struct.pack("=QIxxxx", group.stat().st_ino, EGRESS)[:key_size]
+    directory = os.open(group, os.O_RDONLY)
+    try:
+        with (
+            create(kind, key_size, 8, 0) as fd,
+            load(ProgType.CGROUP_SKB, counting(fd), expected_attach_type=EGRESS) as program,
+        ):
+            attr = ProgAttach(
+                target_fd=directory, attach_bpf_fd=program.fileno(), attach_type=EGRESS
+            )
+            assert lookup(fd, key, size) == "ENOENT"
+            bpf.prog_attach(attr)
+            assert lookup(fd, key, size) == bytes(size)
+            assert walk(fd, key_size) == [key]
+            assert update(fd, key, bytes([7] * size), NOEXIST) == "EINVAL"
+            assert update(fd, key, bytes([7] * size), EXIST) is None
+            bpf.prog_detach(attr)
+            assert lookup(fd, key, size) == bytes([7] * size)
+            bpf.prog_attach(attr)
+            assert lookup(fd, key, size) == bytes([7] * size)
+            assert delete(fd, key) == "EINVAL"
+            bpf.prog_detach(attr)
+    finally:
+        os.close(directory)
+
+
+def counting(storage: FD) -> bytes:
+    """Add 1 to the group's value, and let the packet pass."""
+    code = [
+        map_pointer(1, storage.fileno()),
+        small(2, 0),
+        call(FuncId.get_local_storage),
+        small(1, 1),
+        Instruction(insn.STX | insn.ATOMIC | insn.DW, 0, 1),
+        small(0, 1),
+        Instruction(insn.JMP | insn.EXIT),
+    ]
+    return encode_all(code, sys.byteorder)
+
+
+def test_a_program_counts_in_its_groups_value(kernel, group):
+    """Each run, of whoever sends from there; a test run has a value of its own."""
+    if group is None:
+        pytest.skip("no cgroup2 file system is mounted")
+    directory = os.open(group, os.O_RDONLY)
+    key = struct.pack("=QIxxxx", group.stat().st_ino, EGRESS)
+    try:
+        with (
+            create(MapType.CGROUP_STORAGE, 16, 8, 0) as fd,
+            load(ProgType.CGROUP_SKB, counting(fd), expected_attach_type=EGRESS) as program,
+        ):
+            attr = ProgAttach(
+                target_fd=directory, attach_bpf_fd=program.fileno(), attach_type=EGRESS
+            )
+            bpf.prog_attach(attr)
+            for _ in range(3):
+                send(kernel, group)
+            assert lookup(fd, key, 8) == u64(3)
+            bpf.prog_test_run(
+                ProgTestRun(prog_fd=program.fileno(), data_in=bytes(64), data_size_in=64)
+            )
+            assert lookup(fd, key, 8) == u64(3)
+            bpf.prog_detach(attr)
+    finally:
+        os.close(directory)
+
+
+def send(kernel, group: pathlib.Path) -> None:
+    """Send a packet from a process in the group."""
+    if kernel is not None:
+        kernel.fire("cgroup_skb/egress", bytes(64), cgroup="group")
+        return
+    with joined(group), socket.socket(type=socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"x", ("127.0.0.1", 9))
 
 
 def test_an_array_of_control_groups_shows_nothing(kernel, owners):

@@ -9,6 +9,7 @@ from pyebpf.testing.attachments import Attachment, Hook, Link
 from pyebpf.testing.cgroups import effective, hook_name
 from pyebpf.testing.commands.attach_types import program_type
 from pyebpf.testing.commands.programs import program_of
+from pyebpf.testing.maps.storage import CgroupStorage
 from pyebpf.testing.mprog import Anchor
 from pyebpf.testing.objects import ProgramObject
 from pyebpf.testing.refusal import Refused
@@ -30,13 +31,16 @@ def create_link(system: System, attr: LinkCreate, program: ProgramObject) -> Lin
         raise Refused(errno.EINVAL)
     kind = AttachType(attr.attach_type)
     hooks = _hooks(system, kind, attr.target_fd, program)
-    attachment = Attachment(program=program, flags=attr.flags | AttachFlag.ALLOW_MULTI)
+    inode = system.cgroups.use(attr.target_fd)
+    attachment = Attachment(
+        program=program, flags=attr.flags | AttachFlag.ALLOW_MULTI, group=(inode, kind)
+    )
     link = Link(
         type=LinkType.CGROUP,
         program=program,
         places=[(hooks[0], attachment)],
         details={
-            "cgroup_id": system.cgroups.use(attr.target_fd),
+            "cgroup_id": inode,
             "attach_type": kind,
         },
         forgotten="cgroup_id",
@@ -66,15 +70,16 @@ def update_link(
 # cgroup_bpf_prog_attach
 def attach(system: System, attr: ProgAttach, program: ProgramObject) -> None:
     """PROG_ATTACH: the group keeps the program."""
-    hooks = _hooks(system, AttachType(attr.attach_type), attr.target_fd, program)
+    kind = AttachType(attr.attach_type)
+    hooks = _hooks(system, kind, attr.target_fd, program)
     replaced = None
     both = AttachFlag.ALLOW_MULTI | AttachFlag.REPLACE
     if attr.attach_flags & both == both:
         replaced = program_of(system, attr.replace_bpf_fd)
         if replaced.type != program.type:
             raise Refused(errno.EINVAL)
-    system.cgroups.use(attr.target_fd)
-    attachment = Attachment(program=program, flags=attr.attach_flags)
+    inode = system.cgroups.use(attr.target_fd)
+    attachment = Attachment(program=program, flags=attr.attach_flags, group=(inode, kind))
     _attach(
         system, hooks, attachment, by_link=False, beside=attr.relative_fd,
         revision=attr.expected_revision, replaced=replaced,
@@ -175,6 +180,10 @@ def _attach(
         index = _index(system, hook, new, beside, by_link=by_link)
     hook.put(new, index)
     hook.flags = sharing
+    # bpf_cgroup_storages_alloc
+    for each in new.program.maps:
+        if isinstance(each.contents, CgroupStorage) and new.group is not None:
+            each.contents.add(new.group)
 
 
 # hierarchy_allows_attach

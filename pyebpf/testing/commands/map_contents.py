@@ -27,7 +27,7 @@ from pyebpf.testing.maps.targets import Target, TargetArray, TargetHash
 from pyebpf.testing.maps.tries import Trie
 from pyebpf.testing.maps.unmodelled import Unmodelled
 from pyebpf.testing.objects import Map, ProgramObject
-from pyebpf.testing.owners import by_address, by_descriptor, cgroup
+from pyebpf.testing.owners import by_address, by_descriptor
 from pyebpf.testing.perf_events import PerfEvent
 from pyebpf.testing.refusal import Refused
 from pyebpf.testing.sockets import Socket
@@ -90,7 +90,7 @@ def _events(system: System, definition: Definition) -> Contents:
 
 
 def _cgroups(system: System, definition: Definition) -> Contents:
-    return FdArray(definition, cgroup)
+    return FdArray(definition, lambda fd: system.cgroups.lineage(fd)[0])
 
 
 def _maps(system: System, definition: Definition) -> Contents:
@@ -196,7 +196,7 @@ def _stacks(system: System, definition: Definition) -> Contents:
 def _storage(system: System, definition: Definition) -> Contents:
     kind = definition.type
     address = by_address(kind, system.types, system.machine.memory)
-    return LocalStorage(definition, by_descriptor(kind), address)
+    return LocalStorage(definition, by_descriptor(kind, system.cgroups), address)
 
 
 _WITH_SYSTEM: dict[MapType, Callable[[System, Definition], Contents]] = {

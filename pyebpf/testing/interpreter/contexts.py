@@ -45,6 +45,9 @@ class Context:
         cookie: Of the attachment.
         overridden_return: What ``override_return`` asked for, or ``None``.
         system_call_return: What the system call will return, for programs of control groups.
+        group: The control group and the attach type, of programs attached to such groups.
+        storages: Values of storage maps of groups for this context only, by the map, where there is
+            no group.
         redirect: What ``redirect`` or ``redirect_map`` asked for last, or ``None``.
     """
 
@@ -54,6 +57,8 @@ class Context:
     cookie: int = 0
     overridden_return: int | None = None
     system_call_return: int = 0
+    group: tuple[int, int] | None = None
+    storages: dict[Map, Region] | None = None
     redirect: Redirect | None = None
 
     def enter(self, memory: Memory, byteorder: ByteOrder) -> tuple[int, ...]:

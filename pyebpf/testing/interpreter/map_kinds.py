@@ -432,6 +432,8 @@ def make_map(spec: MapSpec, byteorder: ByteOrder = "little") -> Map:
         return QueueMap(spec.name, spec.type, **sizes)
     if spec.type is MapType.STACK_TRACE:
         return StackTraceMap(spec.name, **sizes)
+    if spec.type in (MapType.CGROUP_STORAGE, MapType.PERCPU_CGROUP_STORAGE):
+        return Map(spec.name, spec.type, key_size=spec.key_size, **sizes)
     if spec.type in _STORAGE:
         return LocalStorageMap(spec.name, spec.type, value_size=spec.value_size)
     if spec.type is MapType.BLOOM_FILTER:

@@ -119,6 +119,10 @@ class Map:
         """Remove it: 0 or a negative errno."""
         return -errno.EINVAL
 
+    def cgroup_storage(self, group: tuple[int, int], cpu: int) -> Region | None:
+        """Return the value of a control group and attach type."""
+        return None
+
     # --- arenas --------------------------------------------------------------------------------
 
     def arena_memory(self) -> tuple[Region, int] | None:

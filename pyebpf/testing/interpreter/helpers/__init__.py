@@ -1,8 +1,7 @@
 """Helpers by number, each a Python function; one module for each kind.
 
-Not modelled, and so ending a program with an error: timers, storage of control groups without a
-pointer to them, sockets and their options, tunnels, and what works on other types of context than
-packets.
+Not modelled, and so ending a program with an error: timers, user ring buffers, sockets and their
+options, tunnels, and what works on other types of context than packets.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 
+from pyebpf.errors import ExecutionError
 from pyebpf.testing.interpreter.calls import Function
+from pyebpf.testing.interpreter.memory import Region
 from pyebpf.testing.interpreter.run import Run
 from pyebpf.uapi.bpf import MapType
 from pyebpf.uapi.helper_flags import LocalStorageFlag
@@ -18,6 +20,9 @@ _KINDS = {
     MapType.INODE_STORAGE,
     MapType.CGRP_STORAGE,
 }
+
+
+_GROUPS = {MapType.CGROUP_STORAGE, MapType.PERCPU_CGROUP_STORAGE}
 
 
 def storage_get(run: Run, pointer: int, owner: int, value: int, flags: int) -> int:
@@ -40,7 +45,25 @@ def storage_delete(run: Run, pointer: int, owner: int) -> int:
     return found.remove_local_storage(owner)
 
 
+def get_local_storage(run: Run, pointer: int, flags: int) -> int:
+    """Return the address of the control group's value; without a group it lasts for this run."""
+    found = run.map_at(pointer)
+    if found.type not in _GROUPS:
+        raise ExecutionError(f"map {found.name} is no storage of control groups")
+    group, region = run.context.group, None
+    if group is not None:
+        region = found.cgroup_storage(group, run.world.cpu)
+    if region is None:
+        storages = run.context.storages = run.context.storages or {}
+        if found not in storages:
+            name = f"value of map {found.name}"
+            storages[found] = Region(bytearray(found.value_size), name)
+        region = storages[found]
+    return run.memory.place(region)
+
+
 HELPERS: dict[int, Function] = {
+    FuncId.get_local_storage: get_local_storage,
     FuncId.sk_storage_get: storage_get,
     FuncId.sk_storage_delete: storage_delete,
     FuncId.task_storage_get: storage_get,
