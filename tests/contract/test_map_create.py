@@ -144,6 +144,7 @@ CASES = [
     ("ARENA", 0, 0, 1, MMAP | RDONLY, "EINVAL"),
     ("ARENA", 0, 0, 1 << 20, MMAP | MapFlag.SEGV_ON_FAULT, "ok"),
     ("ARENA", 0, 0, (1 << 20) + 1, MMAP, "E2BIG"),
+    ("STRUCT_OPS", 4, 8, 1, 0, "EINVAL"),
     ("INSN_ARRAY", 4, 16, 2, 0, "ok"),
     ("INSN_ARRAY", 4, 8, 2, 0, "EINVAL"),
     ("INSN_ARRAY", 4, 16, 0, 0, "EINVAL"),

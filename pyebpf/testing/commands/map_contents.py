@@ -34,15 +34,10 @@ from pyebpf.testing.sockets import Socket
 from pyebpf.testing.system import System
 from pyebpf.uapi.bpf import AttachType, MapFlag, MapType, ProgType
 
-__all__ = ["contents_of", "is_modelled"]
+__all__ = ["contents_of"]
 
 _ARRAYS = frozenset({MapType.ARRAY, MapType.PERCPU_ARRAY})
 _LONGEST_QUEUE = 16384
-
-
-def is_modelled(kind: MapType) -> bool:
-    """Whether maps of a kind have elements here."""
-    return kind in _KINDS or kind in _WITH_SYSTEM
 
 
 def contents_of(system: System, definition: Definition) -> Contents:

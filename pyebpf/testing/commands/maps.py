@@ -10,7 +10,7 @@ from pyebpf.btf.types import Composite, Datasec, Int, Var
 from pyebpf.errors import ENOTSUPP, BtfError
 from pyebpf.testing.commands.btf import btf_of
 from pyebpf.testing.commands.elements import access_flags
-from pyebpf.testing.commands.map_contents import contents_of, is_modelled
+from pyebpf.testing.commands.map_contents import contents_of
 from pyebpf.testing.maps.arenas import Arena, ProgramArena
 from pyebpf.testing.maps.contents import Contents
 from pyebpf.testing.maps.definition import STORAGE, Definition, check, define
@@ -53,9 +53,9 @@ def create(system: System, attr: MapCreate) -> int:
     """Create a map: map_create in kernel/bpf/syscall.c."""
     kind = MapType(attr.map_type)
     _check_request(system, attr, kind)
-    if not is_modelled(kind):
-        _check_unmodelled(system, attr, kind)
     check(attr)
+    if kind == MapType.STRUCT_OPS:
+        _check_interface(Types.decode(system.vmlinux.data), attr)
     inner = _inner(system, attr.inner_map_fd) if kind in _OF_MAPS else None
     definition = define(attr, system.cpus, inner)
     _check_name(system, definition.name)
@@ -106,10 +106,15 @@ def _check_request(system: System, attr: MapCreate, kind: MapType) -> None:
         raise NotImplementedError("BPF_MAP_CREATE with descriptors of BTF or tokens in its flags")
 
 
-# Of a kind without elements here only what is wrong is answered; so probes learn that it exists.
-def _check_unmodelled(system: System, attr: MapCreate, kind: MapType) -> None:
-    if kind == MapType.STRUCT_OPS and attr.btf_vmlinux_value_type_id == 1:
-        raise Refused(ENOTSUPP)  # an integer is no interface
+# bpf_struct_ops_map_alloc
+def _check_interface(types: Types, attr: MapCreate) -> None:
+    try:
+        found = types.type(attr.btf_vmlinux_value_type_id)
+    except BtfError:
+        raise Refused(ENOTSUPP) from None
+    if not isinstance(found, Composite) or not found.name.startswith("bpf_struct_ops_"):
+        raise Refused(ENOTSUPP)
+    _require(found.size == attr.value_size)
 
 
 def _check_name(system: System, name: bytes) -> None:

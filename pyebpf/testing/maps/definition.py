@@ -301,6 +301,12 @@ def _check_instructions(attr: MapCreate, flags: MapFlag) -> None:
     _require(not flags)
 
 
+# bpf_struct_ops_map_alloc_check
+def _check_interface(attr: MapCreate, flags: MapFlag) -> None:
+    _require(attr.key_size == 4 and attr.max_entries == 1)
+    _require(not int(flags) & ~int(MapFlag.LINK) and bool(attr.btf_vmlinux_value_type_id))
+
+
 _CHECKS: dict[MapType, Callable[[MapCreate, MapFlag], None]] = {
     MapType.LPM_TRIE: _check_trie,
     MapType.QUEUE: _check_queue,
@@ -320,4 +326,5 @@ _CHECKS: dict[MapType, Callable[[MapCreate, MapFlag], None]] = {
     MapType.PERCPU_CGROUP_STORAGE: _check_cgroup_storage,
     MapType.ARENA: _check_arena,
     MapType.INSN_ARRAY: _check_instructions,
+    MapType.STRUCT_OPS: _check_interface,
 }
