@@ -7,10 +7,13 @@ kernels, too.
 
 from __future__ import annotations
 
+import errno
 import re
+from functools import cached_property
 from typing import NamedTuple
 
 from pyebpf.testing.ages_table import AGES
+from pyebpf.uapi import attrs
 from pyebpf.uapi.bpf import Cmd, MapFlag, MapType, ProgType
 from pyebpf.uapi.cstruct import CStruct
 from pyebpf.uapi.helpers import FuncId
@@ -101,13 +104,35 @@ class Age:
         """Whether the release is that one or newer."""
         return since is None or parse(since) <= self.release
 
-    def unknown_field(self, attr: CStruct) -> bool:
-        """Whether a field is set that this release does not know."""
+    def unknown_field(self, attr: CStruct) -> int:
+        """Return the errno for a field that is set and that this release does not know, or 0.
+
+        Within what it takes for the union it is ``EINVAL``, beyond ``E2BIG``.
+        """
         # A newer name for an older place is no news.
         known = {field.offset for field in attr.FIELDS if self.reached(field.since)}
-        return any(
-            field.offset not in known and bool(getattr(attr, field.name)) for field in attr.FIELDS
+        unknown = [
+            field.offset
+            for field in attr.FIELDS
+            if field.offset not in known and getattr(attr, field.name)
+        ]
+        if not unknown:
+            return 0
+        return errno.E2BIG if max(unknown) >= self._attr_size else errno.EINVAL
+
+    # sizeof(union bpf_attr): as long as its longest member.
+    @cached_property
+    def _attr_size(self) -> int:
+        kinds = [getattr(attrs, name) for name in attrs.__all__]
+        end = max(
+            field.offset + field.size
+            for kind in kinds
+            if isinstance(kind, type) and issubclass(kind, CStruct) and kind.SIZE == attrs.ATTR_SIZE
+            if self.reached(kind.SINCE)
+            for field in kind.FIELDS
+            if self.reached(field.since)
         )
+        return end + 7 & ~7
 
     # What came after the kernel that was asked is there if its release has been reached.
     def _has(self, name: str, since: str | None, answers: frozenset[str]) -> bool:

@@ -342,8 +342,9 @@ class FakeKernel:
         typed_attr.pack(lambda _: 0)  # what does not fit its field is the caller's mistake
         with self._answering(cmd):
             system.sweep()
-            if system.age.unknown_field(typed_attr):
-                raise Refused(errno.E2BIG)
+            unknown = system.age.unknown_field(typed_attr)
+            if unknown:
+                raise Refused(unknown)
             result = answer(system, typed_attr)
             if isinstance(attr, bytearray):
                 attr[:] = typed_attr.pack(lambda _: 0)[: len(attr)].ljust(len(attr), b"\0")

@@ -30,7 +30,7 @@ from pyebpf.uapi.bpf import AttachFlag, AttachType, ProgType
 from pyebpf.uapi.info import LinkInfo, LinkInfoNetfilter, LinkInfoNetns, LinkInfoXdp, ProgInfo
 from pyebpf.uapi.net import XdpAttached, XdpFlag
 from pyebpf.uapi.rtnetlink import IfInfoMsg, IflaAttr, IflaXdpAttr, RtnetlinkType
-from tests.support.contract import load, outcome
+from tests.support.contract import load, outcome, require
 
 LO = 1
 NOWHERE = 424242
@@ -327,6 +327,7 @@ def link_id(fd: FD) -> int:
 
 def test_programs_choose_their_place(kernel):
     """By program, link or id, before and after; all that was said must agree."""
+    require("tcx", "6.6")
     with loaded(ProgType.SCHED_CLS, 5) as programs, contextlib.ExitStack() as stack:
         one, two, three, four, five = programs
         ids = [id_of(each) for each in programs]
@@ -367,6 +368,7 @@ def test_programs_choose_their_place(kernel):
 
 def test_a_program_takes_the_place_of_another(kernel):
     """By PROG_ATTACH only what was attached so."""
+    require("tcx", "6.6")
     with loaded(ProgType.SCHED_CLS, 4) as programs, contextlib.ExitStack() as stack:
         one, two, three, four = programs
         ids = [id_of(each) for each in programs]
@@ -392,6 +394,7 @@ def test_a_program_takes_the_place_of_another(kernel):
 
 def test_the_first_and_the_last_are_taken_off_without_a_name(kernel):
     """But not a link's."""
+    require("tcx", "6.6")
     with loaded(ProgType.SCHED_CLS, 3) as programs:
         ids = [id_of(each) for each in programs]
         assert tcx_detach() == "ENOENT"

@@ -29,13 +29,15 @@ from tests.support.contract import (
 )
 
 NOEXIST, EXIST, LOCK = UpdateFlag.NOEXIST, UpdateFlag.EXIST, UpdateFlag.LOCK
-HASHES = [MapType.HASH, MapType.LRU_HASH]
+HASHES = [MapType.HASH, MapType.LRU_HASH, MapType.RHASH]
+# Nothing is allocated before there are elements.
+ON_DEMAND = {MapType.RHASH: NO_PREALLOC}
 
 
 @pytest.mark.parametrize("kind", HASHES)
 def test_hashes_add_replace_and_remove(kernel, age, kind):
     """With and without flags, and with those that make no sense."""
-    with create(kind, 2, 4, 8) as fd:
+    with create(kind, 2, 4, 8, ON_DEMAND.get(kind, 0)) as fd:
         assert lookup(fd, b"ab", 4) == "ENOENT"
         assert update(fd, b"ab", b"one ", EXIST) == "ENOENT"
         assert update(fd, b"ab", b"one ", NOEXIST) is None
@@ -67,7 +69,7 @@ def test_a_full_hash_says_so_and_still_replaces(kernel):
 @pytest.mark.parametrize("kind", HASHES)
 def test_every_key_of_a_hash_is_walked_over_once(kernel, kind):
     """A key that is not there starts from the beginning."""
-    with create(kind, 4, 4, 64) as fd:
+    with create(kind, 4, 4, 64, ON_DEMAND.get(kind, 0)) as fd:
         assert next_key(fd, None, 4) is None
         for n in range(40):
             assert update(fd, u32(n), u32(n)) is None

@@ -27,7 +27,7 @@ from pyebpf.uapi.info import (
     ProgInfo,
 )
 from pyebpf.uapi.perf import PerfEventAttr, PerfSw, PerfType
-from tests.support.contract import load, outcome
+from tests.support.contract import load, outcome, require
 
 MULTI = AttachType.TRACE_UPROBE_MULTI
 RETURN_ZERO = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
@@ -64,6 +64,7 @@ def uprobe_link(program, path: bytes, offsets: tuple[int, ...], **more):
 
 def test_many_places_of_a_file_are_one_link(kernel, libc):
     """Which tells them, with their cookies."""
+    require("uprobe.multi", "6.6")
     path, offsets = libc[0], (libc[1], file_offset(libc[0], "getppid"))
     with (
         load(ProgType.KPROBE, RETURN_ZERO, expected_attach_type=MULTI) as program,
@@ -86,6 +87,7 @@ def test_many_places_of_a_file_are_one_link(kernel, libc):
 
 def test_places_are_checked(kernel, libc):
     """The file, the process, what the program was loaded for."""
+    require("uprobe.multi", "6.6")
     path, offset = os.fsencode(libc[0]), libc[1]
     with (
         load(ProgType.KPROBE, RETURN_ZERO, expected_attach_type=MULTI) as program,
@@ -105,6 +107,7 @@ def test_places_are_checked(kernel, libc):
 
 def test_a_link_to_an_event_tells_what_it_is_of(kernel, libc):
     """A tracepoint's name, a file and an offset, a counter; and its cookie."""
+    require("what a link to an event is of", "6.6")
     path, offset = libc
     number = tracefs.tracepoint_id("sched", "sched_switch")
     faults = PerfEventAttr(

@@ -128,6 +128,12 @@ def _known(kind: MapType | ProgType) -> Iterator[None]:
         raise NotSupportedError(kind.c_name, since) from None
 
 
+def require(feature: str, since: str) -> None:
+    """Raise what the skip policy takes for a kernel that is too old."""
+    if version() < parse_version(since):
+        raise NotSupportedError(feature, since)
+
+
 def u32(number: int) -> bytes:
     """Return a number as a key or value."""
     return struct.pack("=I", number)

@@ -199,6 +199,7 @@ _WITH_SYSTEM: dict[MapType, Callable[[System, Definition], Contents]] = {
     MapType.PERCPU_HASH: _hash,
     MapType.LRU_HASH: _hash,
     MapType.LRU_PERCPU_HASH: _hash,
+    MapType.RHASH: _hash,
     MapType.LPM_TRIE: _trie,
     MapType.PROG_ARRAY: _programs,
     MapType.PERF_EVENT_ARRAY: _events,

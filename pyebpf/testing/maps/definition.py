@@ -45,6 +45,7 @@ _FD_ARRAYS = frozenset(
     }
 )
 _ARRAYS = _FD_ARRAYS | {MapType.ARRAY, MapType.PERCPU_ARRAY}
+_WITH_EXTRA = frozenset({MapType.BLOOM_FILTER, MapType.ARENA, MapType.RHASH})
 _OF_MAPS = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS})
 
 _ACCESS = MapFlag.RDONLY | MapFlag.WRONLY | MapFlag.RDONLY_PROG | MapFlag.WRONLY_PROG
@@ -134,7 +135,7 @@ def check(attr: MapCreate) -> None:
         Refused: ``EINVAL``, ``E2BIG``, ENOTSUPP.
     """
     kind, flags = MapType(attr.map_type), MapFlag(attr.map_flags)
-    if attr.map_extra and kind not in (MapType.BLOOM_FILTER, MapType.ARENA):
+    if attr.map_extra and kind not in _WITH_EXTRA:
         raise Refused(errno.EINVAL)
     if flags & MapFlag.RDONLY and flags & MapFlag.WRONLY:
         raise Refused(errno.EINVAL)
@@ -187,6 +188,16 @@ def _check_hash(attr: MapCreate, kind: MapType, flags: MapFlag) -> None:
     size = attr.key_size + attr.value_size
     _require(size < _KMALLOC_MAX - _HASH_ELEMENT, errno.E2BIG)
     _require(not per_cpu or attr.value_size + 7 & ~7 <= _PER_CPU_MAX, errno.E2BIG)
+
+
+# rhtab_map_alloc_check
+def _check_resizable(attr: MapCreate, flags: MapFlag) -> None:
+    _check_flags(flags, _ACCESS | MapFlag.NO_PREALLOC | MapFlag.NUMA_NODE)
+    _require(bool(flags & MapFlag.NO_PREALLOC) and attr.map_extra <= attr.max_entries)
+    _require(attr.max_entries > 0 and attr.key_size > 0 and attr.value_size > 0)
+    _require(attr.max_entries <= _INT_MAX + 1, errno.E2BIG)
+    size = attr.key_size + attr.value_size
+    _require(size < _KMALLOC_MAX - _HASH_ELEMENT, errno.E2BIG)
 
 
 # trie_alloc
@@ -308,6 +319,7 @@ def _check_interface(attr: MapCreate, flags: MapFlag) -> None:
 
 
 _CHECKS: dict[MapType, Callable[[MapCreate, MapFlag], None]] = {
+    MapType.RHASH: _check_resizable,
     MapType.LPM_TRIE: _check_trie,
     MapType.QUEUE: _check_queue,
     MapType.STACK: _check_queue,

@@ -33,6 +33,7 @@ from pyebpf.testing.commands.table import COMMANDS
 from pyebpf.uapi.attrs import (
     LinkCreate,
     LinkCreatePerfEvent,
+    MapCreate,
     MapElem,
     ProgLoad,
     ProgTestRun,
@@ -430,6 +431,21 @@ def test_an_old_kernel_has_no_links_to_events():
         assert len(reader.drain()) == 1
         with pytest.raises(NotSupportedError, match=r"BLOOM_FILTER.*5\.16"):
             Map.create(type=MapType.BLOOM_FILTER, value_size=4, max_entries=4)
+
+
+def test_fields_an_old_kernel_does_not_know_must_be_zero():
+    """EINVAL within what it takes for the whole, E2BIG beyond."""
+    with FakeKernel("5.10"):
+        attr = MapCreate(map_type=MapType.ARRAY, key_size=4, value_size=4, max_entries=1)
+        bpf.map_create(attr).close()
+        attr.map_extra = 1
+        with pytest.raises(SyscallError, match="EINVAL"):
+            bpf.map_create(attr)
+        more = ProgLoad(prog_type=ProgType.XDP, insns=RETURN_TWO, insn_cnt=2, license=b"GPL\0")
+        bpf.prog_load(more).close()
+        more.fd_array = bytes(4)
+        with pytest.raises(SyscallError, match="E2BIG"):
+            bpf.prog_load(more)
 
 
 def test_ages_nobody_asked_are_refused():
