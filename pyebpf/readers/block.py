@@ -76,15 +76,19 @@ class Block(NamedTuple):
 
     def slices(self) -> Iterator[slice]:
         """Iterate over where the payloads are."""
-        return self.places()[0]
+        if isinstance(self.shape, Run):
+            return iter(_slices(*self.shape))
+        return map(slice, *self.shape)
 
-    def places(self) -> tuple[Iterator[slice], Iterator[Any]]:
-        """Return the same, and what it takes from, which has a ``__length_hint__``."""
+    def payloads(self) -> tuple[Iterator[Buffer], Iterator[Any]]:
+        """Iterate over the payloads; and return what that takes from, with a length hint."""
+        data = self.data
         if isinstance(self.shape, Run):
             slices = iter(_slices(*self.shape))
-            return slices, slices
-        ends = iter(self.shape.ends)
-        return map(slice, self.shape.starts, ends), ends
+            return map(data.__getitem__, slices), slices
+        # All at once is quicker than as many slices.
+        made = iter([data[start:end] for start, end in zip(*self.shape, strict=True)])
+        return made, made
 
     def rest(self, left: int) -> Block:
         """Return the last *left* records."""
@@ -176,8 +180,7 @@ class Cursor:
 
 def cursor(block: Block, decode: Callable[[Any], Any] | None) -> Cursor:
     """Return a cursor over the payloads of *block*, each given to *decode* if there is one."""
-    slices, source = block.places()
-    payloads = map(block.data.__getitem__, slices)
+    payloads, source = block.payloads()
     if decode is None:
         return Cursor(block, payloads, source)
     back: list[Any] = []

@@ -414,10 +414,15 @@ class Reader(Generic[T]):
             raise error
 
     def _next_block(self) -> None:
-        found = self._queue.popleft() if self._queue else _NOTHING
+        if not self._queue:
+            self._current = _NOTHING
+            return
+        # It stays in the queue until there is a cursor: a signal may end the making of one.
+        found = self._queue[0]
         self._current = (
             found if isinstance(found, Cursor) else self._decoders[found.ring].cursor(found)
         )
+        self._queue.popleft()
 
     def _look(self) -> None:
         self._pace.start()

@@ -83,27 +83,39 @@ def scan(
     return _walk(words, offset, available, stop)
 
 
+# Only the last record can reach too far, so that is looked at once, at the end.
 def _walk(words: memoryview[int], offset: int, available: int, stop: int) -> Scan:
-    found = Spans([], [])
-    add_start, add_end = found.starts.append, found.ends.append
+    starts: list[int] = []
+    ends: list[int] = []
+    add_start, add_end = starts.append, ends.append
     base = offset >> 2
-    position = 0
+    position = begin = 0
     while position < stop:
-        length = header = words[base + (position >> 2)]
-        if header >= _DISCARD:
-            if header & _BUSY:
-                return Scan(found, position, busy=True)
-            length = header & _LENGTH
-        end = position + length + HEADER
-        following = (end + 7) & ~7
-        if following > stop:
-            if following > available:
-                text = f"record of {length} bytes where {available - position} bytes wait"
-                return Scan(found, position, fault=Fault(text))
-            if position:
-                break
-        if header == length:
-            add_start(position + HEADER)
-            add_end(end)
-        position = following
-    return Scan(found, position)
+        header = words[base + (position >> 2)]
+        if header < _DISCARD:
+            add_start(position := position + HEADER)
+            add_end(position := position + header)
+            position = (position + 7) & ~7
+            continue
+        if header & _BUSY:
+            return Scan(Spans(starts, ends), position, busy=True)
+        begin, position = position, (position + (header & _LENGTH) + HEADER + 7) & ~7
+    if position > stop:
+        if header < _DISCARD:
+            begin = starts[-1] - HEADER
+        if position > available:
+            fault = Fault(
+                f"record of {header & _LENGTH} bytes where {available - begin} bytes wait"
+            )
+            return Scan(_but_from(begin, starts, ends), begin, fault=fault)
+        if begin:
+            return Scan(_but_from(begin, starts, ends), begin)
+    return Scan(Spans(starts, ends), position)
+
+
+# The records in front of a place.
+def _but_from(place: int, starts: list[int], ends: list[int]) -> Spans:
+    if starts and starts[-1] > place:
+        starts.pop()
+        ends.pop()
+    return Spans(starts, ends)
