@@ -28,6 +28,8 @@ __all__ = [
     "tried",
 ]
 
+_PROBE_READ_KERNEL = 113  # FuncId.probe_read_kernel: every load asks, and that table takes 2 ms
+
 #: r0 = 0; exit. Only opcodes are not zero, so the bytes are the same in either byte order.
 RETURN_ZERO = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
 _GPL = b"GPL\0"
@@ -118,9 +120,7 @@ def _try_function_addresses() -> bool:
 
 # A helper call without arguments; kernels that have the helper miss its first argument.
 def _try_probe_read_kernel() -> bool:
-    from pyebpf.uapi.helpers import FuncId
-
-    call = struct.pack("=BBhi", JMP | CALL, 0, 0, FuncId.probe_read_kernel)
+    call = struct.pack("=BBhi", JMP | CALL, 0, 0, _PROBE_READ_KERNEL)
     return takes(ProgType.TRACEPOINT, call + RETURN_ZERO)
 
 

@@ -6,7 +6,6 @@ In: a name or an index in the caller's network namespace. Out: the index.
 from __future__ import annotations
 
 import os
-import socket
 
 from pyebpf.errors import AttachError, EbpfError, SyscallError
 from pyebpf.programs.program import Program
@@ -28,6 +27,7 @@ def interface_index(interface: str | int) -> int:
         return kernel.current().interface_index(interface)
     except (SyscallError, ValueError):
         import difflib
+        import socket
 
         names = [name for _, name in socket.if_nameindex()]
         near = difflib.get_close_matches(interface, names)
@@ -38,6 +38,8 @@ def interface_index(interface: str | int) -> int:
 
 def interface_name(index: int) -> str:
     """Return an interface's name, or its index as text if it has gone."""
+    import socket  # 3 ms, and most hooks are no interfaces
+
     try:
         return socket.if_indextoname(index)
     except OSError:

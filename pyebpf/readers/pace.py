@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
-__all__ = ["Losses", "Pace"]
+__all__ = ["Losses", "Pace", "deadline_of"]
 
 
 class Pace:
@@ -63,3 +64,19 @@ class Losses:
         new, self._told = total - self._told, max(total, self._told)
         if new > 0:
             self._on_lost(new)
+
+
+def deadline_of(timeout: float | None) -> float | None:
+    """Return when a call with *timeout* ends, on the monotonic clock.
+
+    Args:
+        timeout: Seconds; 0 gives what is long over, ``None`` for ever and gives ``None``.
+
+    Raises:
+        ValueError: It is negative, or no number.
+    """
+    if timeout is None:
+        return None
+    if not timeout >= 0:  # NaN too
+        raise ValueError(f"timeout must be seconds, 0 or more, or None: {timeout}")
+    return -math.inf if timeout == 0 else time.monotonic() + timeout

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from pyebpf.readers.block import Alike, Run, Spans, alike
 from pyebpf.readers.ring_format import FEW, Fault
-from pyebpf.uapi.perf import RecordType
+from pyebpf.uapi.perf_records import RecordType
 
 __all__ = ["LONGEST", "Parsed", "parse"]
 

@@ -27,7 +27,7 @@ from pyebpf.readers import arrays
 from pyebpf.readers.aio import Sleepers
 from pyebpf.readers.block import Alike, Block, Cursor, Spans, alike
 from pyebpf.readers.lease import Lease
-from pyebpf.readers.pace import Losses, Pace
+from pyebpf.readers.pace import Losses, Pace, deadline_of
 from pyebpf.readers.record import Decoder
 from pyebpf.readers.source import Source
 from pyebpf.readers.stats import ReaderStats
@@ -137,7 +137,7 @@ class Reader(Generic[T]):
             ClosedError: The reader is closed, also if that happens while it waits.
             FormatError: The record is malformed; see the class.
         """
-        deadline = _deadline(timeout)
+        deadline = deadline_of(timeout)
         with self._turn():
             while True:
                 cursor = self._current
@@ -162,7 +162,7 @@ class Reader(Generic[T]):
             ClosedError: The reader is closed, also if that happens while it waits.
             FormatError: A record is malformed; see the class.
         """
-        deadline = _deadline(timeout)
+        deadline = deadline_of(timeout)
         records: list[T] = []
         with self._turn():
             try:
@@ -207,7 +207,7 @@ class Reader(Generic[T]):
             ClosedError: The reader is closed, also if that happens while it waits.
             FormatError: A record is malformed; see the class.
         """
-        deadline = _deadline(timeout)
+        deadline = deadline_of(timeout)
         with self._turn():
             count = 0
             for cursor in self._waiting(deadline):
@@ -245,7 +245,7 @@ class Reader(Generic[T]):
             TypeError: *out* is not writable memory.
             ImportError: numpy is not installed.
         """
-        deadline = _deadline(timeout)
+        deadline = deadline_of(timeout)
         wanted = self._dtype(dtype)
         with self._turn():
             filling = arrays.Filling(self._source, self._queue, self._faults, out)
@@ -283,7 +283,7 @@ class Reader(Generic[T]):
             ClosedError: The reader is closed, also if that happens while it waits.
             FormatError: The record is malformed; see the class.
         """
-        deadline = _deadline(timeout)
+        deadline = deadline_of(timeout)
         with self._turn():
             lent: list[Block] = []
 
@@ -592,11 +592,3 @@ def _quickest() -> Alike:
 
 _NO_RECORDS = Block(b"", Spans([], []))
 _NOTHING = Decoder().cursor(_NO_RECORDS)
-
-
-def _deadline(timeout: float | None) -> float | None:
-    if timeout is None:
-        return None
-    if not timeout >= 0:  # NaN too
-        raise ValueError(f"timeout must be seconds, 0 or more, or None: {timeout}")
-    return -math.inf if timeout == 0 else time.monotonic() + timeout

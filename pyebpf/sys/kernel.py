@@ -40,7 +40,7 @@ from collections.abc import Collection, Iterator
 from typing import Protocol, TypeAlias
 
 from pyebpf.errors import EbpfError, NotSupportedError, PrivilegeError, SyscallError
-from pyebpf.sys import absence, memlock, mount, netlink, privileges
+from pyebpf.sys import absence, memlock, mount, privileges
 from pyebpf.sys.call import Memory, Result
 from pyebpf.sys.elements import ElementCalls, Elements
 from pyebpf.sys.failures import failure
@@ -52,7 +52,6 @@ from pyebpf.uapi.attrs import CommonAttr, ProgLoad
 from pyebpf.uapi.bpf import COMMON_ATTRS, Cmd, ProgType
 from pyebpf.uapi.cstruct import CStruct
 from pyebpf.uapi.if_xdp import AF_XDP
-from pyebpf.uapi.rtnetlink import NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_ROUTE, SOL_NETLINK
 
 __all__ = ["Attr", "Kernel", "LinuxKernel", "current", "use"]
 
@@ -372,6 +371,13 @@ class LinuxKernel:
         """
         import socket  # 3 ms, and few need it
 
+        from pyebpf.uapi.rtnetlink import (
+            NETLINK_CAP_ACK,
+            NETLINK_EXT_ACK,
+            NETLINK_ROUTE,
+            SOL_NETLINK,
+        )
+
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
         try:
             with socket.socket(socket.AF_NETLINK, kind, NETLINK_ROUTE) as opened:
@@ -399,6 +405,8 @@ class LinuxKernel:
             FormatError: An answer that is no netlink message.
         """
         import socket
+
+        from pyebpf.sys import netlink
 
         answers: list[bytes] = []
         opened = socket.socket(fileno=fd)

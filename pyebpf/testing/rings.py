@@ -14,7 +14,7 @@ import struct
 
 from pyebpf.testing.memory import SharedMemory
 from pyebpf.testing.refusal import Refused
-from pyebpf.uapi.perf import RecordType
+from pyebpf.uapi.perf_records import RecordType
 
 __all__ = ["BpfRing", "PerfRing", "Reservation"]
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pyebpf.uapi.bpf import AttachType, Cmd, MapFlag, MapType, UpdateFlag
 from pyebpf.uapi.cenum import CEnum, CFlag
-from pyebpf.uapi.perf import CallchainContext, PerfSw
+from pyebpf.uapi.perf import PerfSw
+from pyebpf.uapi.perf_records import CallchainContext
 from tests.unit.uapi import declared
 
 
