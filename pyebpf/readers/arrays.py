@@ -1,7 +1,8 @@
 """Blocks of records as numpy arrays.
 
     run     |head|payload|pad|head|payload|...     one array over it, its stride that of the run
-    slices  payloads of many sizes                 the front of each, copied together
+    slices  payloads of many sizes                 the front of each, copied together; or all bytes,
+                                                   and where each record is (`Packed`)
 
 numpy is imported with the first array that somebody asks for, since that takes 60 ms.
 
@@ -26,15 +27,17 @@ from __future__ import annotations
 
 import functools
 import operator
+import sys
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyebpf.errors import FormatError
-from pyebpf.readers.block import Block, Cursor, Room, Run, Spans
+from pyebpf.readers.block import Alike, Block, Cursor, Room, Run, Spans
+from pyebpf.readers.block import alike as alike_without
 from pyebpf.readers.source import Source
 
-__all__ = ["Filling", "TooShort", "alike", "array"]
+__all__ = ["Filling", "Packed", "TooShort", "alike", "array", "packed", "quickest"]
 
 
 class TooShort(FormatError):
@@ -98,6 +101,13 @@ class Filling:
         if self._out is not None and seen and len(queue) == before and not self._faults:
             raise ValueError(f"out= has {len(room.memory)} bytes, the next record takes more")
 
+    def keep(self) -> None:
+        """Copy what is left in the caller's memory, which is not ours to keep anything in."""
+        if self._out is not None:
+            left = [each for each in self._queue if isinstance(each, Block)]
+            self._queue.clear()
+            self._queue.extend(each._replace(data=bytes(each.data)) for each in left)
+
 
 def _memory(size: int) -> memoryview[int]:
     import numpy as np
@@ -121,10 +131,53 @@ def alike(words: memoryview[int], first: int, step: int, count: int) -> int:
     return count if equal.all() else int(equal.argmin())
 
 
+def quickest() -> Alike:
+    """Return `alike` if numpy is there anyway, and otherwise what does without."""
+    return alike if "numpy" in sys.modules else alike_without
+
+
+class Packed(NamedTuple):
+    """Records of any sizes in one memory: the first is ``data[starts[0]:][:lengths[0]]``.
+
+    Attributes:
+        data: All bytes, headers and padding included, as a numpy array of ``u8``.
+        starts: Where the records begin, a numpy array of ``i8``.
+        lengths: Their bytes, likewise.
+    """
+
+    data: Any
+    starts: Any
+    lengths: Any
+
+
+def packed(blocks: Sequence[Block], memory: memoryview[int] | None) -> Packed:
+    """Return the records of *blocks*; see `array` for *memory*."""
+    import numpy as np
+
+    sizes = [len(each.data) for each in blocks]
+    if len(blocks) == 1:
+        data = blocks[0].data
+    else:
+        data = b"".join([each.data for each in blocks]) if memory is None else memory[: sum(sizes)]
+    number = sum(each.number for each in blocks)
+    starts, lengths = np.empty(number, np.int64), np.empty(number, np.int64)
+    done = position = 0
+    for each, size in zip(blocks, sizes, strict=True):
+        part, shape = slice(done, done + each.number), each.shape
+        if isinstance(shape, Run):
+            starts[part] = np.arange(shape.number) * shape.stride + shape.first
+            lengths[part] = shape.length
+        else:
+            starts[part] = shape.starts
+            lengths[part] = np.subtract(shape.ends, shape.starts)
+        starts[part] += position
+        done, position = done + each.number, position + size
+    return Packed(np.frombuffer(data, np.uint8), starts, lengths)
+
+
 def array(
     blocks: Sequence[Block],
     dtype: Any,  # noqa: ANN401  numpy's word
-    *,
     memory: memoryview[int] | None,
     name: str,
 ) -> Any:  # noqa: ANN401  numpy is imported late

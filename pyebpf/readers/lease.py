@@ -47,7 +47,7 @@ class Lease:
         """
         wanted = self._dtype(dtype)
         block = self._block._replace(data=memoryview(self._block.data).toreadonly())
-        return arrays.array([block], wanted, memory=None, name=self._name)
+        return arrays.array([block], wanted, None, self._name)
 
     def __repr__(self) -> str:
         return f'<Lease of {len(self)} records of map "{self._name}">'

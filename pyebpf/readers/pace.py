@@ -8,6 +8,10 @@ from collections.abc import Callable
 
 __all__ = ["Losses", "Pace", "deadline_of"]
 
+# A BPF ring's first record is still being written: its program is running on another CPU, or was
+# interrupted there. The ring counts as readable meanwhile, so sleep by the clock.
+_STALL = 0.001
+
 
 class Pace:
     """Looks at most once per interval.
@@ -30,6 +34,10 @@ class Pace:
     def rest(self) -> float:
         """Return the seconds until the next look, 0 or less if it is due."""
         return self._due - time.monotonic() if self.interval else 0.0
+
+    def pause(self, *, stalled: bool) -> float:
+        """Return the seconds to sleep by the clock, 0 if the rings are to wake the reader."""
+        return _STALL if stalled else self.interval
 
     def start(self) -> None:
         """Begin an interval."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import sys
 import threading
 import time
 from collections import deque
@@ -25,7 +24,7 @@ from typing import Any, Generic, TypeVar, cast
 from pyebpf.errors import ClosedError, FormatError, ReaderTimeout
 from pyebpf.readers import arrays
 from pyebpf.readers.aio import Sleepers
-from pyebpf.readers.block import Alike, Block, Cursor, Spans, alike
+from pyebpf.readers.block import Block, Cursor, Spans
 from pyebpf.readers.lease import Lease
 from pyebpf.readers.pace import Losses, Pace, deadline_of
 from pyebpf.readers.record import Decoder
@@ -35,11 +34,8 @@ from pyebpf.readers.stats import ReaderStats
 __all__ = ["Reader"]
 
 T = TypeVar("T")
-R = TypeVar("R", bound="Reader[Any]")
-
-# A BPF ring's first record is still being written: its program is running on another CPU, or was
-# interrupted there. The ring counts as readable meanwhile, so sleep by the clock.
-_STALL = 0.001
+R = TypeVar("R")
+Self = TypeVar("Self", bound="Reader[Any]")
 
 
 class Reader(Generic[T]):
@@ -215,7 +211,7 @@ class Reader(Generic[T]):
                 deque(map(callback, cursor.records), maxlen=0)
             return count
 
-    # --- many at a time; see `pyebpf.readers.arrays`
+    # --- many at a time
 
     def read_array(
         self, timeout: float | None = None, *, dtype: object = None, out: object = None
@@ -245,24 +241,19 @@ class Reader(Generic[T]):
             TypeError: *out* is not writable memory.
             ImportError: numpy is not installed.
         """
-        deadline = deadline_of(timeout)
         wanted = self._dtype(dtype)
-        with self._turn():
-            filling = arrays.Filling(self._source, self._queue, self._faults, out)
-            blocks: list[Block] = []
-            try:
-                self._gather(deadline, filling.fetch)
-                blocks = self._take_blocks()
-                return arrays.array(blocks, wanted, memory=filling.memory, name=self._name)
-            except BaseException as error:
-                if isinstance(error, arrays.TooShort):
-                    blocks = error.rest
-                    self._dropped += error.number
-                self._queue.extendleft(reversed(blocks))
-                if out is not None:  # the caller's memory, not ours to keep anything in
-                    kept = [each for each in self._queue if isinstance(each, Block)]
-                    self._queue = deque(each._replace(data=bytes(each.data)) for each in kept)
-                raise
+        return self._blocks(
+            timeout, out, lambda blocks, memory: arrays.array(blocks, wanted, memory, self._name)
+        )
+
+    def read_packed(self, timeout: float | None = None, *, out: object = None) -> arrays.Packed:
+        """Do what `read_array` does for records of any sizes: their bytes, and where each is.
+
+        Args:
+            timeout: As there.
+            out: As there; the data are a view of it.
+        """
+        return self._blocks(timeout, out, arrays.packed)
 
     @contextlib.contextmanager
     def lease(self, timeout: float | None = None) -> Iterator[Lease]:
@@ -288,7 +279,7 @@ class Reader(Generic[T]):
             lent: list[Block] = []
 
             def fetch() -> None:
-                found = self._source.lend(_quickest())
+                found = self._source.lend(arrays.quickest())
                 if isinstance(found, Block):
                     lent.append(found)
                     self._queue.append(found)
@@ -363,7 +354,7 @@ class Reader(Generic[T]):
             if not self._active:
                 self._give_back()
 
-    def __enter__(self: R) -> R:  # noqa: PYI019 - typing.Self is Python 3.11's
+    def __enter__(self: Self) -> Self:  # noqa: PYI019 - typing.Self is Python 3.11's
         return self
 
     def __exit__(
@@ -405,9 +396,6 @@ class Reader(Generic[T]):
             if self._closing:
                 self._give_back()
 
-    def _left(self) -> bool:
-        return bool(self._current.left or self._queue)
-
     def _raise_error(self) -> None:
         if self._error is not None:
             error, self._error = self._error, None
@@ -430,6 +418,29 @@ class Reader(Generic[T]):
 
     def _fill(self) -> None:
         self._faults.extend(self._source.fill(self._queue))
+
+    # All that is there in blocks, which stay in the queue unless *make* can make something of them.
+    def _blocks(
+        self,
+        timeout: float | None,
+        out: object,
+        make: Callable[[Sequence[Block], memoryview[int] | None], R],
+    ) -> R:
+        deadline = deadline_of(timeout)
+        with self._turn():
+            filling = arrays.Filling(self._source, self._queue, self._faults, out)
+            blocks: list[Block] = []
+            try:
+                self._gather(deadline, filling.fetch)
+                blocks = self._take_blocks()
+                return make(blocks, filling.memory)
+            except BaseException as error:
+                if isinstance(error, arrays.TooShort):
+                    blocks = error.rest
+                    self._dropped += error.number
+                self._queue.extendleft(reversed(blocks))
+                filling.keep()
+                raise
 
     # All records as they are, out of what was read ahead.
     def _take_blocks(self) -> list[Block]:
@@ -489,9 +500,7 @@ class Reader(Generic[T]):
     # Fills the queue; nothing is there afterwards only if the time was over. From a wake-up to the
     # records the way is short: what has been looked at is fetched first.
     def _gather(self, deadline: float | None, fetch: Callable[[], None] | None = None) -> None:
-        source = self._source
-        if fetch is None:
-            fetch = self._fill
+        source, fetch = self._source, fetch or self._fill
         while not self._is_ready():
             if self._fetched(fetch) or not self._is_due(deadline):
                 continue
@@ -511,8 +520,7 @@ class Reader(Generic[T]):
     def _is_ready(self) -> bool:
         if self._closing:
             raise self._closed_error()
-        if self._error is not None:
-            self._raise_error()
+        self._raise_error()
         if self._queue or self._current.left:
             return True
         if self._faults:
@@ -546,7 +554,7 @@ class Reader(Generic[T]):
             # close() says that it closes before it raises the flag, which may be lowered now.
             if self._closing:
                 return
-        pause = _STALL if self._source.stalled else self._pace.interval
+        pause = self._pace.pause(stalled=self._source.stalled)
         if pause:
             poller.wait_for_flag(pause if rest is None else min(rest, pause))
         elif poller.wait(rest) and not self._closing:
@@ -554,7 +562,8 @@ class Reader(Generic[T]):
 
     # Keeps the descriptor readable while something is left, and only then.
     def _show(self) -> None:
-        left = bool(self._left() or self._faults or self._error) or self._source.waiting()
+        here = self._current.left or self._queue or self._faults or self._error
+        left = bool(here) or self._source.waiting()
         if left and not self._flag:
             self._flag = True
             self._source.poller.raise_flag()
@@ -583,11 +592,6 @@ class Reader(Generic[T]):
 
     def _closed_error(self) -> ClosedError:
         return ClosedError(f'reader of {self._kind} "{self._name}" used after close')
-
-
-# numpy's way to compare pays if it is there anyway.
-def _quickest() -> Alike:
-    return arrays.alike if "numpy" in sys.modules else alike
 
 
 _NO_RECORDS = Block(b"", Spans([], []))

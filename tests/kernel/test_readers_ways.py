@@ -179,6 +179,34 @@ def test_an_array_of_equal_records_is_all_their_bytes(kind):
         assert [sequence(each) for each in made.reader.drain()] == list(range(1, MANY + 1))
 
 
+def unpacked(packed) -> list[bytes]:
+    places = zip(packed.starts, packed.lengths, strict=True)
+    return [bytes(packed.data[start : start + length]) for start, length in places]
+
+
+def test_packed_records_have_any_sizes(both, mask):
+    """What `drain` gives, but together, and also what other calls have read ahead."""
+    both.produce(MANY)
+    first = both.reader.read(0)
+    records = [first, *unpacked(both.reader.read_packed(0)), *unpacked(both.reader.read_packed(0))]
+    assert [sequence(each) for each in records] == list(range(1, MANY + 1))
+    # Perf pads records.
+    assert all(0 <= len(each) - (16 + (sequence(each) & mask)) < 8 for each in records)
+    assert len(both.reader.read_packed(0).starts) == 0
+
+
+@pytest.mark.parametrize("size", [4096, 10_000, 1 << 16, 1 << 20])
+def test_packed_records_lie_in_memory_of_the_callers(both, size):
+    """Filled again and again; nothing is copied out of it."""
+    memory = bytearray(size)
+    seen: list[int] = []
+    both.produce(MANY)
+    while len((packed := both.reader.read_packed(0, out=memory)).starts):
+        assert np.shares_memory(packed.data, np.frombuffer(memory, np.uint8))
+        seen += map(sequence, unpacked(packed))
+    assert seen == list(range(1, MANY + 1))
+
+
 @pytest.mark.parametrize("size", [4096, 10_000, 1 << 16, 1 << 20])
 def test_memory_of_the_callers_is_filled_again_and_again(both, size):
     """No more is read than fits, until nothing is left."""
