@@ -12,16 +12,14 @@
 #   make bench                how fast it is, beside libbpf, bcc and pylibbpf (root); ARGS="--work map"
 #   make bench-install        get those peers, from Debian and PyPI
 #   make bench-load           how long loading takes, beside libbpf (root): tests/bench/load.py
-#   make test-kernel KERNEL="5.10 6.1" VMTEST=command    the kernel tests under other kernels
-#   make ages KERNEL="5.10 6.1" VMTEST=command   what those can do, for the made-up kernel of that age
+#   make test-kernel KERNEL="5.10 6.1 newest"    the kernel tests under other kernels: tests/vm
+#   make ages KERNEL="5.10 6.1"    what those can do, for the made-up kernel of that age
 
 PYTHON = python3
 RUN = .venv/bin/python
 ARGS =
 
-# See tests/vm/run.
 KERNEL =
-VMTEST =
 
 export PYTHON
 
@@ -106,18 +104,19 @@ bench-load:
 
 test-kernel:
 	@.ci/setup python test
-	@[ -n "$(KERNEL)" ] && [ -n "$(VMTEST)" ] || \
-		{ echo "test-kernel: set KERNEL to versions, and VMTEST to a command that takes --kernel VERSION" \
-		       "-- COMMAND and runs it as root under that kernel"; exit 1; }
-	@tests/vm/run "$(VMTEST)" $(KERNEL) -- $(ARGS)
+	@.ci/setup tools
+	@[ -n "$(KERNEL)" ] || { echo "test-kernel: set KERNEL to versions, such as 6.12, or newest"; exit 1; }
+	@.ci/setup kernels $(KERNEL)
+	@$(RUN) -m tests.vm $(KERNEL) -- $(ARGS)
 
 AGES = $(addprefix build/ages/,$(KERNEL))
 ages:
 	@.ci/setup python test
-	@[ -n "$(KERNEL)" ] && [ -n "$(VMTEST)" ] || { echo "ages: set KERNEL and VMTEST as for test-kernel"; exit 1; }
+	@[ -n "$(KERNEL)" ] || { echo "ages: set KERNEL to versions, such as 6.12, or newest"; exit 1; }
+	@.ci/setup kernels $(KERNEL)
 	@rm -rf build/ages && mkdir -p build/ages
 	@for kernel in $(KERNEL); do \
-		$(VMTEST) --kernel $$kernel -- $(CURDIR)/$(RUN) -m tests.support.ages > build/ages/$$kernel || exit 1; done
+		$(RUN) -m tests.vm.guest $$kernel -- $(RUN) -m tests.support.ages > build/ages/$$kernel || exit 1; done
 	@$(RUN) -m tests.support.ages --write $(AGES)
 
 clean:

@@ -31,6 +31,7 @@ from pyebpf.sys.elements import Elements
 from pyebpf.sys.fd import FD
 from pyebpf.uapi.attrs import MapCreate, MapElem
 from pyebpf.uapi.bpf import MapType, UpdateFlag
+from tests.support.amount import amount
 from tests.support.children import fork
 
 WAITS = pytest.mark.parametrize("waits", [False, True], ids=["gil", "no gil"])
@@ -285,7 +286,7 @@ def test_after_close_every_call_says_so(numbers: FD, waits: bool) -> None:
 @WAITS
 def test_a_reused_number_is_never_hit(waits: bool) -> None:
     """A map that gets the closed map's number stays empty, whatever threads are still doing."""
-    for _ in range(30):
+    for _ in range(amount(30)):
         old = new_map()
         elements = Elements(old.fileno(), 4, 8, waits=waits)
         running = threading.Event()

@@ -1,4 +1,4 @@
-"""How many random examples there are: fewer where PYEBPF_FEWER_EXAMPLES is set, to one in so many.
+"""How often to try: less often where PYEBPF_FEWER_EXAMPLES is set, once for so many times.
 
 For machines on which Python is slow, such as emulated ones.
 """
@@ -13,5 +13,5 @@ FEWER = int(os.environ.get("PYEBPF_FEWER_EXAMPLES", "1"))
 
 
 def amount(count: int) -> int:
-    """Return how many examples to try where *count* are usual."""
+    """Return how many examples, rounds or threads there shall be where *count* are usual."""
     return max(1, count // FEWER)

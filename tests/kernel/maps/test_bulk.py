@@ -23,6 +23,7 @@ from pyebpf.maps.map import Map
 from pyebpf.spec import MapSpec
 from pyebpf.sys import kernel
 from pyebpf.uapi.bpf import Cmd, MapFlag, MapType
+from tests.support.amount import amount
 from tests.support.children import fork
 
 DATA = pathlib.Path(__file__).parents[2] / "data"
@@ -376,7 +377,7 @@ def test_a_copy_of_a_changing_map_is_right(in_kernel: bool | None, flags: int) -
     ) as made:
         made.update_batch({key: key << 32 for key in STAYING})
         with changing(made):
-            for _ in range(100):
+            for _ in range(amount(100)):
                 found = made.to_dict(in_kernel=in_kernel)
                 assert found.keys() >= set(STAYING)
                 assert found.keys() <= {*STAYING, *COMING}
@@ -401,7 +402,7 @@ def test_keys_of_a_changing_map_are_right(
         made.update_batch({key: key << 32 for key in STAYING})
         keys = [*STAYING, *COMING]
         with changing(made):
-            for _ in range(100):
+            for _ in range(amount(100)):
                 found = made.get_many(keys, in_kernel=True)
                 assert [k for k, v in zip(keys, found, strict=True) if v and v >> 32 != k] == []
 
@@ -439,7 +440,7 @@ def test_threads_share_it(numbers: Map[int, int]) -> None:
     def work(number: int) -> None:
         keys = list(range(number * 100, number * 100 + 100))
         wanted = [key * 3 for key in keys]
-        found = [numbers.get_many(keys, in_kernel=True) for _ in range(100)]
+        found = [numbers.get_many(keys, in_kernel=True) for _ in range(amount(100))]
         wrong.extend(one for one in found if one != wanted)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
@@ -466,7 +467,7 @@ def test_a_signal_handler_may_use_it_too(numbers: Map[int, int]) -> None:
     outside = []
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.0005)
-        while len(inside) < 100 or not outside:
+        while len(inside) < amount(100) or not outside:
             outside.append(numbers.get_many(list(range(100))))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -484,7 +485,7 @@ def test_a_forked_child_has_an_area_of_its_own(numbers: Map[int, int]) -> None:
     keys = list(range(first, first + 300))
     wanted = [key * 3 for key in keys]
     ok = True
-    for _ in range(300):
+    for _ in range(amount(300)):
         ok = ok and numbers.get_many(keys, in_kernel=True) == wanted
         ok = ok and len(numbers.to_dict(in_kernel=True)) == 1000
     if child == 0:
@@ -539,7 +540,7 @@ def test_a_thousand_threads_on_one_map(numbers: Map[int, int]) -> None:
         if numbers.get_many([number] * 10) != [number * 3] * 10:
             wrong.append(number)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(1000)]
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(amount(1000))]
     for thread in threads:
         thread.start()
     gate.set()

@@ -20,6 +20,7 @@ from pyebpf.maps.native import native_format
 from pyebpf.maps.user_codec import as_codec
 from pyebpf.sys.elements import Elements
 from pyebpf.uapi.bpf import MapType
+from tests.support.amount import amount
 from tests.support.children import fork
 
 
@@ -174,7 +175,7 @@ def test_threads_read_what_they_wrote(numbers: Map[int, int]) -> None:
     wrong: list[tuple[int, int]] = []
 
     def work(number: int) -> None:
-        for step in range(2000):
+        for step in range(amount(2000)):
             wanted = number << 32 | step
             numbers[number] = wanted
             found = numbers[number]
@@ -200,7 +201,7 @@ def test_a_signal_handler_uses_the_same_map(numbers: Map[int, int]) -> None:
     before = signal.signal(signal.SIGALRM, handler)
     outside = set()
     try:
-        while len(inside) < 200:
+        while len(inside) < amount(200):
             try:
                 signal.setitimer(signal.ITIMER_REAL, 0.0005)
                 # Not for ever: what is raised in a finalizer that runs here never arrives.
@@ -284,7 +285,7 @@ def test_after_close_nothing_is_reached(numbers: Map[int, int]) -> None:
 
 def test_closing_while_threads_are_at_it() -> None:
     """They end with ClosedError, and nothing of them reaches the number's next owner."""
-    for _ in range(20):
+    for _ in range(amount(20)):
         made = numbers_map()
         running = threading.Event()
 
@@ -325,14 +326,15 @@ def test_the_first_access_may_come_from_many_threads() -> None:
             if made[number] != number:
                 wrong.append(number)
 
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(1000)]
+        count = amount(1000)
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
         for thread in threads:
             thread.start()
         gate.set()
         for thread in threads:
             thread.join()
         assert wrong == []
-        assert dict(made.items()) == {number: number for number in range(1000)}
+        assert dict(made.items()) == {number: number for number in range(count)}
 
 
 def test_an_update_that_waits_lets_other_threads_run() -> None:

@@ -13,8 +13,10 @@ import pyebpf
 from pyebpf import Map, MapFlag, MapType, pinning
 from pyebpf.daemon import open_or_create
 from pyebpf.spec import MapSpec
+from tests.support.amount import amount
 from tests.support.children import outcome
 
+THREADS = amount(1000)
 SPEC = MapSpec(name="shared", type=MapType.HASH, key_size=4, value_size=8, max_entries=4096)
 
 
@@ -140,7 +142,7 @@ def test_a_thousand_threads_share_one_map():
     """Each sees its own value at its own key, always; nothing is mixed up, nothing lost."""
     with small(max_entries=2000) as m:
         wrong = []
-        start = threading.Barrier(1000)
+        start = threading.Barrier(THREADS)
 
         def work(number):
             start.wait()
@@ -150,19 +152,19 @@ def test_a_thousand_threads_share_one_map():
                 if found != number << 32 | step:
                     wrong.append((number, step, found))
 
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(1000)]
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert wrong == []
-        assert m.to_dict() == {number: number << 32 | 19 for number in range(1000)}
+        assert m.to_dict() == {number: number << 32 | 19 for number in range(THREADS)}
 
 
 def _writer(path, base, ready):
     with open_or_create(SPEC, path, key="I", value="Q").map as m:
         ready.wait()
-        for step in range(600):
+        for step in range(amount(600)):
             key = base + step % 500
             m[key] = key << 32 | step
             if step % 7 == 0:
@@ -211,7 +213,7 @@ def test_signals_between_calls_change_nothing():
         before = signal.signal(signal.SIGALRM, handler)
         signal.setitimer(signal.ITIMER_REAL, 0.0005)
         try:
-            while step < 20_000 or not count:
+            while step < amount(20_000) or not count:
                 m[step % 50] = step
                 assert m[step % 50] == step
                 step += 1

@@ -1,0 +1,103 @@
+"""Run the tests that need a kernel under other kernels; the last lines say how each went.
+
+    python -m tests.vm 5.10 6.1 [--skipped-in RESULTS] [-- ARGUMENTS OF PYTEST]
+
+Each run leaves ``build/vm/VERSION.xml`` (JUnit's form), of which `table.py` makes the guide's page.
+With ``--skipped-in``, only those tests run that another run, with such results, could not do: what
+this machine's own kernel lacks. A kernel that cannot run here is skipped, with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from xml.etree import ElementTree as ET
+
+from tests.support import programs
+from tests.vm import guest
+from tests.vm.kernels import UnavailableError, cache, numbers
+
+RESULTS = pathlib.Path("build", "vm")
+TESTS = ("tests/kernel", "tests/test_examples.py")
+NEWEST_CACHED = "(the newest in the cache)"
+TIMEOUT = 2 * 60 * 60
+
+
+def skipped(results: pathlib.Path) -> list[str]:
+    """Return the tests of `TESTS` that a run skipped, as pytest's arguments."""
+    names = []
+    for case in ET.parse(results).iter("testcase"):
+        if case.find("skipped") is None:
+            continue
+        # tests.kernel.test_x, or tests.kernel.test_x.TestClass
+        path = pathlib.Path(*case.get("classname", "").split(".")).with_suffix(".py")
+        if path.is_relative_to(TESTS[0]) or str(path) in TESTS:
+            names.append(f"{path}::{case.get('name')}")
+    return names
+
+
+def newest_cached() -> str:
+    """Return the cached version whose kernel is the newest."""
+    found = {}
+    for directory in cache().iterdir() if cache().is_dir() else ():
+        try:
+            found[directory.name] = numbers(guest.Kernel(directory).release)
+        except UnavailableError:
+            continue
+    if not found:
+        raise UnavailableError("no kernel is in the cache")
+    return max(found, key=lambda version: found[version])
+
+
+def run_tests(
+    version: str, tests: Sequence[str], arguments: Sequence[str], objects: pathlib.Path
+) -> int:
+    """Run tests under a kernel, with programs that were compiled here; return pytest's status."""
+    with tempfile.TemporaryDirectory(prefix="shared-") as name:
+        results = pathlib.Path(name, "results.xml")
+        command = [
+            *("env", "PYEBPF_REQUIRE_KERNEL=1", f"{programs.PREBUILT}={objects}"),
+            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={results}"),
+            *(*tests, *arguments),
+        ]
+        status = guest.run(version, command, share=results.parent, timeout=TIMEOUT)
+        if results.exists():
+            RESULTS.mkdir(parents=True, exist_ok=True)
+            shutil.copy(results, RESULTS / f"{version}.xml")
+        return status
+
+
+def main(command_line: list[str]) -> int:
+    """Run what the command line says; fail if tests did, not if a kernel cannot run here."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("versions", nargs="*", help="without any, the newest in the cache")
+    parser.add_argument("--skipped-in", type=pathlib.Path, metavar="RESULTS")
+    end = command_line.index("--") if "--" in command_line else len(command_line)
+    options = parser.parse_args(command_line[:end])
+    tests = TESTS if options.skipped_in is None else skipped(options.skipped_in)
+    if not tests:
+        print("vm: no test was skipped")
+        return 0
+    failed = False
+    with tempfile.TemporaryDirectory(prefix="objects-") as name:
+        programs.main(pathlib.Path(name))  # compilers are slow in a guest
+        for version in options.versions or [NEWEST_CACHED]:
+            print(f"== Linux {version}", flush=True)
+            try:
+                kernel = newest_cached() if version == NEWEST_CACHED else version
+                failed |= run_tests(kernel, tests, command_line[end + 1 :], pathlib.Path(name)) != 0
+            except UnavailableError as error:
+                print(f"== SKIPPED: Linux {version} cannot run here: {error}")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no guest stays
+    sys.exit(main(sys.argv[1:]))
