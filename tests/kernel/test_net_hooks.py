@@ -11,7 +11,6 @@ import pytest
 
 import pyebpf
 from pyebpf import AttachType, link
-from pyebpf.errors import NotSupportedError
 from tests.support.killed import killed
 from tests.support.netns import packets
 from tests.support.programs import only
@@ -299,29 +298,6 @@ def test_light_weight_tunnels_take_a_pinned_program(veth, bpffs):
         subprocess.run(["ip", "route", "del", f"{veth.peer_address}/32"], check=True)
         assert packets(veth, 3, outward=True) == 3
         assert hits(bpf, "lwt") == 3
-
-
-def test_netkit_says_that_it_is_missing_or_needs_its_device(veth):
-    """A veth is none."""
-    spec = only("hooks_net", "classify")
-    with pyebpf.load(spec) as bpf:
-        program = bpf.programs["classify"]
-        try:
-            subprocess.run(["ip", "link", "add", "nk", "type", "netkit"], check=True)
-        except subprocess.CalledProcessError:
-            with pytest.raises(NotSupportedError, match="netkit"):
-                link.attach_netkit(program, veth.name)
-            return
-        with pytest.raises(pyebpf.SyscallError, match="no netkit device"):
-            link.attach_netkit(program, veth.name)
-        index = socket.if_nametoindex("nk")
-        for use_link in (True, False):
-            with link.attach_netkit(program, index, use_link=use_link) as attached:
-                assert attached.info().ifindex == index
-                found = pyebpf.query(index, AttachType.NETKIT_PRIMARY)
-                assert [each.program_id for each in found.programs] == [program.id]
-        with link.attach_netkit(program, index, peer=True):
-            assert len(pyebpf.query(index, AttachType.NETKIT_PEER).programs) == 1
 
 
 def test_infrared_receivers_are_looked_for(netns):

@@ -42,6 +42,7 @@ LACKED_BY_CONFIGURATION: dict[str, Callable[[], bool]] = {
     "kprobes in tracefs": lambda: lacks_function("register_kprobe"),
     "tc actions": lambda: lacks_function("tcf_bpf_init"),
     "kprobe.multi": lambda: lacks_function("register_fprobe"),
+    "netkit": lambda: lacks_function("netkit_prog_attach"),
 }
 
 

@@ -2,9 +2,10 @@
 
     python -m tests.vm 5.10 6.1 [--skipped-in RESULTS] [-- ARGUMENTS OF PYTEST]
 
-Each run leaves ``build/vm/VERSION.xml`` (JUnit's form), of which `table.py` makes the guide's page.
-With ``--skipped-in``, only those tests run that another run, with such results, could not do: what
-this machine's own kernel lacks. A kernel that cannot run here is skipped, with the reason.
+All tests in tests/kernel and of the examples, if the arguments name no files. Each run leaves
+``build/vm/VERSION.xml`` (JUnit's form), of which `table.py` makes the guide's page. With
+``--skipped-in``, only those tests run that another run, with such results, could not do: what this
+machine's own kernel lacks. A kernel that cannot run here is skipped, with the reason.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from xml.etree import ElementTree as ET
 
 from tests.support import programs
 from tests.vm import guest
-from tests.vm.kernels import UnavailableError, cache, numbers
+from tests.vm.kernels import UnavailableError, cache, cached, numbers
 
 RESULTS = pathlib.Path("build", "vm")
 TESTS = ("tests/kernel", "tests/test_examples.py")
@@ -41,17 +42,20 @@ def skipped(results: pathlib.Path) -> list[str]:
     return names
 
 
+def tests_of(results: pathlib.Path | None, arguments: Sequence[str]) -> Sequence[str]:
+    """Return the tests to run: those a run skipped, those the arguments name, or all."""
+    if results is not None:
+        return skipped(results)
+    named = [each for each in arguments if pathlib.Path(each.split("::")[0]).exists()]
+    return [] if named else TESTS
+
+
 def newest_cached() -> str:
     """Return the cached version whose kernel is the newest."""
-    found = {}
-    for directory in cache().iterdir() if cache().is_dir() else ():
-        try:
-            found[directory.name] = numbers(guest.Kernel(directory).release)
-        except UnavailableError:
-            continue
-    if not found:
+    releases = {version: guest.Kernel(cache() / version).release for version in cached()}
+    if not releases:
         raise UnavailableError("no kernel is in the cache")
-    return max(found, key=lambda version: found[version])
+    return max(releases, key=lambda version: numbers(releases[version]))
 
 
 def run_tests(
@@ -79,10 +83,12 @@ def main(command_line: list[str]) -> int:
     )
     parser.add_argument("versions", nargs="*", help="without any, the newest in the cache")
     parser.add_argument("--skipped-in", type=pathlib.Path, metavar="RESULTS")
+    # argparse knows no end of the one list and start of the other.
     end = command_line.index("--") if "--" in command_line else len(command_line)
     options = parser.parse_args(command_line[:end])
-    tests = TESTS if options.skipped_in is None else skipped(options.skipped_in)
-    if not tests:
+    arguments = command_line[end + 1 :]
+    tests = tests_of(options.skipped_in, arguments)
+    if options.skipped_in and not tests:
         print("vm: no test was skipped")
         return 0
     failed = False
@@ -92,7 +98,7 @@ def main(command_line: list[str]) -> int:
             print(f"== Linux {version}", flush=True)
             try:
                 kernel = newest_cached() if version == NEWEST_CACHED else version
-                failed |= run_tests(kernel, tests, command_line[end + 1 :], pathlib.Path(name)) != 0
+                failed |= run_tests(kernel, tests, arguments, pathlib.Path(name)) != 0
             except UnavailableError as error:
                 print(f"== SKIPPED: Linux {version} cannot run here: {error}")
     return int(failed)

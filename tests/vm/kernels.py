@@ -3,6 +3,7 @@
     python -m tests.vm.kernels 5.10 6.1 6.12 newest
 
 Each version is the newest such kernel that any Debian suite has; one that is there already stays.
+Without versions, there will be any.
 The archive is the one that this machine's apt uses, with a state of its own for other suites: the
 machine's packages and sources are left alone. Packages are verified and unpacked, not installed:
 this needs apt and dpkg-deb, and no root.
@@ -33,6 +34,7 @@ SUITES = (
 )
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 NEWEST = "newest"
+ANY = "6.12"
 FLAVOUR = "amd64"  # the cloud flavour is smaller, but has no 9P
 
 
@@ -46,6 +48,11 @@ def cache() -> pathlib.Path:
     return pathlib.Path(os.environ.get("PYEBPF_KERNELS") or default).expanduser()
 
 
+def cached() -> list[str]:
+    """Return the versions in the cache."""
+    return [path.name for path in cache().glob("[!.]*")]
+
+
 def numbers(text: str) -> list[int]:
     """Return the numbers in a version, which order as versions do."""
     return [int(each) for each in re.findall(r"\d+", text)]
@@ -53,7 +60,9 @@ def numbers(text: str) -> list[int]:
 
 def main(versions: list[str]) -> None:
     """Get these kernels; those that cannot be had are named, with the reason."""
-    missing = [version for version in versions if not (cache() / version).is_dir()]
+    missing = [version for version in versions if version not in cached()]
+    if not versions and not cached():
+        missing = [ANY]
     if not missing:
         return
     cache().mkdir(parents=True, exist_ok=True)
