@@ -67,6 +67,8 @@ mount -t tmpfs tmpfs /new/dev/shm
 mount -t tmpfs tmpfs /new/run
 mount -t bpf bpf /new/sys/fs/bpf
 mount -t cgroup2 cgroup2 /new/sys/fs/cgroup
+# As an init would: until some controller was enabled, old kernels have no perf_event in groups.
+echo +pids >/new/sys/fs/cgroup/cgroup.subtree_control
 mount -t tracefs tracefs /new/sys/kernel/tracing
 mount -t debugfs debugfs /new/sys/kernel/debug
 mount -t securityfs securityfs /new/sys/kernel/security
