@@ -5,7 +5,6 @@ The programs are assembled here: each counts in the first element of ``hits``, f
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import platform
@@ -19,7 +18,6 @@ from pyebpf import AttachType, LinkType, MapSpec, MapType, ProgramSpec, features
 from pyebpf.spec import CollectionSpec
 from tests.support import kernel
 from tests.support.cgroups import joined
-from tests.support.netns import Namespace
 
 PACKET = bytes(64)
 # For other processes it returns what the hook has for "go on".
@@ -211,61 +209,3 @@ def test_a_raw_tracepoint_writes_what_it_is_given():
         victim.run(PACKET)
         assert hits(bpf) == 1
         assert hits(other) == 3
-
-
-# --- networks ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("use_link", [True, False], ids=["link", "prog_attach"])
-def test_a_netkit_program_sees_what_leaves_its_device(netns, use_link):
-    """Datagrams into the pair: counted and dropped while it is attached."""
-    kernel.needs("6.7", "netkit")
-    peer = Namespace()
-    try:
-        there = f"/proc/{os.getpid()}/fd/{peer.fileno()}"
-        try:
-            netns.run("ip", "link", "add", "near", "type", "netkit")
-        except AssertionError:
-            assert not features.link_type(LinkType.NETKIT).available()
-            pytest.skip("this kernel has no netkit (CONFIG_NETKIT)")
-        others = netns.run("ip", "-o", "link", "show", "type", "netkit").splitlines()
-        (end,) = {each.split(": ")[1].partition("@")[0] for each in others} - {"near"}
-        netns.run("ip", "link", "set", end, "netns", there)
-        netns.run("ip", "address", "add", "10.99.0.1/24", "dev", "near")
-        netns.run("ip", "link", "set", "near", "up")
-        peer.run("ip", "address", "add", "10.99.0.2/24", "dev", end)
-        peer.run("ip", "link", "set", end, "up")
-        _drops_datagrams(peer, use_link)
-    finally:
-        peer.close()
-
-
-def _drops_datagrams(peer: Namespace, use_link: bool) -> None:
-    code = """
-        r1 = *(u32 *)(r6 + 8)               # skb->mark
-        r0 = 0
-        if r1 != 77 goto out
-        r0 = 2                              # NETKIT_DROP
-    out:
-        exit
-    """
-    with peer.entered():
-        receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        receiver.bind(("10.99.0.2", 4242))
-        receiver.settimeout(5)
-    with (
-        receiver,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
-        load("netkit/primary", code, everybody=True) as bpf,
-    ):
-        sender.setsockopt(socket.SOL_SOCKET, 36, 77)  # SO_MARK
-        sender.sendto(b"before", ("10.99.0.2", 4242))
-        assert receiver.recv(100) == b"before"
-        with link.attach_netkit(bpf.programs["program"], "near", use_link=use_link):
-            seen = hits(bpf)
-            for _ in range(3):
-                with contextlib.suppress(OSError):  # ENOBUFS, in some kernels
-                    sender.sendto(b"meanwhile", ("10.99.0.2", 4242))
-            assert hits(bpf) >= seen + 3
-        sender.sendto(b"after", ("10.99.0.2", 4242))
-        assert receiver.recv(100) == b"after"
