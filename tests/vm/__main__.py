@@ -11,9 +11,11 @@ machine's own kernel lacks. A kernel that cannot run here is skipped, with the r
 from __future__ import annotations
 
 import argparse
+import os
 import pathlib
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -58,14 +60,34 @@ def newest_cached() -> str:
     return max(releases, key=lambda version: numbers(releases[version]))
 
 
+def prepare(directory: pathlib.Path) -> list[str]:
+    """Do here what compilers do, of C and of Python; return the environment that tells tests.
+
+    Emulated, the bytecode of all modules alone, which pytest rewrites, takes minutes.
+    """
+    objects, bytecode = directory / "objects", directory / "bytecode"
+    objects.mkdir()
+    programs.main(objects)
+    settings = {"PYTHONPYCACHEPREFIX": str(bytecode), "PYTHONDONTWRITEBYTECODE": ""}
+    for module in (
+        ("pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.vm.imports", "--co", *TESTS),
+        ("compileall", "-q", "pyebpf", "tests", "examples"),  # for processes beside pytest's own
+    ):
+        command = [sys.executable, "-m", *module]
+        subprocess.run(
+            command, env={**os.environ, **settings}, stdout=subprocess.DEVNULL, check=False
+        )
+    return [f"{programs.PREBUILT}={objects}", f"PYTHONPYCACHEPREFIX={bytecode}"]
+
+
 def run_tests(
-    version: str, tests: Sequence[str], arguments: Sequence[str], objects: pathlib.Path
+    version: str, tests: Sequence[str], arguments: Sequence[str], settings: Sequence[str]
 ) -> int:
-    """Run tests under a kernel, with programs that were compiled here; return pytest's status."""
+    """Run tests under a kernel, in this environment; return pytest's status."""
     with tempfile.TemporaryDirectory(prefix="shared-") as name:
         results = pathlib.Path(name, "results.xml")
         command = [
-            *("env", "PYEBPF_REQUIRE_KERNEL=1", f"{programs.PREBUILT}={objects}"),
+            *("env", "PYEBPF_REQUIRE_KERNEL=1", *settings),
             *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={results}"),
             *(*tests, *arguments),
         ]
@@ -92,13 +114,13 @@ def main(command_line: list[str]) -> int:
         print("vm: no test was skipped")
         return 0
     failed = False
-    with tempfile.TemporaryDirectory(prefix="objects-") as name:
-        programs.main(pathlib.Path(name))  # compilers are slow in a guest
+    with tempfile.TemporaryDirectory(prefix="prepared-") as name:
+        settings = prepare(pathlib.Path(name))
         for version in options.versions or [NEWEST_CACHED]:
             print(f"== Linux {version}", flush=True)
             try:
                 kernel = newest_cached() if version == NEWEST_CACHED else version
-                failed |= run_tests(kernel, tests, arguments, pathlib.Path(name)) != 0
+                failed |= run_tests(kernel, tests, arguments, settings) != 0
             except UnavailableError as error:
                 print(f"== SKIPPED: Linux {version} cannot run here: {error}")
     return int(failed)
