@@ -3,7 +3,7 @@
     python -m tests.support.ages                  prints the entry of this kernel (root)
     python -m tests.support.ages --write FILE...  puts what such runs printed into the table
 
-``make ages KERNEL="5.10 6.1" VMTEST=command`` does both, in virtual machines.
+``make ages KERNEL="5.10 6.1"`` does both, in virtual machines.
 """
 
 from __future__ import annotations
