@@ -14,7 +14,7 @@ import struct
 import pytest
 
 import pyebpf
-from pyebpf import AttachType, LinkType, MapSpec, MapType, ProgramSpec, features, link
+from pyebpf import AttachType, MapSpec, MapType, ProgramSpec, link
 from pyebpf.spec import CollectionSpec
 from tests.support import kernel
 from tests.support.cgroups import joined
