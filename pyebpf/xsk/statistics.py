@@ -13,7 +13,8 @@ class XskStatistics(NamedTuple):
     Attributes:
         received: Packets taken out of the RX ring.
         sent: Packets handed to the kernel to send.
-        refused: Of these, packets that the interface has refused (``EBUSY``, in copy mode).
+        refused: Of these, packets that the interface has refused and said so (``EBUSY``, in copy
+            mode). Not all drivers do; its own count of dropped packets has them all.
         unsent: Packets that the kernel had not looked at when the socket was closed; not in *sent*.
         rx_dropped: Packets dropped because no frame was in the fill ring, they were longer than a
             frame, or the like.
