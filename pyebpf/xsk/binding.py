@@ -81,8 +81,9 @@ def bind(umem: Umem, interface: str | int, index: int, number: int, sizes: Sizes
     """
     key = (netns_inode(), index, number)
     shared = umem.queues.get(key)
-    # As many frames as the fill ring has entries go round.
-    wanted = sizes.fill if shared is None and sizes.rx else 0
+    wanted = 0
+    if sizes.rx and not (shared and shared.receives):
+        wanted = shared.capacity if shared else sizes.fill
     if wanted > umem.frames.free:
         raise ValueError(
             f"fill_size is {wanted}, but the memory has {umem.frames.free} free frames"
@@ -107,7 +108,9 @@ def bind(umem: Umem, interface: str | int, index: int, number: int, sizes: Sizes
         stack.pop_all()
     umem.queues[key] = queue
     queue.users.append(fd)
-    queue.fill(umem.frames.take(wanted))
+    if wanted:
+        queue.receives = True
+        queue.fill(umem.frames.take(wanted))
     return Bound(socket, Channel(queue, rx, tx, parts=umem.multi_buffer), key)
 
 

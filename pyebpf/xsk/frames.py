@@ -91,6 +91,7 @@ class Queue:
     Attributes:
         filled: Numbers of frames the kernel has to receive into, or has received into.
         sending: Numbers of frames it has to send.
+        receives: Whether it has been given frames to receive into.
         users: Descriptors of the sockets that share it.
     """
 
@@ -100,16 +101,22 @@ class Queue:
         self.frames = frames
         self.filled: set[int] = set()
         self.sending: set[int] = set()
+        self.receives = False
         self.users: list[int] = []
         self.name = name
         self._fill = fill
         self._completion = completion
         self._open = True
 
+    @property
+    def capacity(self) -> int:
+        """How many frames go round: as many as the fill ring has entries."""
+        return self._fill.size
+
     def fill(self, frames: Sequence[int]) -> None:
         """Let the kernel receive into frames: lent to filled, or to free once it is closed.
 
-        There always is room: as many frames as the ring has entries go round at most.
+        There always is room: no more than `capacity` frames go round.
         """
         if not self._open:
             self.frames.give_back(frames)

@@ -14,7 +14,7 @@ import threading
 
 import pytest
 
-from pyebpf import Umem, XskMode, XskRedirect, XskSocket
+from pyebpf import Umem, XskMode, XskSocket
 from pyebpf.errors import AttachError, ClosedError, SyscallError
 from tests.support.children import outcome, outcome_as_nobody
 from tests.support.frames import PATIENCE, frame, numbers
@@ -36,13 +36,13 @@ def test_a_queue_has_one_socket(cable):
         XskSocket(cable.name).close()
 
 
-def test_there_must_be_such_a_queue(cable):
+def test_there_must_be_such_a_queue(wide):
     """The message names it, with memory of its own and with shared memory."""
     with refused(errno.EINVAL, "socket on queue 2 of near: bind: EINVAL: near has no queue 2"):
-        XskSocket(cable.name, 2)
-    with Umem(8192) as umem, XskSocket(cable.name, 0, umem=umem):
+        XskSocket(wide.name, 2)
+    with Umem(8192) as umem, XskSocket(wide.name, 0, umem=umem):
         with refused(errno.EINVAL, "near has no queue 9"):
-            XskSocket(cable.name, 9, umem=umem, map=False)
+            XskSocket(wide.name, 9, umem=umem, map=False)
         assert umem.usage() == (6144, 2048, 0, 0, 0)
 
 
@@ -64,11 +64,11 @@ def test_zero_copy_is_the_drivers_to_give(cable):
         assert umem.usage() == (4096, 0, 0, 0, 0)
 
 
-def test_one_program_redirects(cable):
+def test_one_program_redirects(wide):
     """A second built-in one is refused, and the socket with it; sharing the map is the way."""
-    with Umem(8192) as umem, XskSocket(cable.name, 0, umem=umem):
+    with Umem(8192) as umem, XskSocket(wide.name, 0, umem=umem):
         with refused(errno.EBUSY, 'another XDP program is attached.*"xsk_redirect"'):
-            XskSocket(cable.name, 1, umem=umem)
+            XskSocket(wide.name, 1, umem=umem)
         assert umem.usage() == (6144, 2048, 0, 0, 0)
 
 
@@ -107,13 +107,11 @@ def test_packets_have_to_fit(cable):
 
 def test_packets_of_other_memory_are_not_forwarded(cable, far):
     """Their frames mean nothing there."""
-    with (
-        XskRedirect(cable.name) as redirect,
-        XskSocket(cable.name, 0, map=redirect.map) as source,
-        XskSocket(cable.name, 1, map=redirect.map) as target,
-    ):
+    with XskSocket(cable.name) as source:
+        with cable.peer.entered():
+            target = XskSocket(cable.peer_name, map=False, rx_size=0)
         far.send([1])
-        with source.lease(PATIENCE) as lease:
+        with target, source.lease(PATIENCE) as lease:
             with pytest.raises(ValueError, match="only packets of the same memory"):
                 target.forward(lease)
             assert source.umem.usage().lent == 1
