@@ -31,11 +31,12 @@ ZERO = {
     AttachType.TRACE_FSESSION_MULTI,
     AttachType.LSM_MAC,
 }
-# Functions that may sleep are chosen ones.
+# Functions and tracepoints that may sleep are chosen ones.
 SLEEPING = {
     "fentry.s": "bpf_fentry_test1",
     "fexit.s": "bpf_fentry_test1",
-    "fmod_ret.s": "bpf_modify_return_test",
+    "fmod_ret.s": "bpf_fentry_test1",
+    "tp_btf.s": "sys_enter",
     "lsm.s": "file_open",
     "iter.s": "task",
 }
