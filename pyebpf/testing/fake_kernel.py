@@ -37,7 +37,7 @@ from pyebpf.testing.commands.table import COMMANDS
 from pyebpf.testing.elements import FakeElements
 from pyebpf.testing.firing import Outcome
 from pyebpf.testing.firing_network import Data
-from pyebpf.testing.interpreter import World
+from pyebpf.testing.interpreter import Task, World
 from pyebpf.testing.kernel_types import kernel_types
 from pyebpf.testing.maps.arenas import Arena
 from pyebpf.testing.maps.arrays import Array
@@ -174,6 +174,11 @@ class FakeKernel:
     def world(self) -> World:
         """Clock, CPU, current task and limits, as programs see them; change them freely."""
         return self._system.machine.world
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Tasks that iterators walk, besides the current one; add to them freely."""
+        return self._system.tasks
 
     def fire(
         self,

@@ -52,6 +52,19 @@ struct bpf_raw_tracepoint_args { __u64 args[1]; };
 struct trace_entry { unsigned short type; unsigned char flags; unsigned char preempt_count; \
 int pid; };
 struct bpf_spin_lock { __u32 val; };
+struct bpf_iter_meta { struct seq_file * seq; u64 session_id; u64 seq_num; };
+struct bpf_map { enum bpf_map_type map_type; u32 key_size; u32 value_size; u32 max_entries; \
+u64 map_extra; u32 map_flags; u32 id; char name[16]; };
+struct bpf_prog_aux { u32 id; char name[16]; };
+struct bpf_prog { u16 pages; enum bpf_prog_type type; u32 len; u8 tag[8]; \
+struct bpf_prog_aux * aux; };
+struct bpf_link { u32 id; enum bpf_link_type type; struct bpf_prog * prog; };
+struct bpf_iter__bpf_map { struct bpf_iter_meta * meta; struct bpf_map * map; };
+struct bpf_iter__bpf_map_elem { struct bpf_iter_meta * meta; struct bpf_map * map; void * key; \
+void * value; };
+struct bpf_iter__bpf_prog { struct bpf_iter_meta * meta; struct bpf_prog * prog; };
+struct bpf_iter__bpf_link { struct bpf_iter_meta * meta; struct bpf_link * link; };
+struct bpf_iter__task { struct bpf_iter_meta * meta; struct task_struct * task; };
 struct nf_hook_state { u8 hook; u8 pf; struct net_device * in; struct net_device * out; \
 struct sock * sk; struct net * net; };
 """
@@ -103,6 +116,12 @@ int bpf_lsm_file_open(struct file * file);
 int bpf_lsm_bprm_check_security(struct linux_binprm * bprm);
 int bpf_lsm_task_alloc(struct task_struct * task, unsigned long clone_flags);
 int bpf_lsm_socket_connect(void * sock, void * address, int addrlen);
+int bpf_iter_bpf_map(struct bpf_iter_meta * meta, struct bpf_map * map);
+int bpf_iter_bpf_map_elem(struct bpf_iter_meta * meta, struct bpf_map * map, void * key, \
+void * value);
+int bpf_iter_bpf_prog(struct bpf_iter_meta * meta, struct bpf_prog * prog);
+int bpf_iter_bpf_link(struct bpf_iter_meta * meta, struct bpf_link * link);
+int bpf_iter_task(struct bpf_iter_meta * meta, struct task_struct * task);
 int bpf_fentry_test1(int a);
 int bpf_fentry_test2(int a, u64 b);
 """

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pyebpf.testing.c_types import Types
 from pyebpf.testing.interpreter import Machine, Region, Task
 
-__all__ = ["current_task", "struct_region"]
+__all__ = ["current_task", "struct_region", "task_regions"]
 
 
 def struct_region(types: Types, name: str, members: Mapping[str, int | bytes | str]) -> Region:
@@ -59,7 +59,7 @@ def current_task(machine: Machine, types: Types, ppid: int | None) -> Iterator[N
     if task.address:
         yield
         return
-    regions = _regions(task, types, os.getppid() if ppid is None else ppid)
+    regions = task_regions(task, types, os.getppid() if ppid is None else ppid)
     for region in regions:
         machine.memory.place(region)
     task.address = regions[0].base
@@ -71,7 +71,8 @@ def current_task(machine: Machine, types: Types, ppid: int | None) -> Iterator[N
             machine.memory.remove(region)
 
 
-def _regions(task: Task, types: Types, ppid: int) -> list[Region]:
+def task_regions(task: Task, types: Types, ppid: int) -> list[Region]:
+    """Return a task's ``task_struct`` and what it leads to, to be placed."""
     ids = {"uid": task.uid, "gid": task.gid, "euid": task.uid, "egid": task.gid}
     cred = struct_region(types, "cred", ids)
     parent = struct_region(types, "task_struct", {"pid": ppid, "tgid": ppid, "cred": cred.base})

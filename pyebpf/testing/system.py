@@ -11,13 +11,14 @@ import threading
 import weakref
 from collections.abc import Collection, Iterator, Mapping
 
+from pyebpf.testing import seq_files
 from pyebpf.testing.ages import Age
 from pyebpf.testing.attachments import Hook, Link
 from pyebpf.testing.c_types import Types
 from pyebpf.testing.cgroups import Cgroups
 from pyebpf.testing.faults import Faults
 from pyebpf.testing.files import Files, KernelObject, OpenFile
-from pyebpf.testing.interpreter import Machine, World
+from pyebpf.testing.interpreter import Machine, Task, World
 from pyebpf.testing.maps.slots import FdArray
 from pyebpf.testing.maps.storage import CgroupStorage
 from pyebpf.testing.objects import Btf, Map, ProgramObject, Table
@@ -49,6 +50,7 @@ class System:
         events: Perf events, oldest first.
         qdiscs: ``"clsact"`` or ``"ingress"`` by interface, ``""`` where one has been removed.
         sockets: Programs on sockets, by the socket's inode.
+        tasks: Tasks that iterators walk, besides the current one.
         statistics: What whoever wants runs to be counted has open, if there was one.
     """
 
@@ -82,8 +84,9 @@ class System:
         self.hooks: dict[str, Hook] = {}
         self.qdiscs: dict[int, str] = {}
         self.sockets: dict[int, ProgramObject] = {}
+        self.tasks: list[Task] = []
         self.statistics: KernelObject | None = None
-        self.machine = Machine(World(cpu_count=cpus))
+        self.machine = Machine(World(cpu_count=cpus), helpers=seq_files.HELPERS)
         self.vmlinux = self.btfs.add(Btf(data=types.encode(), name="vmlinux"))
         self._events: weakref.WeakValueDictionary[int, PerfEvent] = weakref.WeakValueDictionary()
         self._event_ids = itertools.count(1)

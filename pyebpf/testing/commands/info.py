@@ -21,6 +21,8 @@ from pyebpf.uapi.info import (
     LinkInfo,
     LinkInfoCgroup,
     LinkInfoEvent,
+    LinkInfoIter,
+    LinkInfoIterTask,
     LinkInfoKprobe,
     LinkInfoKprobeMulti,
     LinkInfoNetfilter,
@@ -50,6 +52,7 @@ _LINKS: dict[LinkType, type[LinkInfo]] = {
     LinkType.NETNS: LinkInfoNetns,
     LinkType.NETKIT: LinkInfoNetkit,
     LinkType.NETFILTER: LinkInfoNetfilter,
+    LinkType.ITER: LinkInfoIter,
     LinkType.KPROBE_MULTI: LinkInfoKprobeMulti,
     LinkType.UPROBE_MULTI: LinkInfoUprobeMulti,
 }
@@ -166,6 +169,8 @@ def _link(what: Link, given: object) -> LinkInfo:
     kind = _LINKS.get(what.type, LinkInfo)
     if what.type == LinkType.PERF_EVENT:
         kind = _EVENTS.get(details.get("perf_event_type"), LinkInfoPerfEvent)
+    elif "tid" in details:
+        kind = LinkInfoIterTask
     numbers = {name: value for name, value in details.items() if isinstance(value, int)}
     info = kind(type=what.type, id=what.id, prog_id=what.program.id, **numbers)
     short = False

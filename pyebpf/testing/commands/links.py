@@ -6,7 +6,15 @@ import errno
 from collections.abc import Callable
 
 from pyebpf.testing.attachments import Link
-from pyebpf.testing.commands import cgroups, interfaces, namespaces, netfilter, probes, tracing
+from pyebpf.testing.commands import (
+    cgroups,
+    interfaces,
+    iterators,
+    namespaces,
+    netfilter,
+    probes,
+    tracing,
+)
 from pyebpf.testing.commands.attach_types import CGROUP, NAMESPACE, ORDERED, check
 from pyebpf.testing.commands.programs import program_of
 from pyebpf.testing.objects import ProgramObject
@@ -32,17 +40,19 @@ _MAKERS: dict[AttachType, Maker] = {
     AttachType.TRACE_KPROBE_SESSION: probes.create_kprobe_link,
     AttachType.TRACE_UPROBE_MULTI: probes.create_uprobe_link,
     AttachType.TRACE_UPROBE_SESSION: probes.create_uprobe_link,
+    AttachType.TRACE_ITER: iterators.create_link,
     AttachType.XDP: interfaces.create_xdp_link,
 }
 _UPDATERS: dict[LinkType, Updater] = {
     LinkType.CGROUP: cgroups.update_link,
+    LinkType.ITER: iterators.update_link,
     LinkType.NETNS: namespaces.update_link,
     LinkType.XDP: interfaces.update_xdp_link,
     LinkType.TCX: interfaces.update_ordered_link,
     LinkType.NETKIT: interfaces.update_ordered_link,
 }
 # Those that can be taken off; the kernel's bpf_link_ops.detach.
-_DETACHABLE = frozenset({*_UPDATERS, LinkType.NETFILTER})
+_DETACHABLE = frozenset({*_UPDATERS, LinkType.NETFILTER}) - {LinkType.ITER}
 
 
 def create(system: System, attr: LinkCreate) -> int:

@@ -10,6 +10,7 @@ from pyebpf.testing.commands import (
     elements,
     ids,
     info,
+    iterators,
     links,
     maps,
     pinning,
@@ -62,5 +63,6 @@ COMMANDS: dict[Cmd, Command] = {
     Cmd.PROG_ATTACH: (attrs.ProgAttach, prog_attach.attach),
     Cmd.PROG_DETACH: (attrs.ProgAttach, prog_attach.detach),
     Cmd.TASK_FD_QUERY: (attrs.TaskFdQuery, probes.task_fd_query),
+    Cmd.ITER_CREATE: (attrs.IterCreate, iterators.create),
     Cmd.PROG_QUERY: (attrs.ProgQuery, prog_attach.query),
 }
