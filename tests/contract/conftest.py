@@ -30,6 +30,15 @@ def like_this_kernel(real_kernel: None) -> None:
         )
 
 
+@pytest.fixture
+def newest(age: tuple[int, int]) -> None:
+    """Skip on kernels whose order of programs and words of netlink are others than written down."""
+    if age < USUAL:
+        pytest.skip(
+            f"Linux {age[0]}.{age[1]} answers otherwise than Linux 6.18, which is asked for"
+        )
+
+
 @pytest.fixture(params=["fake", "real"])
 def kernel(request: pytest.FixtureRequest, age: tuple[int, int]) -> Iterator[FakeKernel | None]:
     """Use one kernel after the other; the made-up one is handed out, ``None`` is the real one."""

@@ -24,6 +24,8 @@ from pyebpf.uapi.bpf import AttachFlag, AttachType, ProgType, QueryFlag
 from pyebpf.uapi.info import LinkInfoCgroup, ProgInfo
 from tests.support.contract import load, outcome
 
+pytestmark = pytest.mark.usefixtures("newest")
+
 INGRESS = AttachType.CGROUP_INET_INGRESS
 RETURN_ONE = bytes([0xB7, 0, 0, 0, 1, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
 MULTI, OVERRIDE = AttachFlag.ALLOW_MULTI, AttachFlag.ALLOW_OVERRIDE

@@ -44,6 +44,8 @@ BEFORE, AFTER, BY_LINK, BY_ID, REPLACE = (
     AttachFlag.REPLACE,
 )
 
+pytestmark = pytest.mark.usefixtures("newest")
+
 
 @pytest.fixture(autouse=True)
 def inside(kernel, request) -> None:

@@ -21,6 +21,8 @@ from pyebpf.uapi.info import LinkInfoIter
 from tests.support.contract import create, load, outcome, u32, update
 from tests.support.programs import built
 
+pytestmark = pytest.mark.usefixtures("newest")
+
 ITER = AttachType.TRACE_ITER
 
 

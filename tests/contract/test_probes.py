@@ -29,6 +29,8 @@ from pyebpf.uapi.info import (
 from pyebpf.uapi.perf import PerfEventAttr, PerfSw, PerfType
 from tests.support.contract import load, outcome, require
 
+pytestmark = pytest.mark.usefixtures("newest")
+
 MULTI = AttachType.TRACE_UPROBE_MULTI
 RETURN_ZERO = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
 
