@@ -58,6 +58,7 @@ class Hook:
         attachments: In the order they run.
         flags: What attachments have in common: ``BPF_F_ALLOW_*``.
         revision: Counts changes, from 1.
+        forgets: Whether it counts anew once nothing is attached.
     """
 
     def __init__(self, name: str) -> None:
@@ -65,6 +66,7 @@ class Hook:
         self.attachments: list[Attachment] = []
         self.flags = 0
         self.revision = 1
+        self.forgets = False
 
     def put(self, attachment: Attachment, index: int | None = None) -> None:
         """Attach at a place in the order; by default last."""
@@ -81,6 +83,7 @@ class Hook:
             self.revision += 1
         if not self.attachments:
             self.flags = 0
+            self.revision = 1 if self.forgets else self.revision
 
     def clear(self) -> None:
         """Detach all: the place is gone."""

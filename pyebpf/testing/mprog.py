@@ -54,21 +54,23 @@ def anchor(system: System, flags: int, fd_or_id: int, kind: ProgType | None) -> 
 
 
 def attach(
+    system: System,
     hook: Hook,
     new: Attachment,
-    beside: Anchor,
     *,
     flags: int,
+    relative: int,
     revision: int = 0,
     replaced: ProgramObject | None = None,
 ) -> None:
     """Put a program among others: bpf_mprog_attach.
 
     Args:
+        system: The kernel.
         hook: Where.
         new: What.
-        beside: What it goes before or after.
         flags: ``BPF_F_BEFORE`` and its like.
+        relative: Descriptor or id of what it goes before or after.
         revision: Refuse if the hook has another; 0: any.
         replaced: The program whose place it takes, with ``BPF_F_REPLACE``.
 
@@ -80,6 +82,7 @@ def attach(
         raise Refused(errno.ESTALE)
     if hook.holding(new.program) is not None:
         raise Refused(errno.EEXIST)
+    beside = anchor(system, flags, relative, new.program.type)
     index = _NOWHERE
     if flags & AttachFlag.REPLACE:
         index = _held(hook, replaced, new.link_id)
@@ -101,11 +104,12 @@ def attach(
 
 
 def detach(
+    system: System,
     hook: Hook,
     program: ProgramObject | None,
-    beside: Anchor,
     *,
     flags: int,
+    relative: int,
     revision: int = 0,
 ) -> None:
     """Take off a program, or the one before or after another: bpf_mprog_detach.
@@ -119,6 +123,7 @@ def detach(
         raise Refused(errno.ESTALE)
     if not hook.attachments:
         raise Refused(errno.ENOENT)
+    beside = anchor(system, flags, relative, program.type if program is not None else None)
     index = _NOWHERE if program is None else _held(hook, program, 0)
     index = _beside(hook, beside, flags, index)
     if index < -1:

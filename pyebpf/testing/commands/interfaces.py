@@ -73,12 +73,15 @@ def create_ordered_link(system: System, attr: LinkCreate, program: ProgramObject
     kind = AttachType(attr.attach_type)
     hook = ordered_hook(system, kind, attr.target_ifindex)
     attachment = Attachment(program=program)
-    # Not known to be a link's before it has an id; what is attached by links has one already.
-    beside = mprog.anchor(system, attr.flags, getattr(attr, "relative_fd", 0), program.type)
     if attr.flags & ~int(_ORDER & ~AttachFlag.REPLACE):
         raise Refused(errno.EINVAL)
     mprog.attach(
-        hook, attachment, beside, flags=attr.flags, revision=getattr(attr, "expected_revision", 0)
+        system,
+        hook,
+        attachment,
+        flags=attr.flags,
+        relative=getattr(attr, "relative_fd", 0),
+        revision=getattr(attr, "expected_revision", 0),
     )
     return Link(
         type=LinkType.TCX if kind in _TCX else LinkType.NETKIT,
@@ -120,13 +123,12 @@ def attach(system: System, attr: ProgAttach, program: ProgramObject) -> None:
         replaced = program_of(system, attr.replace_bpf_fd)
         if replaced.type != program.type:
             raise Refused(errno.EINVAL)
-    others = attr.attach_flags & ~int(AttachFlag.REPLACE)
-    beside = mprog.anchor(system, others, attr.relative_fd, program.type)
     mprog.attach(
+        system,
         hook,
         Attachment(program=program),
-        beside,
         flags=attr.attach_flags,
+        relative=attr.relative_fd,
         revision=attr.expected_revision,
         replaced=replaced,
     )
@@ -143,9 +145,14 @@ def detach(system: System, attr: ProgAttach) -> None:
     hook = ordered_hook(system, AttachType(attr.attach_type), attr.target_ifindex)
     if not hook.attachments:
         raise Refused(errno.ENOENT)
-    kind = program.type if program is not None else None
-    beside = mprog.anchor(system, attr.attach_flags, attr.relative_fd, kind)
-    mprog.detach(hook, program, beside, flags=attr.attach_flags, revision=attr.expected_revision)
+    mprog.detach(
+        system,
+        hook,
+        program,
+        flags=attr.attach_flags,
+        relative=attr.relative_fd,
+        revision=attr.expected_revision,
+    )
 
 
 def ordered_hook(system: System, kind: AttachType, index: int) -> Hook:
@@ -158,4 +165,6 @@ def ordered_hook(system: System, kind: AttachType, index: int) -> Hook:
         raise Refused(errno.ENODEV)
     if kind not in _TCX and index not in system.netkits:
         raise Refused(errno.ENXIO)
-    return system.hook(_HOOKS[kind].format(index))
+    hook = system.hook(_HOOKS[kind].format(index))
+    hook.forgets = True  # the kernel frees it
+    return hook
