@@ -67,6 +67,8 @@ def answer(system: System, request: bytes) -> list[bytes]:
         told = _told(system, kind, asked.flags, asked.body)
     except Refused as refused:
         return [_error(request, asked.sequence, refused.number, refused.detail)]
+    except FormatError:
+        return [_error(request, asked.sequence, errno.EINVAL, "")]
     dumped = asked.flags & _DUMP == _DUMP and kind.name.startswith("GET")
     flags = int(NetlinkFlag.MULTI) if dumped else 0
     datagrams = [netlink.message(kind, flags, asked.sequence, body) for kind, body in told]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pyebpf.errors import EbpfError, SyscallError
-from pyebpf.sys import bpf
+from pyebpf.sys import bpf, netlink, tc
+from pyebpf.sys.rtnetlink import RouteSocket
 from pyebpf.testing import FakeKernel
-from pyebpf.uapi.attrs import BtfLoad, ProgLoad
-from pyebpf.uapi.bpf import MapFlag, MapType, ProgType
+from pyebpf.uapi.attrs import BtfLoad, LinkCreateTcx, ProgAttach, ProgLoad, ProgQuery
+from pyebpf.uapi.bpf import AttachType, MapFlag, MapType, ProgType
+from pyebpf.uapi.info import LinkInfo
+from pyebpf.uapi.rtnetlink import NetlinkFlag, RtnetlinkType
 from tests.support.contract import RETURN_TWO, create, delete, lookup, next_key, take, u32, update
 
 OPCODES = [0x05, 0x07, 0x15, 0x18, 0x61, 0x62, 0x7B, 0x85, 0x95, 0xB4, 0xB7, 0xBF, 0xC3, 0xDB]
@@ -115,3 +119,95 @@ def test_types_load_or_are_refused(data, prefixed):
     blob = (b"\x9f\xeb\1\0\x18\0\0\0" if prefixed else b"") + data
     with FakeKernel(), contextlib.suppress(SyscallError):
         bpf.btf_load(BtfLoad(btf=blob or b"\0", btf_size=len(blob))).close()
+
+
+NUMBERS = st.one_of(st.integers(0, 70), st.sampled_from([1 << 13, 1 << 31, (1 << 32) - 1]))
+# Whatever sits behind a small number is a descriptor of this machine, if any, or one of these.
+LINKS = st.builds(
+    lambda kind, flags, words: (kind, {"flags": flags, **words}),
+    st.sampled_from(list(AttachType)),
+    NUMBERS,
+    st.dictionaries(st.sampled_from(["target_fd", "relative_fd", "expected_revision"]), NUMBERS),
+)
+
+
+@given(LINKS, st.sampled_from(list(ProgType)), NUMBERS)
+def test_attachments_are_made_or_refused(given_link, kind, query_flags):
+    """With a link, by PROG_ATTACH and by PROG_DETACH; queries answer or are refused."""
+    attach_type, fields = given_link
+    unmodelled = (SyscallError, NotImplementedError)
+    with FakeKernel() as fake, contextlib.suppress(SyscallError, NotImplementedError):
+        path = fake.path("sys/fs/cgroup")
+        group = os.open(path, os.O_RDONLY)
+        try:
+            attr = ProgLoad(
+                prog_type=kind, insns=RETURN_TWO, insn_cnt=2, license=b"GPL\0",
+                expected_attach_type=attach_type,
+            )  # fmt: skip
+            with bpf.prog_load(attr) as program:
+                target = fields.get("target_fd", group)
+                link = LinkCreateTcx(
+                    prog_fd=program.fileno(), attach_type=attach_type,
+                    **{**fields, "target_fd": group if target > 3 else target},
+                )  # fmt: skip
+                with contextlib.suppress(*unmodelled), bpf.link_create(link) as made:
+                    bpf.obj_get_info_by_fd(made.fileno(), LinkInfo())
+                for call in (bpf.prog_attach, bpf.prog_detach):
+                    given_attr = ProgAttach(
+                        target_fd=link.target_fd, attach_bpf_fd=program.fileno(),
+                        attach_type=attach_type, attach_flags=link.flags,
+                        relative_fd=link.relative_fd,
+                    )  # fmt: skip
+                    with contextlib.suppress(*unmodelled):
+                        call(given_attr)
+                query = ProgQuery(
+                    target_fd=link.target_fd, attach_type=attach_type, query_flags=query_flags
+                )
+                with contextlib.suppress(*unmodelled):
+                    bpf.prog_query(query)
+        finally:
+            os.close(group)
+
+
+ATTRIBUTES = st.recursive(
+    st.tuples(st.integers(0, 60), st.binary(max_size=12)),
+    lambda inner: st.tuples(st.integers(0, 60), st.lists(inner, max_size=4)),
+    max_leaves=8,
+)
+
+
+def encoded(attribute) -> bytes:
+    kind, content = attribute
+    if isinstance(content, bytes):
+        return netlink.attribute(kind, content)
+    return netlink.attribute(kind, *(encoded(each) for each in content), nested=True)
+
+
+@given(
+    st.sampled_from(list(RtnetlinkType)),
+    st.integers(0, 0xFFFF),
+    st.one_of(
+        st.binary(max_size=60),
+        st.builds(
+            lambda index, place, info, attributes: (
+                struct.pack("=BxxxiIII", 0, index, 0, place, info)
+                + b"".join(map(encoded, attributes))
+            ),
+            st.integers(0, 3),
+            st.sampled_from([0, 0xFFFFFFF1, 0xFFFFFFF2, 0xFFFFFFF3, 0xFFFF0000]),
+            NUMBERS,
+            st.lists(ATTRIBUTES, max_size=5),
+        ),
+    ),
+)
+def test_netlink_requests_are_answered(kind, flags, body):
+    """Every one ends, with an error or without."""
+    with FakeKernel() as fake, RouteSocket() as socket:
+        with contextlib.suppress(SyscallError, NotImplementedError):
+            tc.add_clsact(socket, 1)
+        with contextlib.suppress(SyscallError, NotImplementedError):
+            request = netlink.message(kind, flags | NetlinkFlag.ACK, 7, body)
+            datagrams = fake.rtnetlink(socket.fd.fileno(), request, 7)
+            assert netlink.complete(datagrams[-1], 7)
+        with contextlib.suppress(SyscallError):
+            fake.rtnetlink(socket.fd.fileno(), body, 7)
