@@ -111,9 +111,7 @@ class System:
         self.pins.sweep()
         self.files.sweep()
         for inode in self.cgroups.sweep():
-            # Another group may get the same number.
-            for name in [each for each in self.hooks if each.startswith(f"cgroup/{inode}/")]:
-                self.hooks.pop(name).clear()
+            self._forget_hooks(f"cgroup/{inode}/")
             for found in self.maps:
                 if isinstance(found.contents, CgroupStorage):
                     found.contents.forget(inode)
@@ -162,3 +160,10 @@ class System:
             contents.forget_file(file)
         if not self.files.holders(what) and not self.pins.holds(what):
             contents.forget_users()
+            if not any(each.holds is what for each in self.links):
+                self._forget_hooks(f"sockmap/{what.id}/")
+
+    # Their place is gone; another one may get the same number.
+    def _forget_hooks(self, prefix: str) -> None:
+        for name in [each for each in self.hooks if each.startswith(prefix)]:
+            self.hooks.pop(name).clear()

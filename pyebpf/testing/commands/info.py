@@ -30,6 +30,7 @@ from pyebpf.uapi.info import (
     LinkInfoNetns,
     LinkInfoPerfEvent,
     LinkInfoRawTracepoint,
+    LinkInfoSockmap,
     LinkInfoTcx,
     LinkInfoTracepoint,
     LinkInfoTracing,
@@ -53,6 +54,7 @@ _LINKS: dict[LinkType, type[LinkInfo]] = {
     LinkType.NETKIT: LinkInfoNetkit,
     LinkType.NETFILTER: LinkInfoNetfilter,
     LinkType.ITER: LinkInfoIter,
+    LinkType.SOCKMAP: LinkInfoSockmap,
     LinkType.KPROBE_MULTI: LinkInfoKprobeMulti,
     LinkType.UPROBE_MULTI: LinkInfoUprobeMulti,
 }

@@ -13,9 +13,10 @@ from pyebpf.testing.commands import (
     namespaces,
     netfilter,
     probes,
+    sockmaps,
     tracing,
 )
-from pyebpf.testing.commands.attach_types import CGROUP, NAMESPACE, ORDERED, check
+from pyebpf.testing.commands.attach_types import CGROUP, NAMESPACE, ORDERED, SOCKETS, check
 from pyebpf.testing.commands.programs import program_of
 from pyebpf.testing.objects import ProgramObject
 from pyebpf.testing.refusal import Refused
@@ -23,15 +24,16 @@ from pyebpf.testing.system import System
 from pyebpf.uapi.attrs import LinkCreate, LinkDetach, LinkUpdate
 from pyebpf.uapi.bpf import AttachFlag, AttachType, LinkType
 
-__all__ = ["create", "detach", "update"]
+__all__ = ["MAKERS", "create", "detach", "update"]
 
 Maker = Callable[[System, LinkCreate, ProgramObject], Link]
 Updater = Callable[[System, Link, ProgramObject, "ProgramObject | None"], None]
 
-_MAKERS: dict[AttachType, Maker] = {
+MAKERS: dict[AttachType, Maker] = {
     **dict.fromkeys(CGROUP, cgroups.create_link),
     **dict.fromkeys(ORDERED, interfaces.create_ordered_link),
     **dict.fromkeys(NAMESPACE, namespaces.create_link),
+    **dict.fromkeys(SOCKETS, sockmaps.create_link),
     **dict.fromkeys(tracing.PREFIXES, tracing.create_link),
     AttachType.LSM_CGROUP: cgroups.create_link,
     AttachType.NETFILTER: netfilter.create_link,
@@ -43,10 +45,13 @@ _MAKERS: dict[AttachType, Maker] = {
     AttachType.TRACE_ITER: iterators.create_link,
     AttachType.XDP: interfaces.create_xdp_link,
 }
+"""Which function attaches to which kind of hook."""
+
 _UPDATERS: dict[LinkType, Updater] = {
     LinkType.CGROUP: cgroups.update_link,
     LinkType.ITER: iterators.update_link,
     LinkType.NETNS: namespaces.update_link,
+    LinkType.SOCKMAP: sockmaps.update_link,
     LinkType.XDP: interfaces.update_xdp_link,
     LinkType.TCX: interfaces.update_ordered_link,
     LinkType.NETKIT: interfaces.update_ordered_link,
@@ -60,7 +65,7 @@ def create(system: System, attr: LinkCreate) -> int:
     kind = AttachType(attr.attach_type)
     if not system.age.reached(kind.since) or kind.name.startswith("UNKNOWN_"):
         raise Refused(errno.EINVAL)
-    make = _MAKERS.get(kind)
+    make = MAKERS.get(kind)
     if make is None:
         raise NotImplementedError(f"BPF_LINK_CREATE of {kind}")
     program = program_of(system, attr.prog_fd)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
+from typing import NamedTuple
 
 from pyebpf.testing import buffers
-from pyebpf.testing.commands import cgroups, interfaces, namespaces
-from pyebpf.testing.commands.attach_types import CGROUP, NAMESPACE, ORDERED, check, program_type
+from pyebpf.testing.commands import cgroups, interfaces, namespaces, sockmaps
+from pyebpf.testing.commands.attach_types import (
+    CGROUP,
+    NAMESPACE,
+    ORDERED,
+    SOCKETS,
+    check,
+    program_type,
+)
 from pyebpf.testing.commands.programs import program_of
+from pyebpf.testing.objects import ProgramObject
 from pyebpf.testing.refusal import Refused
 from pyebpf.testing.system import System
 from pyebpf.uapi.attrs import ProgAttach, ProgQuery
@@ -19,6 +29,13 @@ _PLAIN = (
     AttachFlag.ALLOW_OVERRIDE | AttachFlag.ALLOW_MULTI | AttachFlag.REPLACE | AttachFlag.PREORDER
 )
 _PLACE = AttachFlag.BEFORE | AttachFlag.AFTER | AttachFlag.ID | AttachFlag.LINK
+
+
+class Place(NamedTuple):
+    """What attaches programs to a kind of place, and takes them off."""
+
+    attach: Callable[[System, ProgAttach, ProgramObject], None]
+    detach: Callable[[System, ProgAttach], None]
 
 
 def attach(system: System, attr: ProgAttach) -> int:
@@ -35,12 +52,7 @@ def attach(system: System, attr: ProgAttach) -> int:
     if program.type != program_type(kind):
         raise Refused(errno.EINVAL)
     check(program, kind)
-    if kind in CGROUP:
-        cgroups.attach(system, attr, program)
-    elif kind in NAMESPACE:
-        namespaces.attach(system, attr, program)
-    else:
-        interfaces.attach(system, attr, program)
+    _place(kind).attach(system, attr, program)
     return 0
 
 
@@ -52,12 +64,7 @@ def detach(system: System, attr: ProgAttach) -> int:
         given = attr.attach_flags or attr.relative_fd
         if given or (kind not in CGROUP and attr.expected_revision):
             raise Refused(errno.EINVAL)
-    if kind in CGROUP:
-        cgroups.detach(system, attr)
-    elif kind in NAMESPACE:
-        namespaces.detach(system, attr)
-    else:
-        interfaces.detach(system, attr)
+    _place(kind).detach(system, attr)
     return 0
 
 
@@ -70,7 +77,9 @@ def query(system: System, attr: ProgQuery) -> int:
         namespaces.query(system, attr)
     elif kind in ORDERED:
         _query_ordered(system, attr, kind)
-    elif kind in _UNMODELLED:
+    elif kind in SOCKETS:
+        sockmaps.query(system, attr)
+    elif kind == AttachType.LIRC_MODE2:
         raise NotImplementedError(f"BPF_PROG_QUERY of {kind}")
     else:
         raise Refused(errno.EINVAL)
@@ -99,19 +108,18 @@ def _query_ordered(system: System, attr: ProgQuery, kind: AttachType) -> None:
         raise Refused(errno.ENOSPC)
 
 
-_UNMODELLED = frozenset(
-    {
-        AttachType.LIRC_MODE2,
-        AttachType.SK_SKB_STREAM_PARSER,
-        AttachType.SK_SKB_STREAM_VERDICT,
-        AttachType.SK_SKB_VERDICT,
-        AttachType.SK_MSG_VERDICT,
-    }
-)
-
-
 def _check_kind(kind: AttachType, command: str) -> None:
-    if kind in _UNMODELLED:
+    if kind == AttachType.LIRC_MODE2:
         raise NotImplementedError(f"{command} of {kind}")
-    if kind not in CGROUP and kind not in NAMESPACE and kind not in ORDERED:
+    if not any(kind in each for each in (CGROUP, NAMESPACE, ORDERED, SOCKETS)):
         raise Refused(errno.EINVAL)
+
+
+def _place(kind: AttachType) -> Place:
+    if kind in CGROUP:
+        return Place(cgroups.attach, cgroups.detach)
+    if kind in NAMESPACE:
+        return Place(namespaces.attach, namespaces.detach)
+    if kind in SOCKETS:
+        return Place(sockmaps.attach, sockmaps.detach)
+    return Place(interfaces.attach, interfaces.detach)

@@ -16,7 +16,7 @@ import threading
 import pytest
 
 import pyebpf
-from pyebpf import features, link, pinning
+from pyebpf import features, link, pinning, testing
 from pyebpf.errors import (
     ExecutionError,
     MapFullError,
@@ -29,12 +29,14 @@ from pyebpf.maps.map import Map
 from pyebpf.sys import bpf, perf_event
 from pyebpf.sys import kernel as seam
 from pyebpf.testing import FakeKernel, Outcome
+from pyebpf.testing.commands.links import MAKERS
 from pyebpf.testing.commands.table import COMMANDS
 from pyebpf.uapi.attrs import (
     LinkCreate,
     LinkCreatePerfEvent,
     MapCreate,
     MapElem,
+    ProgAttach,
     ProgLoad,
     ProgTestRun,
 )
@@ -386,10 +388,30 @@ def test_kinds_of_maps_without_a_model_can_be_created_only(kernel):
 
 def test_attachments_without_a_model_are_named(kernel):
     """By their attach type."""
-    with load(ProgType.SK_MSG) as program:
-        attr = LinkCreate(prog_fd=program.fileno(), attach_type=AttachType.SK_MSG_VERDICT)
-        with pytest.raises(NotImplementedError, match="BPF_LINK_CREATE of BPF_SK_MSG_VERDICT"):
-            bpf.link_create(attr)
+    with load(ProgType.LIRC_MODE2) as program:
+        attr = ProgAttach(attach_bpf_fd=program.fileno(), attach_type=AttachType.LIRC_MODE2)
+        with pytest.raises(NotImplementedError, match="BPF_PROG_ATTACH of BPF_LIRC_MODE2"):
+            bpf.prog_attach(attr)
+
+
+def test_what_has_no_model_is_written_down():
+    """Each command, and each place that programs are attached to."""
+    text = testing.__doc__
+    missing = {each.c_name for each in Cmd if each not in COMMANDS}
+    assert missing == {each for each in missing if each in text}
+    assert {each.c_name for each in COMMANDS if each.c_name in text} == set()
+    places = set(AttachType) - set(MAKERS) - NO_LINKS
+    assert {each for each in places if each.c_name not in text} == set()
+
+
+# Hooks that no link is made to, in no kernel that is modelled.
+NO_LINKS = {
+    AttachType.LIRC_MODE2,
+    AttachType.XDP_CPUMAP,
+    AttachType.XDP_DEVMAP,
+    AttachType.SK_REUSEPORT_SELECT,
+    AttachType.SK_REUSEPORT_SELECT_OR_MIGRATE,
+}
 
 
 # --- its age
