@@ -79,11 +79,11 @@ class HasFileno(Protocol):
 class FakeKernel:
     """A kernel that is made up. Use it with ``with``, or `close` it and pass it to ``use``.
 
-    It models maps, programs, BTF, pins below ``/sys/fs/bpf``, links and perf events. What it does
-    not model raises ``NotImplementedError`` that names the command: iterators, BPF tokens, streams,
-    kernel interfaces (``STRUCT_OPS``) and user ring buffers, whose maps can be created only, stacks
-    with build ids, programs and maps for a device's hardware. A helper that is not modelled ends
-    the program with `NotModelledError`: see `pyebpf.testing.interpreter.helpers`.
+    It models maps, programs, BTF, pins below ``/sys/fs/bpf``, control groups below
+    ``/sys/fs/cgroup``, links and what was before them, perf events, route sockets. What it does not
+    model raises ``NotImplementedError`` that names the command; `pyebpf.testing` lists it. A helper
+    that is not modelled ends the program with `NotModelledError`: see
+    `pyebpf.testing.interpreter.helpers`.
 
     It checks a program's structure, never its safety: the verifier is not part of it. Programs are
     run by `pyebpf.testing.interpreter`, which ends one that does what the verifier would have
