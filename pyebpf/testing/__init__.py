@@ -27,11 +27,12 @@ What is not modelled raises ``NotImplementedError`` that says so. These commands
 attach types ``BPF_STRUCT_OPS``, ``BPF_TRACE_FSESSION``, ``BPF_TRACE_FENTRY_MULTI``,
 ``BPF_TRACE_FEXIT_MULTI`` and ``BPF_TRACE_FSESSION_MULTI``. Elements of ``STRUCT_OPS`` maps and of
 user ring buffers, stacks with build ids, programs and maps for a device's hardware. Programs that
-are attached to programs (freplace), lirc devices, iterators over other things than tasks, maps, their elements, programs and
-links, ``BPF_PROG_QUERY`` of ``lsm_cgroup``, ``BPF_TASK_FD_QUERY`` of other processes, groups of
-perf events, ``BPF_PROG_TEST_RUN`` of a few types, and what netlink knows besides the XDP programs
-and the clsact qdisc of an interface. Programs of sockets and of maps of sockets are attached, but
-nothing fires them; nor does anything write to tracefs, where old kernels had their probes.
+are attached to programs (freplace), lirc devices, iterators over other things than tasks, maps,
+their elements, programs and links, ``BPF_PROG_QUERY`` of ``lsm_cgroup``, ``BPF_TASK_FD_QUERY`` of
+other processes, groups of perf events, ``BPF_PROG_TEST_RUN`` of a few types, and what netlink knows
+besides the XDP programs and the clsact qdisc of an interface. Programs of sockets and of maps of
+sockets are attached, but nothing fires them; nor does anything write to tracefs, where old kernels
+had their probes.
 """
 
 from __future__ import annotations

@@ -180,6 +180,29 @@ class FakeKernel:
         """Tasks that iterators walk, besides the current one; add to them freely."""
         return self._system.tasks
 
+    def add_interface(self, name: str, index: int) -> None:
+        """Make up one more network interface.
+
+        Raises:
+            ValueError: There is one of this name or index.
+        """
+        with self._system.lock:
+            there = self._system.interfaces
+            if name in there or index in there.values():
+                raise ValueError(f"there is an interface {name!r} or of index {index}")
+            there[name] = index
+
+    def remove_interface(self, name: str) -> None:
+        """Let a network interface go, and with it what is attached to it.
+
+        Raises:
+            ValueError: There is none.
+        """
+        with self._system.lock:
+            if name not in self._system.interfaces:
+                raise ValueError(f"there is no interface {name!r}")
+            self._system.remove_interface(name)
+
     def fire(
         self,
         hook: str,
@@ -314,9 +337,13 @@ class FakeKernel:
         return str(self._tree.root)
 
     def path(self, *parts: str) -> str:
-        """Return where a file of the tree is; of ``/sys/fs/bpf`` and ``/sys/fs/cgroup``, too."""
+        """Return where a file of the tree is.
+
+        Those below ``/sys/fs/bpf``, ``/sys/fs/cgroup`` and ``/run`` are elsewhere, since each
+        kernel has its own.
+        """
         whole = "/" + "/".join(part.strip("/") for part in parts)
-        placed = self.place(whole)
+        placed = self.place(self._system.run.place(whole))
         return placed if placed != whole else self.root + whole
 
     def place(self, path: str) -> str:

@@ -15,11 +15,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from pyebpf.testing import cgroups
+from pyebpf.testing import cgroups, xdp
 from pyebpf.testing.attachments import Attachment
 from pyebpf.testing.clsact import Filter
+from pyebpf.testing.commands import namespaces
 from pyebpf.testing.commands.attach_types import CGROUP
-from pyebpf.testing.commands.namespaces import hook_of
 from pyebpf.testing.commands.netfilter import FAMILIES, HOOKS
 from pyebpf.testing.hooks import attached
 from pyebpf.testing.interpreter import BytesContext, Context, Memory, Region
@@ -182,7 +182,8 @@ def _xdp(system: System, place: str, data: Data) -> Fired:
     index = _interface(system, place, place)
     packet = _bytes(data)
     return Fired(
-        attached(system, f"xdp/{index}"), lambda: XdpContext(packet, ingress_ifindex=index)
+        attached(system, xdp.hook_of(system, index).name),
+        lambda: XdpContext(packet, ingress_ifindex=index),
     )
 
 
@@ -258,13 +259,13 @@ class _PacketContext(BytesContext):
 
 def _lookup(system: System, place: str, data: Data) -> Fired:
     context = BytesContext(_struct(system, "bpf_sk_lookup", data), writable=True)
-    found = attached(system, hook_of(system, AttachType.SK_LOOKUP).name)
+    found = attached(system, namespaces.hook_of(system, AttachType.SK_LOOKUP).name)
     return Fired(found, lambda: context)
 
 
 def _dissector(system: System, place: str, data: Data) -> Fired:
     context = SkbContext(_bytes(data), ProgType.FLOW_DISSECTOR)
-    found = attached(system, hook_of(system, AttachType.FLOW_DISSECTOR).name)
+    found = attached(system, namespaces.hook_of(system, AttachType.FLOW_DISSECTOR).name)
     return Fired(found, lambda: context)
 
 

@@ -53,12 +53,6 @@ struct trace_entry { unsigned short type; unsigned char flags; unsigned char pre
 int pid; };
 struct bpf_spin_lock { __u32 val; };
 struct bpf_iter_meta { struct seq_file * seq; u64 session_id; u64 seq_num; };
-struct bpf_map { enum bpf_map_type map_type; u32 key_size; u32 value_size; u32 max_entries; \
-u64 map_extra; u32 map_flags; u32 id; char name[16]; };
-struct bpf_prog_aux { u32 id; char name[16]; };
-struct bpf_prog { u16 pages; enum bpf_prog_type type; u32 len; u8 tag[8]; \
-struct bpf_prog_aux * aux; };
-struct bpf_link { u32 id; enum bpf_link_type type; struct bpf_prog * prog; };
 struct bpf_iter__bpf_map { struct bpf_iter_meta * meta; struct bpf_map * map; };
 struct bpf_iter__bpf_map_elem { struct bpf_iter_meta * meta; struct bpf_map * map; void * key; \
 void * value; };
@@ -67,6 +61,16 @@ struct bpf_iter__bpf_link { struct bpf_iter_meta * meta; struct bpf_link * link;
 struct bpf_iter__task { struct bpf_iter_meta * meta; struct task_struct * task; };
 struct nf_hook_state { u8 hook; u8 pf; struct net_device * in; struct net_device * out; \
 struct sock * sk; struct net * net; };
+"""
+
+# What iterators walk.
+OBJECTS = """
+struct bpf_map { enum bpf_map_type map_type; u32 key_size; u32 value_size; u32 max_entries; \
+u64 map_extra; u32 map_flags; u32 id; char name[16]; };
+struct bpf_prog_aux { u32 id; char name[16]; };
+struct bpf_prog { u16 pages; enum bpf_prog_type type; u32 len; u8 tag[8]; \
+struct bpf_prog_aux * aux; };
+struct bpf_link { u32 id; enum bpf_link_type type; struct bpf_prog * prog; };
 """
 
 # What programs of the network are given, as far as it is a struct of linux/bpf.h. Of a union only
@@ -170,7 +174,7 @@ def kernel_types(tracepoints: list[Tracepoint], more: str = "") -> Types:
     types = Types()
     for enum in (Cmd, MapType, ProgType, AttachType, LinkType):
         types.declare_enum(enum)
-    types.declare(STRUCTS + CONTEXTS)
+    types.declare(OBJECTS + STRUCTS + CONTEXTS)
     registers = _REGISTERS.get(platform.machine(), "")
     members = " ".join(f"unsigned long {name};" for name in registers.split())
     types.declare(f"struct pt_regs {{ {members} }};")

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 from pyebpf.testing.tree import remove_directory
@@ -24,14 +26,20 @@ class Mount:
 
     Attributes:
         point: As given.
-        directory: Where its files are.
     """
 
     def __init__(self, point: str, kind: str) -> None:
         self.point = point
-        self.directory = Path(tempfile.mkdtemp(prefix=f"pyebpf-fake-{kind}-"))
+        self._kind = kind
+        self._remove: Callable[[], object] | None = None
+
+    @functools.cached_property
+    def directory(self) -> Path:
+        """Where its files are; made when somebody wants to know."""
+        made = Path(tempfile.mkdtemp(prefix=f"pyebpf-fake-{self._kind}-"))
         # A kernel that nobody closes leaves nothing behind either.
-        self._remove = weakref.finalize(self, remove_directory, str(self.directory), os.getpid())
+        self._remove = weakref.finalize(self, remove_directory, str(made), os.getpid())
+        return made
 
     def place(self, path: str) -> str:
         """Return where a path below it really is; others are as they are."""
@@ -48,4 +56,5 @@ class Mount:
 
     def remove(self) -> None:
         """Remove everything."""
-        self._remove()
+        if self._remove is not None:
+            self._remove()

@@ -21,6 +21,7 @@ from pyebpf.testing.files import Files, KernelObject, OpenFile
 from pyebpf.testing.interpreter import Machine, Task, World
 from pyebpf.testing.maps.slots import FdArray
 from pyebpf.testing.maps.storage import CgroupStorage
+from pyebpf.testing.mounts import Mount
 from pyebpf.testing.objects import Btf, Map, ProgramObject, Table
 from pyebpf.testing.perf_events import PerfEvent
 from pyebpf.testing.pins import Pins
@@ -46,6 +47,7 @@ class System:
     Attributes:
         lock: Held by whoever uses any of it.
         maps: All maps by id; likewise programs, links and btfs.
+        run: What stands for ``/run`` when this library writes there.
         hooks: What is attached where, by name; see `hook`.
         events: Perf events, oldest first.
         qdiscs: ``"clsact"`` or ``"ingress"`` by interface, ``""`` where one has been removed.
@@ -76,6 +78,7 @@ class System:
         self.faults = Faults()
         self.pins = Pins()
         self.cgroups = Cgroups()
+        self.run = Mount("/run", "run")
         self.files = Files(self._released)
         self.maps: Table[Map] = Table()
         self.programs: Table[ProgramObject] = Table()
@@ -116,7 +119,14 @@ class System:
                 if isinstance(found.contents, CgroupStorage):
                     found.contents.forget(inode)
 
-    # --- hooks and perf events
+    # --- interfaces, hooks and perf events
+
+    def remove_interface(self, name: str) -> None:
+        """Let an interface go, and what is attached to it."""
+        index = self.interfaces.pop(name)
+        self.netkits.discard(index)
+        self.qdiscs.pop(index, None)
+        self._forget_hooks(f"tcx/{index}/", f"tc/{index}/", f"netkit/{index}/", f"xdp/{index}/")
 
     def hook(self, name: str) -> Hook:
         """Return a hook by name; there are as many as one likes."""
@@ -148,6 +158,7 @@ class System:
         self.files.close()
         self.pins.close()
         self.cgroups.close()
+        self.run.remove()
         self.sockets.clear()
         self.machine.close()
 
@@ -164,6 +175,6 @@ class System:
                 self._forget_hooks(f"sockmap/{what.id}/")
 
     # Their place is gone; another one may get the same number.
-    def _forget_hooks(self, prefix: str) -> None:
-        for name in [each for each in self.hooks if each.startswith(prefix)]:
+    def _forget_hooks(self, *prefixes: str) -> None:
+        for name in [each for each in self.hooks if each.startswith(prefixes)]:
             self.hooks.pop(name).clear()

@@ -22,7 +22,7 @@ _ELSEWHERE = frozenset({AttachType.XDP_DEVMAP, AttachType.XDP_CPUMAP})
 
 def hook_of(system: System, index: int) -> Hook:
     """Return the hook of an interface."""
-    return system.hook(f"xdp/{index}")
+    return system.hook(f"xdp/{index}/")
 
 
 def attach(

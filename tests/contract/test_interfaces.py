@@ -413,6 +413,36 @@ def test_the_first_and_the_last_are_taken_off_without_a_name(kernel):
         assert tcx_list()[:2] == ([], [])
 
 
+def test_what_is_attached_goes_with_the_interface(kernel, near, request):
+    """Links stay, attached to nothing."""
+    with (
+        loaded(ProgType.XDP, 1) as (program,),
+        loaded(ProgType.SCHED_CLS, 2) as (one, two),
+        RouteSocket() as socket,
+        xdp_link(program, near) as xdp,
+        tcx_link(one, index=near) as tcx,
+    ):
+        tc.add_clsact(socket, near)
+        tc.add_filter(socket, FilterAt(near, False), two.fileno(), name="x")
+        if kernel is None:
+            request.getfixturevalue("netns").run("ip", "link", "delete", "near")
+        else:
+            kernel.remove_interface("near")
+        for held, new in ((xdp, program), (tcx, two)):
+            info = LinkInfoXdp()
+            bpf.obj_get_info_by_fd(held.fileno(), info)
+            assert info.ifindex == 0
+            attr = LinkUpdate(link_fd=held.fileno(), new_prog_fd=new.fileno())
+            assert outcome(lambda attr=attr: bpf.link_update(attr)) == "ENOLINK"
+        assert tcx_link(two, index=near) == "ENODEV"
+        assert outcome(lambda: xdp_state(socket, near)) == "ENODEV"
+        assert tc.qdisc_kind(socket, near) == ""
+        if kernel is not None:
+            kernel.add_interface("near", near)
+            assert tc.qdisc_kind(socket, near) == ""
+            assert xdp_state(socket, near).program_id == 0
+
+
 # --- the network namespace
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import pathlib
 import struct
 
@@ -12,6 +13,7 @@ import pyebpf
 from pyebpf import link
 from pyebpf.errors import NetlinkError, SyscallError
 from pyebpf.host import mounts
+from pyebpf.sys import kernel as seam
 from pyebpf.testing import FakeKernel
 from pyebpf.uapi.bpf import AttachFlag, AttachType
 from pyebpf.uapi.net import TcAction, XdpAction
@@ -315,3 +317,35 @@ def test_netlink_that_is_not_modelled_is_named(kernel):
     kernel.fail("socket", 24)
     with pytest.raises(SyscallError, match="EMFILE"), contextlib.ExitStack() as stack:
         stack.enter_context(RouteSocket())
+
+
+def test_interfaces_come_and_go(kernel):
+    """By names and numbers of their own."""
+    kernel.add_interface("eth8", 88)
+    assert kernel.fire("xdp/eth8", PACKET) == []
+    for name, index in (("eth8", 89), ("eth9", 88)):
+        with pytest.raises(ValueError, match="there is an interface"):
+            kernel.add_interface(name, index)
+    kernel.remove_interface("eth8")
+    with pytest.raises(ValueError, match="no interface 'eth8'"):
+        kernel.fire("xdp/eth8", PACKET)
+    with pytest.raises(ValueError, match="no interface 'eth8'"):
+        kernel.remove_interface("eth8")
+
+
+def test_what_a_dead_process_left_is_cleaned_up(kernel, net):
+    """Each kernel has a journal of its own."""
+    path = pathlib.Path(kernel.path("run/pyebpf/attachments"))
+    with FakeKernel() as other:
+        assert other.path("run") != kernel.path("run")
+    with seam.use(kernel):
+        program = net.programs["xdp_one"]
+        held = link.attach_xdp(program, "eth7", use_link=False)
+        (entry,) = path.iterdir()
+        fields = json.loads(entry.read_text("utf-8"))
+        entry.write_text(json.dumps({**fields, "started": fields["started"] + 1}), "utf-8")
+        assert [each.program_id for each in link.leftovers()] == [program.id]
+        link.clean_up()
+        assert link.query_xdp("eth7").program_id == 0
+        held.close()
+        assert list(path.iterdir()) == []
