@@ -17,7 +17,6 @@ import functools
 import mmap
 import os
 import socket
-import sys
 import traceback
 from collections.abc import Collection, Iterator, Mapping
 from types import TracebackType
@@ -27,12 +26,11 @@ from pyebpf.errors import ENOTSUPP, NotSupportedError, SyscallError
 from pyebpf.sys import kernel as seam
 from pyebpf.sys.elements import ElementCalls
 from pyebpf.sys.mapping import Mapping as MemoryMapping
-from pyebpf.testing import firing, perf_calls, route, tracepoints
+from pyebpf.testing import firing, perf_calls, route, socket_options, tracepoints
 from pyebpf.testing.ages import USUAL, Age
 from pyebpf.testing.c_types import Types
 from pyebpf.testing.commands import info
 from pyebpf.testing.commands.elements import map_of
-from pyebpf.testing.commands.programs import program_of
 from pyebpf.testing.commands.table import COMMANDS
 from pyebpf.testing.elements import FakeElements
 from pyebpf.testing.firing import Outcome
@@ -51,7 +49,7 @@ from pyebpf.testing.system import System
 from pyebpf.testing.tracepoints import Tracepoint
 from pyebpf.testing.tree import Tree
 from pyebpf.uapi.attrs import CommonAttr
-from pyebpf.uapi.bpf import Cmd, MapFlag, MapType, OpenFlag, ProgType
+from pyebpf.uapi.bpf import Cmd, MapFlag, MapType, OpenFlag
 from pyebpf.uapi.cstruct import CStruct
 from pyebpf.uapi.perf import PerfEventAttr
 
@@ -65,7 +63,6 @@ _CONFIGURATION = {
     "CONFIG_HZ": "250",
     "CONFIG_KALLSYMS": "y",
 }
-_SOL_SOCKET, _SO_ATTACH_BPF, _SO_DETACH_BPF = 1, 50, 27
 
 
 class HasFileno(Protocol):
@@ -474,18 +471,7 @@ class FakeKernel:
     def setsockopt(self, fd: int, level: int, name: int, value: bytes) -> None:
         """Attach a program to a socket of this machine, and take it off."""
         with self._answering("setsockopt"):
-            if level != _SOL_SOCKET or name not in (_SO_ATTACH_BPF, _SO_DETACH_BPF):
-                raise NotImplementedError(f"setsockopt of level {level}, option {name}")
-            inode = os.fstat(fd).st_ino
-            sockets = self._system.sockets
-            if name == _SO_DETACH_BPF:
-                if sockets.pop(inode, None) is None:
-                    raise Refused(errno.ENOENT)
-                return
-            program = program_of(self._system, int.from_bytes(value[:4], sys.byteorder))
-            if program.type != ProgType.SOCKET_FILTER:
-                raise Refused(errno.EINVAL)
-            sockets[inode] = program
+            socket_options.set_option(self._system, fd, level, name, value)
 
     def interface_index(self, name: str) -> int:
         """Return the index of an interface of this kernel."""

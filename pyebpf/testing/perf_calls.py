@@ -31,8 +31,12 @@ def open_event(
     """perf_event_open(2)."""
     if flags & ~sum(map(int, PerfOpenFlag)) or (pid == -1 and cpu == -1):
         raise Refused(errno.EINVAL)
-    if flags & PerfOpenFlag.PID_CGROUP or group_fd != -1:
-        raise NotImplementedError("perf_event_open with groups of events or tasks")
+    if group_fd != -1:
+        raise NotImplementedError("perf_event_open with groups of events")
+    if flags & PerfOpenFlag.PID_CGROUP:
+        if cpu == -1:
+            raise Refused(errno.EINVAL)
+        system.cgroups.lineage(pid)
     known = sum(each for each in ReadFormat if system.age.reached(each.since))
     if attr.read_format & ~known or (cpu < 0 and cpu != -1):
         raise Refused(errno.EINVAL)
@@ -74,21 +78,20 @@ def _source(system: System, attr: PerfEventAttr) -> Source:
 
 
 def _probe(system: System, attr: PerfEventAttr, source: str) -> Source:
-    if attr.uprobe_path in (None, 0):
-        raise NotImplementedError(f"perf_event_open of a {source} at an address")
-    place = buffers.read_string(attr.uprobe_path).decode("utf-8", "surrogateescape")
     returns = bool(attr.config & _RETURN)
-    address = 0
-    if source == "kprobe":
-        if place not in system.types.functions:
-            raise Refused(errno.ENOENT)
-        address = system.tree.address(place) + attr.probe_offset
-        where = f"{place}+{attr.probe_offset:#x}" if attr.probe_offset else place
-        kind = EventKind.KRETPROBE if returns else EventKind.KPROBE
-    else:
-        where = f"{place}:{attr.probe_offset:#x}"
-        kind = EventKind.URETPROBE if returns else EventKind.UPROBE
     name = source.replace("probe", "retprobe") if returns else source
+    if source == "kprobe":
+        function, offset, address = _place(system, attr)
+        where = f"{function}+{offset:#x}" if offset else function
+        kind = EventKind.KRETPROBE if returns else EventKind.KPROBE
+        return Source(
+            system.hook(f"{name}/{where}"), ProgType.KPROBE, kind, function, offset, address
+        )
+    if attr.uprobe_path in (None, 0):
+        raise Refused(errno.EINVAL)
+    place = buffers.read_string(attr.uprobe_path).decode("utf-8", "surrogateescape")
+    kind = EventKind.URETPROBE if returns else EventKind.UPROBE
+    where, address = f"{place}:{attr.probe_offset:#x}", 0
     return Source(
         system.hook(f"{name}/{where}"), ProgType.KPROBE, kind, place, attr.probe_offset, address,
         attr.config >> _REFERENCE_COUNTER,
@@ -110,6 +113,19 @@ def ioctl(system: System, event: PerfEvent, request: int, argument: int | bytear
     else:
         raise NotImplementedError(f"ioctl {PerfIoctl(request)}")
     return 0
+
+
+# A function and an offset in it, or an address.
+def _place(system: System, attr: PerfEventAttr) -> tuple[str, int, int]:
+    if attr.uprobe_path not in (None, 0):
+        name = buffers.read_string(attr.uprobe_path).decode(errors="replace")
+        if not system.tree.has_function(name):
+            raise Refused(errno.ENOENT)
+        return name, attr.probe_offset, system.tree.address(name) + attr.probe_offset
+    found = system.tree.function_at(attr.probe_offset)
+    if found is None:
+        raise Refused(errno.EINVAL)
+    return *found, attr.probe_offset
 
 
 # perf_event_query_prog_array

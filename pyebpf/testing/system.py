@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 
 from pyebpf.testing import seq_files
 from pyebpf.testing.ages import Age
@@ -51,7 +51,7 @@ class System:
         hooks: What is attached where, by name; see `hook`.
         events: Perf events, oldest first.
         qdiscs: ``"clsact"`` or ``"ingress"`` by interface, ``""`` where one has been removed.
-        sockets: Programs on sockets, by the socket's inode.
+        sockets: Programs on sockets, by the socket's inode, and of groups of them.
         tasks: Tasks that iterators walk, besides the current one.
         statistics: What whoever wants runs to be counted has open, if there was one.
     """
@@ -86,7 +86,7 @@ class System:
         self.btfs: Table[Btf] = Table()
         self.hooks: dict[str, Hook] = {}
         self.qdiscs: dict[int, str] = {}
-        self.sockets: dict[int, ProgramObject] = {}
+        self.sockets: dict[Hashable, ProgramObject] = {}
         self.tasks: list[Task] = []
         self.statistics: KernelObject | None = None
         self.machine = Machine(World(cpu_count=cpus), helpers=seq_files.HELPERS)

@@ -27,6 +27,7 @@ PMUS = {"software": 1, "tracepoint": 2, "kprobe": 8, "uprobe": 9}
 
 _EVENTS = "sys/kernel/tracing/events"
 _FIRST_ADDRESS = 0xFFFF_FFFF_8100_0000
+_DISTANCE = 0x1000  # from one function to the next
 _ALL_CAPABILITIES = (1 << 41) - 1
 
 
@@ -88,9 +89,13 @@ class Tree:
         """Whether there is a function of this name."""
         return name in self._addresses
 
-    def function_at(self, address: int) -> str | None:
-        """Return the function that begins at an address."""
-        return next((name for name, there in self._addresses.items() if there == address), None)
+    def function_at(self, address: int) -> tuple[str, int] | None:
+        """Return the function that an address is in, and how far from its start."""
+        offset = address % _DISTANCE
+        for name, start in self._addresses.items():
+            if start == address - offset:
+                return name, offset
+        return None
 
     def remove(self) -> None:
         """Remove everything; otherwise that happens when nobody uses it any more."""
@@ -127,7 +132,7 @@ def _addresses(functions: list[str]) -> dict[str, int]:
     wrapper = {"x86_64": "__x64_sys_bpf", "aarch64": "__arm64_sys_bpf", "s390x": "__s390x_sys_bpf"}
     more = ["bpf_prog_put", wrapper.get(os.uname().machine, "sys_bpf")]
     return {
-        name: _FIRST_ADDRESS + 0x1000 * number for number, name in enumerate([*functions, *more])
+        name: _FIRST_ADDRESS + _DISTANCE * number for number, name in enumerate([*functions, *more])
     }
 
 

@@ -56,7 +56,7 @@ def create_kprobe_link(system: System, attr: LinkCreate, program: ProgramObject)
             raise Refused(errno.ESRCH)
     else:
         found = [system.tree.function_at(each) for each in _words(attr.addrs, attr.cnt)]
-        names = [name for name in found if name is not None]
+        names = [each[0] for each in found if each is not None and not each[1]]
         if len(names) < len(found):
             raise Refused(errno.EINVAL)
     cookies = _words(attr.cookies, attr.cnt) if buffers.given(attr.cookies) else ()

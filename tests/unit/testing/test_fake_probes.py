@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import pathlib
 
 import pytest
 
 import pyebpf
 from pyebpf import features, link
 from pyebpf.errors import AttachError, SyscallError
-from pyebpf.host import kallsyms
+from pyebpf.host import kallsyms, pmu
 from pyebpf.host.symbols import file_offset, find_file
-from pyebpf.sys import bpf
+from pyebpf.sys import bpf, perf_event
 from pyebpf.testing import FakeKernel
 from pyebpf.uapi.attrs import LinkCreate, LinkCreateKprobeMulti, TaskFdQuery
 from pyebpf.uapi.bpf import AttachType, ProgType
@@ -178,3 +179,31 @@ def test_another_process_is_not_asked_about(kernel):
     attr = TaskFdQuery(pid=os.getppid(), fd=0)
     with pytest.raises(NotImplementedError, match="BPF_TASK_FD_QUERY"):
         bpf.task_fd_query(attr)
+
+
+def test_an_address_is_a_place_in_a_function(kernel):
+    """EINVAL where there is none."""
+    source = pmu.probe("kprobe")
+    with (
+        load(ProgType.KPROBE) as program,
+        perf_event.open_probe(source, None, address_of("vfs_read") + 4) as event,
+    ):
+        perf_event.set_bpf(event.fileno(), program.fileno())
+        assert fire(kernel, "kprobe/vfs_read") == []
+        assert fire(kernel, "kprobe/vfs_read+0x4") == [2]
+    with pytest.raises(SyscallError, match="EINVAL"):
+        perf_event.open_probe(source, None, 4096)
+
+
+def test_counters_of_a_control_group_need_one(kernel, trace, tmp_path):
+    """A directory of the kernel's."""
+    program = trace.programs["on_sample"]
+    group = pathlib.Path(kernel.path("sys/fs/cgroup/app"))
+    group.mkdir()
+    with link.attach_perf_event(
+        program, PerfSw.CPU_CLOCK, period=1, cgroup="/sys/fs/cgroup/app", cpu=0
+    ):
+        kernel.fire("perf_event/cpu_clock", pid=PID)
+        assert trace.variables["sample_hits"].value == 1
+    with pytest.raises(SyscallError, match="EBADF"):
+        link.attach_perf_event(program, PerfSw.CPU_CLOCK, period=1, cgroup=tmp_path)
