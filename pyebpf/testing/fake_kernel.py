@@ -427,7 +427,7 @@ class FakeKernel:
             return FakeElements(self._system, file, found, (key_size, value_size), array=array)
 
     def open(self, path: str, flags: int) -> int:
-        """Open a file of this machine: a network namespace, a control group."""
+        """Open a file of this machine, such as a network namespace, or a control group of ours."""
         with self._answering("open"):
             try:
                 return os.open(self.place(path), flags | os.O_CLOEXEC)
