@@ -22,13 +22,19 @@ from pyebpf.uapi.attrs import (
 )
 from pyebpf.uapi.bpf import AttachFlag, AttachType, ProgType, QueryFlag
 from pyebpf.uapi.info import LinkInfoCgroup, ProgInfo
-from tests.support.contract import load, outcome
+from tests.support.contract import load, outcome, require
 
 pytestmark = pytest.mark.usefixtures("newest")
 
 INGRESS = AttachType.CGROUP_INET_INGRESS
 RETURN_ONE = bytes([0xB7, 0, 0, 0, 1, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
 MULTI, OVERRIDE = AttachFlag.ALLOW_MULTI, AttachFlag.ALLOW_OVERRIDE
+
+
+@pytest.fixture(autouse=True)
+def new_enough() -> None:
+    """What is attached to a group had no revision, and no place beside others, before."""
+    require("revisions of what is attached", "6.6")
 
 
 @pytest.fixture

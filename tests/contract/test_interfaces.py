@@ -201,7 +201,8 @@ def test_a_qdisc_is_made_once_and_removed_with_its_filters(kernel):
         assert tc.add_clsact(socket, LO) is True
         assert tc.add_clsact(socket, LO) is False
         assert tc.qdisc_kind(socket, LO) == "clsact"
-        assert delete("ingress") == ("EINVAL: Invalid qdisc name: must match existing qdisc")
+        # Older kernels say no more than the beginning.
+        assert delete("ingress").startswith("EINVAL: Invalid qdisc name")
         assert tc.empty(socket, LO)
         assert add() == FilterAt(LO, False, 0xC000, 1)
         assert not tc.empty(socket, LO)

@@ -15,6 +15,7 @@ from pyebpf.readers.perf import PerfReader
 from pyebpf.readers.ring import RingReader
 from pyebpf.sys import kernel as seam
 from pyebpf.uapi.bpf import MapType
+from tests.support.contract import require
 from tests.support.producers import Producer
 
 PAGE = mmap.PAGESIZE
@@ -83,6 +84,7 @@ def test_a_wrapping_ring_keeps_its_records_whole(kernel, pages):
 
 def test_a_perf_ring_counts_what_it_loses(events):
     """Received and lost add up to produced; the last losses count, too."""
+    require("PERF_FORMAT_LOST", "6.0")
     with (
         Producer("perf", events.fileno(), base=100) as producer,
         PerfReader(events, pages=1, cpus=[0]) as reader,

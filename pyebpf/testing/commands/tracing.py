@@ -106,7 +106,8 @@ def _to_target(system: System, program: ProgramObject, cookie: int) -> Link:
     if program.target is not None:
         raise NotImplementedError("BPF_RAW_TRACEPOINT_OPEN: programs attached to programs")
     if any(each.program is program and each.attached for each in system.links):
-        raise Refused(errno.EBUSY)
+        # Linux 5.13 (commit f3a95075549e) lets it be attached again, once it is not any more.
+        raise Refused(errno.EBUSY if system.age.reached("5.13") else errno.ENOENT)
     if prefix == "tp_btf":
         return _to_tracepoint(system, program, prefix, program.attach_name, cookie)
     name = program.attach_name.removeprefix("bpf_lsm_" if prefix == "lsm" else "")
