@@ -158,9 +158,9 @@ def _kprobe_multi(fd: int, head: _Head) -> LinkDetails:
     addresses, cookies = array.array("Q"), array.array("Q")
     if told.count:
         addresses = array.array("Q", bytes(8 * told.count))
-        told = _ask(fd, raw.LinkInfoKprobeMulti(addrs=addresses, count=told.count))
         cookies = array.array("Q", bytes(8 * told.count))
-        _ask(fd, raw.LinkInfoKprobeMulti(cookies=cookies, count=told.count))
+        # Room for cookies alone is EINVAL; kernels that have none to tell leave it as it is.
+        told = _ask(fd, raw.LinkInfoKprobeMulti(addrs=addresses, cookies=cookies, count=told.count))
     return KprobeMultiDetails(
         **head,
         addresses=tuple(addresses) if any(addresses) else (),

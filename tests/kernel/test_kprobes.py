@@ -137,9 +137,14 @@ def test_many_functions_by_pattern_and_by_name():
             if isinstance(details, link.KprobeMultiDetails):
                 assert details.count == len(listed)
         functions = ["__x64_sys_getpgid", "__x64_sys_getsid"]
-        with link.attach_kprobe_multi(program, functions=functions, retprobe=True):
+        with link.attach_kprobe_multi(
+            program, functions=functions, retprobe=True, cookies=[5, 6]
+        ) as attached:
             call()
             os.getsid(0)
+            details = attached.info()
+            if isinstance(details, link.KprobeMultiDetails):
+                assert set(details.cookies) in ({5, 6}, set())  # told since Linux 6.9
         os.getsid(0)
         assert hits(bpf, "kprobe_multi") == before + 2
         with pytest.raises(pyebpf.AttachError, match="no function of the kernel matches"):
