@@ -7,7 +7,6 @@ import contextlib
 import ctypes
 import errno
 import os
-import signal
 import struct
 import threading
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from pyebpf.sys.elements import Elements
 from pyebpf.sys.fd import FD
 from pyebpf.uapi.attrs import MapCreate, MapElem
 from pyebpf.uapi.bpf import MapType, UpdateFlag
+from tests.support.alarms import interrupted_by
 from tests.support.amount import amount
 from tests.support.children import fork
 
@@ -224,19 +224,10 @@ def test_a_signal_handler_may_use_the_same_map(numbers: FD) -> None:
     elements.update(key(2), value(2))
     inside: list[bytes | None] = []
 
-    # Asks for the next signal only when done: where everything takes longer, signals at fixed
-    # times would interrupt handlers alone, one in the other without end.
-    def handler(*_: object) -> None:
-        inside.append(elements.lookup(key(2)))
-        signal.setitimer(signal.ITIMER_REAL, 0.0005)
-
-    before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.0005)
     outside = []
-    while len(inside) < 200 or not outside:
-        outside.append(elements.lookup(key(1)))
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    with interrupted_by(lambda: inside.append(elements.lookup(key(2)))):
+        while len(inside) < 200 or not outside:
+            outside.append(elements.lookup(key(1)))
     elements.close()
     assert set(outside) == {value(1)}
     assert set(inside) == {value(2)}

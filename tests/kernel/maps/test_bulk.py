@@ -23,6 +23,7 @@ from pyebpf.maps.map import Map
 from pyebpf.spec import MapSpec
 from pyebpf.sys import kernel
 from pyebpf.uapi.bpf import Cmd, MapFlag, MapType
+from tests.support.alarms import interrupted_by
 from tests.support.amount import amount
 from tests.support.children import fork
 
@@ -458,20 +459,14 @@ def test_a_signal_handler_may_use_it_too(numbers: Map[int, int]) -> None:
     numbers.get_many([1], in_kernel=True)
     numbers.to_dict(in_kernel=True)
 
-    def handler(*_: object) -> None:
+    def handler() -> None:
         inside.append(numbers.get_many([5, 6, 7]))
         assert len(numbers.to_dict(in_kernel=True)) == 1000
-        signal.setitimer(signal.ITIMER_REAL, 0.0005)
 
-    before = signal.signal(signal.SIGALRM, handler)
     outside = []
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.0005)
+    with interrupted_by(handler):
         while len(inside) < amount(100) or not outside:
             outside.append(numbers.get_many(list(range(100))))
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
     assert all(found == [15, 18, 21] for found in inside)
     assert all(found == list(range(0, 300, 3)) for found in outside)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import pathlib
-import signal
 import threading
 
 import pytest
@@ -13,6 +12,7 @@ import pyebpf
 from pyebpf import Map, MapFlag, MapType, pinning
 from pyebpf.daemon import open_or_create
 from pyebpf.spec import MapSpec
+from tests.support.alarms import interrupted_by
 from tests.support.amount import amount
 from tests.support.children import outcome
 
@@ -199,28 +199,19 @@ def test_signals_between_calls_change_nothing():
     with small(max_entries=100) as m:
         count = 0
 
-        def handler(*_):
+        def handler():
             nonlocal count
             count += 1
             mine = 50 + count % 50
             m[mine] = mine
             assert m[mine] == mine
-            # Once it is done: a machine may be slower than any timer that goes on by itself.
-            if going:
-                signal.setitimer(signal.ITIMER_REAL, 0.0005)
 
-        going, step = True, 0
-        before = signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.0005)
-        try:
+        step = 0
+        with interrupted_by(handler):
             while step < amount(20_000) or not count:
                 m[step % 50] = step
                 assert m[step % 50] == step
                 step += 1
-        finally:
-            going = False  # a handler that is due must not wind it up again
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
 
 
 def test_a_child_of_fork_uses_the_same_map():

@@ -1,0 +1,36 @@
+"""Signals that come again and again, between any two steps of the test."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+
+__all__ = ["SHORTLY", "interrupted_by"]
+
+# Seconds from the end of a handler to the next signal.
+SHORTLY = 0.0005
+
+
+@contextlib.contextmanager
+def interrupted_by(handler: Callable[[], object]) -> Iterator[None]:
+    """Call *handler* by ``SIGALRM``, and again shortly after it has returned.
+
+    Not at fixed times: on a slow machine signals would then interrupt handlers alone, one in the
+    other without end. One that raises ends the row, until the test begins it anew.
+    """
+    going = True
+
+    def handle(*_: object) -> None:
+        handler()
+        if going:  # one that is still due at the end must not wind the timer up again
+            signal.setitimer(signal.ITIMER_REAL, SHORTLY)
+
+    before = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, SHORTLY)
+    try:
+        yield
+    finally:
+        going = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
