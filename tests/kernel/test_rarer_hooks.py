@@ -139,7 +139,8 @@ def test_functions_of_one_link_have_their_cookies():
 
 def test_a_security_program_may_sleep(tmp_path):
     """It reads memory of the process, which may have to be fetched, and then denies open(2)."""
-    kernel.needs("5.10", "sleepable programs")
+    # Linux 5.10 lets programs of bprm_committed_creds sleep, no others.
+    kernel.needs("5.11", "sleepable programs of this hook")
     code = """
         r1 = r10
         r1 += -8
