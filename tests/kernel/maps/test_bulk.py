@@ -194,10 +194,11 @@ def test_the_program_is_made_when_it_pays() -> None:
         assert watched.loads == 0
         for _ in range(200):
             made.get_many(list(range(100)))
-        assert watched.loads == 1
+        once = watched.loads
+        assert once in (1, 2)  # the quicker program, and if refused the one for all
         with numbers_map() as other:
             other.get_many(list(range(1000)) * 20)
-        assert watched.loads == 2
+        assert watched.loads == 2 * once
 
 
 def test_copies_of_a_whole_map_take_the_program_once_it_pays() -> None:
