@@ -157,9 +157,8 @@ def _kprobe_multi(fd: int, head: _Head) -> LinkDetails:
     told = _ask(fd, raw.LinkInfoKprobeMulti())
     addresses, cookies = array.array("Q"), array.array("Q")
     if told.count:
-        addresses = array.array("Q", bytes(8 * told.count))
-        cookies = array.array("Q", bytes(8 * told.count))
-        # Room for cookies alone is EINVAL; kernels that have none to tell leave it as it is.
+        addresses, cookies = (array.array("Q", bytes(8 * told.count)) for _ in range(2))
+        # In one call: a count without addresses is EINVAL. Before Linux 6.9 cookies stay zero.
         told = _ask(fd, raw.LinkInfoKprobeMulti(addrs=addresses, cookies=cookies, count=told.count))
     return KprobeMultiDetails(
         **head,
