@@ -27,7 +27,7 @@ YES, FAILED = "yes", "failed"
 # stands for all its parameters.
 FEATURES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "Maps": {
-        "hash, LRU hash, per-CPU hash": (
+        "hashes of every kind, with look-up and deletion in one": (
             "maps/test_hash.py::test_every_kind_of_hash_is_a_mapping",
         ),
         "array as memory (`Map.memory`)": (
@@ -55,7 +55,7 @@ FEATURES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "redirection to devices": (
             "maps/test_redirect.py::test_a_devmap_sends_packets_to_its_device",
         ),
-        "programs of device and CPU maps": (
+        "programs of device and CPU maps, in live test runs": (
             "maps/test_redirect.py::test_a_program_of_a_devmap_sees_what_is_redirected",
             "maps/test_redirect.py::test_a_program_of_a_cpumap_sees_what_is_redirected",
         ),
@@ -66,9 +66,11 @@ FEATURES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "arena": ("test_arena.py::test_programs_and_python_see_the_same_globals",),
     },
     "Programs": {
-        "objects of the loader's own tests": (
-            "test_loader.py::test_programs_return_what_their_source_says",
+        "globals, functions, many sections": tuple(
+            f"test_loader.py::test_programs_return_what_their_source_says[{each}]"
+            for each in ("globals", "subprogs", "sections")
         ),
+        "callbacks": ("test_loader.py::test_programs_return_what_their_source_says[callbacks]",),
         "signed division, byte swaps, far jumps": tuple(
             f"test_newer_instructions.py::test_a_program_returns_what_its_source_says[{each}-6.6]"
             for each in ("signed_numbers--8", "swapped-8", "far-3")
@@ -79,8 +81,10 @@ FEATURES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         ),
         "exceptions": ("test_exceptions.py::test_what_is_thrown_is_what_is_returned",),
         "jump tables": ("test_jump_tables.py::test_each_case_is_its_own",),
-        "kernel functions": ("test_externs.py::test_a_function_of_the_kernel_is_called",),
-        "functions of modules": (
+        "kernel functions (`bpf_task_acquire`)": (
+            "test_externs.py::test_a_function_of_the_kernel_is_called",
+        ),
+        "functions of modules (`nf_conntrack`)": (
             "test_externs.py::test_a_function_of_a_module_is_called_like_the_kernels",
         ),
         "typed variables of the kernel": (
@@ -101,14 +105,17 @@ FEATURES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "uprobe, uretprobe": ("test_links.py::test_a_uprobe_sees_calls_of_a_library_function",),
         "uprobe.multi": ("test_tracing_hooks.py::test_one_link_holds_many_places_of_a_library",),
         "uprobe.session": ("test_tracing_hooks.py::test_a_session_runs_at_entry_and_return",),
-        "USDT": ("test_usdt.py::test_arguments_are_read_where_they_are[each]",),
-        "USDT, one link for many places": (
+        "USDT in every process": ("test_usdt.py::test_arguments_are_read_where_they_are[each]",),
+        "USDT in every process, one link for many places": (
             "test_usdt.py::test_arguments_are_read_where_they_are[many]",
         ),
         "tracepoint, raw_tracepoint, tp_btf": (
             "test_links.py::test_a_section_name_says_where_to_attach",
         ),
-        "fentry, fexit": ("test_kprobes.py::test_a_program_at_the_entry_or_return_of_a_function",),
+        "fexit": ("test_kprobes.py::test_a_program_at_the_entry_or_return_of_a_function[fexit]",),
+        "fentry, with its cookie": (
+            "test_kprobes.py::test_a_program_at_the_entry_or_return_of_a_function[fentry]",
+        ),
         "fentry, fexit of other programs": (
             "test_attach_target.py::test_the_entry_of_another_program_is_seen",
             "test_attach_target.py::test_what_another_program_returns_is_seen",
@@ -132,7 +139,7 @@ FEATURES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "writable raw tracepoint": (
             "test_rarer_hooks.py::test_a_raw_tracepoint_writes_what_it_is_given",
         ),
-        "perf events": (
+        "perf events by link": (
             "test_tracing_hooks.py::test_a_software_counter_runs_a_program_at_each_event",
         ),
         "perf events of a cgroup": (
@@ -169,7 +176,9 @@ FEATURES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "sockmap: parser and verdict": (
             "test_net_hooks.py::test_a_parser_and_a_verdict_send_data_elsewhere[attach]",
         ),
-        "sockmap: verdict without parser": ("test_net_hooks.py::test_a_verdict_without_a_parser",),
+        "sockmap: verdict without parser, by link": (
+            "test_net_hooks.py::test_a_verdict_without_a_parser",
+        ),
         "sockmap: messages": ("test_net_hooks.py::test_a_verdict_on_what_is_sent[attach]",),
         "sockmap by link": (
             "test_net_hooks.py::test_a_parser_and_a_verdict_send_data_elsewhere[link]",
