@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 
 __all__ = ["SHORTLY", "interrupted_by"]
 
-# Seconds from the end of a handler to the next signal.
+# Seconds from the end of a handler to the next signal, and to another one should none have come: an
+# interpreter may forget the one that arrives just as it looks whether there are any.
 SHORTLY = 0.0005
+ANYWAY = 1.0
 
 
 @contextlib.contextmanager
@@ -24,10 +26,10 @@ def interrupted_by(handler: Callable[[], object]) -> Iterator[None]:
     def handle(*_: object) -> None:
         handler()
         if going:  # one that is still due at the end must not wind the timer up again
-            signal.setitimer(signal.ITIMER_REAL, SHORTLY)
+            signal.setitimer(signal.ITIMER_REAL, SHORTLY, ANYWAY)
 
     before = signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, SHORTLY)
+    signal.setitimer(signal.ITIMER_REAL, SHORTLY, ANYWAY)
     try:
         yield
     finally:
