@@ -11,10 +11,11 @@ import re
 from pyebpf.errors import FormatError, SyscallError
 from pyebpf.sys import kernel
 
-__all__ = ["online", "parse", "possible", "possible_numbers", "slots"]
+__all__ = ["online", "parse", "possible", "possible_numbers", "slots", "stamp"]
 
 _RANGE = re.compile(r"([0-9]+)(?:-([0-9]+))?")
 _DIRECTORY = "sys/devices/system/cpu"
+_ANNOUNCEMENTS = "sys/kernel/uevent_seqnum"
 # More than any kernel is built for (CONFIG_NR_CPUS), so that a broken file cannot ask for much.
 _LIMIT = 1 << 16
 
@@ -45,6 +46,25 @@ def slots(root: str | None = None) -> int:
 def online(root: str | None = None) -> tuple[int, ...]:
     """Return the numbers of the CPUs that run now; others come and go."""
     return _read("online", root)
+
+
+def stamp(root: str | None = None) -> str:
+    """Return something that differs whenever CPUs have come or gone since, and at times otherwise.
+
+    Beside those online it has the number of the kernel's announcements about devices, which tells
+    of a CPU that was away for a moment. Empty where /sys does not show the CPUs.
+    """
+    root = root or kernel.current().root
+    try:
+        with open(os.path.join(root, _DIRECTORY, "online"), encoding="ascii") as file:
+            found = file.read()
+    except (OSError, ValueError):
+        return ""
+    try:
+        with open(os.path.join(root, _ANNOUNCEMENTS), encoding="ascii") as file:
+            return found + file.read()
+    except (OSError, ValueError):
+        return found
 
 
 def parse(text: str) -> tuple[int, ...]:

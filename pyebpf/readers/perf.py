@@ -30,6 +30,13 @@ class PerfReader(Reader[T]):
     up to 7 bytes of garbage: the kernel pads records and counts the padding as payload. One record
     holds at most 65516 bytes; programs that put out more damage the ring.
 
+    CPUs that come online are read too, and those that come back, where libbpf and bcc stay with the
+    CPUs of the beginning. A call that reads or sleeps notices within a second, or `interval` if
+    that is longer; somebody else's event loop, which sleeps on `fileno`, at the next call. What
+    programs put out there before is refused to them (``ENOENT``, ``EOPNOTSUPP``), and the kernel
+    does not count it: only the program can. What waits in the ring of a CPU that goes offline is
+    still read. If a ring cannot be opened (privileges were dropped, say), one call raises that.
+
     Args:
         map: The perf event array. The reader holds its own descriptor, so the map may be closed. A
             second reader of the same map takes over what programs put out.
@@ -37,8 +44,8 @@ class PerfReader(Reader[T]):
         watermark: Bytes that must wait in a ring before a sleeping reader is woken, below half of
             the ring; 1 wakes it for every record. When a timeout ends, whatever is there is read.
         cpus: Numbers of the CPUs to read; by default all that are online. Events on other CPUs are
-            refused to the program (``ENOENT``), as on CPUs that come online later. CPU numbers
-            beyond the map's ``max_entries`` are refused by the kernel (``E2BIG``).
+            refused to the program (``ENOENT``). CPU numbers beyond the map's ``max_entries`` are
+            refused by the kernel (``E2BIG``).
         record: What a record is: ``None`` for bytes, or as told in `pyebpf.readers.record`.
         interval: Look at the rings once in so many seconds, instead of at each wake-up: fewer and
             larger batches for less of a CPU, at the price of that much delay.

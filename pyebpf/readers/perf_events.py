@@ -107,7 +107,8 @@ class Opener:
             config=PerfSw.BPF_OUTPUT,
             sample_type=SampleType.RAW,
             sample_period=1,
-            read_format=ReadFormat.LOST if self.counts_lost else 0,
+            read_format=ReadFormat.TOTAL_TIME_ENABLED
+            | (ReadFormat.LOST if self.counts_lost else 0),
             write_backward=int(self._backward),
         )
         if self._watermark == 1:

@@ -5,15 +5,25 @@ a ``PERF_RECORD_LOST`` in front of the next record that fits, and since Linux 6.
 (``PERF_FORMAT_LOST``). Both count the same losses (tried), but the first stays silent until
 something fits again. So the event's count is the truth where there is one, and LOST records where
 there is not; they are never added up.
+
+*CPUs that come and go* (tried on Linux 5.10, 6.12, 7.3). With its CPU the kernel switches an event
+off, for good: no hang-up, programs get ``EOPNOTSUPP`` once the CPU is back, only the time that the
+event was enabled stands still. Its ring stays. So one looks once a second whether anything has come
+or gone (`pyebpf.host.cpus.stamp`), and if so opens events for CPUs that are new, and for those that
+came back one that writes into the ring that is there: what was not read yet is still read, in
+order, and the ring's first event still wakes the reader.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import deque
 from contextlib import ExitStack
 from typing import Any, final
 
-from pyebpf.errors import FormatError
+from pyebpf.errors import FormatError, SyscallError
+from pyebpf.host import cpus
 from pyebpf.maps.map import Map
 from pyebpf.readers.block import Alike, Block, Cursor, Room, alike
 from pyebpf.readers.perf_events import Opener, own_file, store
@@ -23,12 +33,13 @@ from pyebpf.readers.stats import CpuStats, ReaderStats
 from pyebpf.sys import perf_event
 from pyebpf.sys.fd import FD
 from pyebpf.sys.poller import Poller
-from pyebpf.sys.rings import PerfRing, read_lost
+from pyebpf.sys.rings import PerfRing, read_counts
 
 __all__ = ["PerfEvents"]
 
 # A copy must hold a whole record, or reading would stop.
 _COPY = max(CHUNK, LONGEST)
+_RENEWAL = 1.0  # seconds until a CPU that came is noticed, at most
 
 
 @final
@@ -57,25 +68,80 @@ class PerfEvents:
         must: bool,
     ) -> None:
         self.channels: list[_Channel] = []
-        opener = Opener(pages, watermark)
-        with ExitStack() as stack:
-            array = own_file(events)
-            stack.callback(array.close)
-            self.poller = Poller()
-            stack.callback(self.poller.close)
+        self._candidates = candidates
+        self._pages = pages
+        self._name = events.name
+        self._opener = Opener(pages, watermark)
+        self._paused = False
+        self._changing = threading.RLock()  # of the channels, while others ask for their counts
+        self._stamp = cpus.stamp()
+        self._due = time.monotonic() + _RENEWAL
+        with ExitStack() as self._stack:
+            self._array = own_file(events)
+            self._stack.callback(self._array.close)
+            self.poller = Poller(_RENEWAL)
+            self._stack.callback(self.poller.close)
             for cpu in candidates:
-                event = opener.open(cpu, must=must)
-                if event is None:
-                    continue
-                stack.callback(event.close)
-                ring = PerfRing(event.fileno(), pages)
-                stack.callback(ring.close)
-                self.poller.add(event.fileno(), forgetful=True)
-                self.channels.append(_Channel(cpu, event, ring, opener.counts_lost, events.name))
+                self._open(cpu, must=must)
             # Last: from here on records come.
             for channel in self.channels:
-                store(array, channel.cpu, channel.event)
-            self._stack = stack.pop_all()
+                store(self._array, channel.cpu, channel.event)
+            self._stack = self._stack.pop_all()
+
+    def renew(self) -> None:
+        """Open rings for CPUs that have come, and events for those that came back.
+
+        Raises:
+            SyscallError: One of them could not be opened: said once, the others are.
+        """
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + _RENEWAL
+        stamp = cpus.stamp()
+        if stamp == self._stamp:
+            return
+        errors: list[SyscallError] = []
+        online = set(cpus.online())
+        channels = {channel.cpu: channel for channel in self.channels}
+        for cpu in self._candidates:
+            if cpu in online:
+                try:
+                    self._revive(cpu, channels.get(cpu))
+                except SyscallError as error:
+                    errors.append(error)
+        self._stamp = stamp
+        if errors:
+            raise errors[0]
+
+    def _revive(self, cpu: int, channel: _Channel | None) -> None:
+        with self._changing:
+            if channel is None:
+                channel = self._open(cpu, must=False)
+                if channel is not None:
+                    if self._paused:
+                        perf_event.pause(channel.event.fileno(), paused=True)
+                    store(self._array, cpu, channel.event)
+            elif not channel.is_alive():
+                event = self._opener.open(cpu, must=False)
+                if event is not None:
+                    channel.write_by(event)
+                    store(self._array, cpu, event)
+
+    def _open(self, cpu: int, *, must: bool) -> _Channel | None:
+        event = self._opener.open(cpu, must=must)
+        if event is None:
+            return None
+        with ExitStack() as stack:
+            stack.callback(event.close)
+            ring = PerfRing(event.fileno(), self._pages)
+            stack.callback(ring.close)
+            channel = _Channel(cpu, event, ring, self._opener.counts_lost, self._name)
+            stack.callback(channel.close)
+            self.poller.add(event.fileno(), forgetful=True)
+            self._stack.push(stack.pop_all())
+            self.channels.append(channel)
+        return channel
 
     def lost(self) -> int:
         """See `Source`."""
@@ -83,7 +149,9 @@ class PerfEvents:
 
     def stats(self, wakeups: int) -> ReaderStats:
         """See `Source`."""
-        per_cpu = tuple(channel.stats() for channel in self.channels)
+        with self._changing:
+            channels = sorted(self.channels, key=lambda channel: channel.cpu)
+            per_cpu = tuple(channel.stats() for channel in channels)
         return ReaderStats(
             received=sum(cpu.received for cpu in per_cpu),
             lost=sum(cpu.lost for cpu in per_cpu),
@@ -95,8 +163,10 @@ class PerfEvents:
 
     def pause(self, *, paused: bool) -> None:
         """Stop taking records, or go on; what comes meanwhile counts as lost."""
-        for channel in self.channels:
-            perf_event.pause(channel.event.fileno(), paused=paused)
+        with self._changing:
+            for channel in self.channels:
+                perf_event.pause(channel.event.fileno(), paused=paused)
+            self._paused = paused
 
     def close(self) -> None:
         """See `Source`."""
@@ -110,15 +180,39 @@ class _Channel:
 
     def __init__(self, cpu: int, event: FD, ring: PerfRing, counts_lost: bool, name: str) -> None:
         self.cpu = cpu
-        self.event = event
+        self.event = event  # whose ring it is
         self.ring = ring
+        self._writer = event
         self._counts_lost = counts_lost
         self._name = name
         self._received = self._unknown = self._bytes = 0
         self.seen = 0  # bytes that wait, as far as we know
         self._lent: Parsed | None = None
         self.told = 0  # by LOST records
-        self._lost = 0  # by the event
+        self._lost = 0  # by the event that writes
+        self._lost_before = 0  # by those that did
+
+    def is_alive(self) -> bool:
+        """Whether its CPU was online all the time."""
+        first, second = (read_counts(self._writer.fileno()) for _ in range(2))
+        return first is not None and second is not None and first[0] != second[0]
+
+    def write_by(self, event: FD) -> None:
+        """Let another event write into the ring, in place of the one whose CPU went offline."""
+        try:
+            perf_event.redirect(event.fileno(), self._writer.fileno())
+        except BaseException:
+            event.close()
+            raise
+        self._count_lost()
+        self._lost_before, self._lost = self._lost_before + self._lost, 0
+        self.close()
+        self._writer = event
+
+    def close(self) -> None:
+        """Close the event that writes, unless it is the ring's own."""
+        if self._writer is not self.event:
+            self._writer.close()
 
     def look(self) -> None:
         self.seen = self.ring.available()
@@ -215,7 +309,7 @@ class _Channel:
     def _count_lost(self) -> int:
         if not self._counts_lost:
             return self.told
-        lost = read_lost(self.event.fileno())
-        if lost is not None:
-            self._lost = lost
-        return self._lost
+        counts = read_counts(self._writer.fileno())
+        if counts is not None:
+            self._lost = counts[1]
+        return self._lost_before + self._lost

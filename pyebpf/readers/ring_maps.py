@@ -47,6 +47,9 @@ class RingMaps:
                 self.channels.append(_Channel(ring, number, each.name))
             self._stack = stack.pop_all()
 
+    def renew(self) -> None:
+        """See `Owner`: no map comes later."""
+
     def lost(self) -> int | None:
         """See `Source`."""
         return None if self._drops is None else self._drops() - self._dropped_before

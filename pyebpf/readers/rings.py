@@ -58,6 +58,9 @@ class Owner(Protocol):
     def channels(self) -> Sequence[Channel]:
         """The rings, in the order in which they are read."""
 
+    def renew(self) -> None:
+        """Open rings that have come since: called before each look."""
+
     def lost(self) -> int | None:
         """See `Source`."""
 
@@ -76,6 +79,7 @@ class Rings:
         self._channels = owner.channels
         self._lender: Channel | None = None
         self.poller = owner.poller
+        self._renew = owner.renew
         self.lost = owner.lost
         self.stats = owner.stats
         self.close = owner.close
@@ -95,6 +99,7 @@ class Rings:
 
     def look(self) -> None:
         """See `Source`."""
+        self._renew()
         for channel in self._channels:
             channel.look()
 

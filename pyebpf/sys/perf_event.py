@@ -36,6 +36,7 @@ __all__ = [
     "open_tracepoint",
     "pause",
     "programs",
+    "redirect",
     "set_bpf",
 ]
 
@@ -180,6 +181,19 @@ def pause(fd: int, *, paused: bool) -> None:
     Since Linux 4.7.
     """
     kernel.current().ioctl(fd, PerfIoctl.PAUSE_OUTPUT, int(paused))
+
+
+def redirect(fd: int, into: int) -> None:
+    """Let an event write into the ring of another one of its CPU; whoever waits there is woken.
+
+    The ring stays when the other event is closed.
+
+    Raises:
+        SyscallError: ``EINVAL``: of another CPU, or nobody has mapped the ring.
+
+    Since Linux 2.6.35.
+    """
+    kernel.current().ioctl(fd, PerfIoctl.SET_OUTPUT, into)
 
 
 def event_id(fd: int) -> int:

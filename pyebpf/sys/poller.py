@@ -33,9 +33,13 @@ class Poller:
     """Waits for descriptors and for its own flag.
 
     One thread waits; any thread may raise the flag. Not to be used after `close`, except `close`.
+
+    Args:
+        longest: Seconds after which a sleep ends anyway, for those who have to look around.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest: float = _LONGEST_SLEEP) -> None:
+        self._longest = longest
         with ExitStack() as stack:
             try:
                 self._flag = FD(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
@@ -58,7 +62,7 @@ class Poller:
         Args:
             fd: Must stay open until `close`.
             forgetful: Polling it takes its readiness away, as with perf events: what came before
-                goes unnoticed, so look yourself once.
+                goes unnoticed, so look yourself once; after `hold` at all of them.
 
         Raises:
             SyscallError: ``EPERM``, *fd* cannot be polled.
@@ -70,6 +74,10 @@ class Poller:
             self._epoll.register(fd, select.EPOLLIN)
         except OSError as error:
             raise SyscallError("epoll_ctl", error.errno or errno.EINVAL) from None
+        if forgetful and self._latch is not None:
+            self._latch.close()
+            self._latch = None
+            self.hold()
 
     def wait(self, timeout: float | None) -> bool:
         """Sleep until something is ready or the flag is raised.
@@ -83,7 +91,7 @@ class Poller:
         Returns:
             Whether something was ready; false may come before the time is over.
         """
-        seconds = _LONGEST_SLEEP if timeout is None else min(timeout, _LONGEST_SLEEP)
+        seconds = self._longest if timeout is None else min(timeout, self._longest)
         ready = self._epoll.poll(seconds)
         for fd, events in ready:
             if events & _BROKEN and not events & select.EPOLLIN:

@@ -31,7 +31,7 @@ from typing import final
 from pyebpf.errors import SyscallError
 from pyebpf.sys import kernel
 
-__all__ = ["WORD_BITS", "BackwardRing", "BpfRing", "PerfRing", "distance", "fence", "read_lost"]
+__all__ = ["WORD_BITS", "BackwardRing", "BpfRing", "PerfRing", "distance", "fence", "read_counts"]
 
 WORD_BITS = struct.calcsize("L") * 8
 """Bits of ``unsigned long``, in which the kernel counts positions."""
@@ -40,7 +40,7 @@ _PAGE = mmap.PAGESIZE
 _HEAD = 1024 // 8  # perf_event_mmap_page.data_head and .data_tail, in u64
 _TAIL = 1032 // 8
 _U64 = (1 << 64) - 1
-_COUNTS = struct.Struct("=QQ")  # value, lost
+_COUNTS = struct.Struct("=QQQ")  # value, time enabled, lost
 
 
 def distance(ahead: int, behind: int, *, bits: int = WORD_BITS) -> int:
@@ -315,20 +315,25 @@ def _unmap(views: list[memoryview[int]], *mappings: mmap.mmap) -> None:
             mapping.close()
 
 
-def read_lost(fd: int) -> int | None:
-    """Read how many records a perf event has lost since it was opened.
+def read_counts(fd: int) -> tuple[int, int] | None:
+    """Read how long a perf event has been enabled, and how many records it has lost.
 
     Args:
-        fd: An event opened with ``read_format`` ``PERF_FORMAT_LOST`` alone.
+        fd: An event opened with ``read_format`` ``PERF_FORMAT_TOTAL_TIME_ENABLED``, and with
+            ``PERF_FORMAT_LOST`` or without.
 
     Returns:
-        The count, or ``None`` if the kernel does not tell: the event is in an error state, then it
-        answers with nothing.
+        Nanoseconds, which stand still once its CPU has gone offline; and the count, 0 without
+        ``PERF_FORMAT_LOST``. ``None`` if the kernel does not tell: the event is in an error state,
+        then it answers with nothing.
 
-    Since Linux 6.0.
+    Since Linux 2.6.31, the count since 6.0.
     """
     try:
         answer = kernel.current().read(fd, _COUNTS.size)
     except SyscallError:
         return None
-    return int(_COUNTS.unpack(answer)[1]) if len(answer) == _COUNTS.size else None
+    if len(answer) < 16:
+        return None
+    _, enabled, lost = _COUNTS.unpack(answer.ljust(_COUNTS.size, b"\0"))
+    return enabled, lost

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import mmap
 import struct
+import time
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
@@ -22,7 +23,6 @@ from pyebpf.uapi.perf import PerfEventAttr, PerfSw, PerfType, ReadFormat
 __all__ = ["PerfEvent", "Source"]
 
 _PAGE = mmap.PAGESIZE
-_COUNTS = struct.Struct("=QQ")
 _MOST_PROGRAMS = 64  # BPF_TRACE_MAX_PROGS
 
 
@@ -87,6 +87,7 @@ class PerfEvent:
         self._wake = wake
         self._ring: PerfRing | None = None
         self._format = attr.read_format
+        self._opened = time.monotonic_ns()
         self._is_output = attr.type == PerfType.SOFTWARE and attr.config == PerfSw.BPF_OUTPUT
         self._watermark = attr.wakeup_watermark if attr.watermark else 0
         self._wakeup_events = 0 if attr.watermark else attr.wakeup_events
@@ -136,9 +137,12 @@ class PerfEvent:
 
     def read(self, size: int) -> bytes:
         """Return its count, and with it what was lost."""
-        answer = _COUNTS.pack(0, self.lost)
-        if not self._format & ReadFormat.LOST:
-            answer = answer[:8]
+        counts = [0]
+        if self._format & ReadFormat.TOTAL_TIME_ENABLED:
+            counts.append(time.monotonic_ns() - self._opened)
+        if self._format & ReadFormat.LOST:
+            counts.append(self.lost)
+        answer = struct.pack(f"={len(counts)}Q", *counts)
         if size < len(answer):
             raise Refused(errno.ENOSPC)
         return answer

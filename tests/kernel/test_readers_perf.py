@@ -13,7 +13,10 @@ import pytest
 from pyebpf.errors import BtfError, FormatError, PrivilegeError, ReaderTimeout, SyscallError
 from pyebpf.maps.map import Map
 from pyebpf.readers.perf import PerfReader
+from pyebpf.readers.perf_events import Opener, store
+from pyebpf.sys import perf_event
 from pyebpf.sys.kernel import LinuxKernel, use
+from pyebpf.sys.rings import PerfRing, read_counts
 from pyebpf.uapi.bpf import Cmd, MapFlag, MapType
 from pyebpf.uapi.perf import ReadFormat
 from tests.support import kernel
@@ -368,3 +371,26 @@ def test_another_kind_of_map_is_refused():
         pytest.raises(ValueError, match="BPF_MAP_TYPE_ARRAY, not a BPF_MAP_TYPE_PERF"),
     ):
         PerfReader(wrong)
+
+
+def test_an_event_can_write_into_the_ring_of_another(array, producer):
+    """Which stays when that one's descriptor closes; the reader's own losses are not mixed up."""
+    opener = Opener(1, 1)
+    cpu = CPUS[0]
+    with opener.open(cpu, must=True) as first, opener.open(cpu, must=True) as second:
+        with pytest.raises(SyscallError, match="EINVAL"):
+            perf_event.redirect(second.fileno(), first.fileno())  # nobody has mapped it
+        ring = PerfRing(first.fileno(), 1)
+        try:
+            perf_event.redirect(second.fileno(), first.fileno())
+            store(array, cpu, second)
+            producer.run(3, cpu=cpu)
+            assert ring.available() > 0
+            producer.run(1000, cpu=cpu)
+            before, after = (read_counts(event.fileno()) for event in (first, second))
+            if kernel.version() >= PERF_FORMAT_LOST_SINCE:
+                assert (before[1], after[1]) == (0, producer.full)
+            again = read_counts(second.fileno())
+            assert again[0] > after[0]  # its CPU is online
+        finally:
+            ring.close()

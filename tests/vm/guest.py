@@ -173,6 +173,7 @@ def environment(emulated: bool) -> Iterator[str]:
     for name, value in os.environ.items():
         if any(fnmatch.fnmatch(name, pattern) for pattern in ENVIRONMENT):
             yield f"export {name}={shlex.quote(value)}"
+    yield "export PYEBPF_MACHINE_IS_OURS=1"
     if emulated:
         yield f"export PYEBPF_FEWER_EXAMPLES={SLOWNESS}"
 

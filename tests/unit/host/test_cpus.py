@@ -58,6 +58,22 @@ def test_without_the_file_it_is_a_syscall_error(tmp_path: pathlib.Path) -> None:
         cpus.online(str(tmp_path))
 
 
+def test_a_stamp_changes_with_those_online_and_with_announcements(tmp_path: pathlib.Path) -> None:
+    """And is empty where nothing is shown."""
+    root = str(tmp_path)
+    assert cpus.stamp(root) == ""
+    online = tmp_path / "sys/devices/system/cpu/online"
+    announcements = tmp_path / "sys/kernel/uevent_seqnum"
+    online.parent.mkdir(parents=True)
+    announcements.parent.mkdir(parents=True)
+    stamps = [cpus.stamp(root)]
+    for file, text in [(online, "0"), (announcements, "7"), (announcements, "8"), (online, "0-1")]:
+        file.write_text(text)
+        stamps.append(cpus.stamp(root))
+    assert len(set(stamps)) == len(stamps)
+    assert cpus.stamp(root) == stamps[-1]
+
+
 def test_this_machine_is_what_the_c_library_says() -> None:
     """Oracle: sysconf."""
     if not pathlib.Path("/sys/devices/system/cpu/online").exists():
