@@ -26,6 +26,8 @@ EVENTS = 100_000
 PAGES = 4096  # of a perf ring: 16 MiB
 COPIES = 256 << 10
 FLOOD = 2_000_000
+BURST = 10_000  # events at a time of those that come at a pace
+PACE = 10e6  # a second
 LOOK = 0.001  # seconds from one look into a ring to the next, while another CPU fills it
 WAKES = 200
 PAUSE = 0.0005  # so that whoever waits sleeps
@@ -99,11 +101,11 @@ def pyebpf(rings: dict[str, tuple[int, int]]) -> dict[str, Work]:
                 return count
         return 0
 
-    def flooded(consume: Callable[[Reader], int]) -> Work:
+    def flooded(consume: Callable[[Reader], int], pace: float = 0) -> Work:
         def run() -> Answer:
             fd, program = rings["ring64"]
             with Map.from_fd(fd) as ring, RingReader(ring, interval=LOOK) as reader:
-                return sustained(program, lambda: consume(reader))
+                return sustained(program, lambda: consume(reader), pace=pace)
 
         return run
 
@@ -112,13 +114,18 @@ def pyebpf(rings: dict[str, tuple[int, int]]) -> dict[str, Work]:
         with Map.from_fd(fd) as ring, RingReader(ring) as reader:
             return woken(program, lambda handler: reader.dispatch(handler, timeout=1))
 
+    def call(reader: Reader) -> int:
+        return reader.dispatch(nothing, timeout=LOOK)
+
     works = {
         "ring.callback64": work("ring64", lambda reader: reader.dispatch(nothing, timeout=0)),
         "ring.typed64": work("ring64", lambda reader: reader.dispatch(typed, timeout=0), "event"),
         "ring.iter64": work("ring64", iterate, "event"),
         "ring.callback_var": work("ringvar", lambda reader: reader.dispatch(nothing, timeout=0)),
         "perf.callback60": work("perf60", lambda reader: reader.dispatch(nothing, timeout=0)),
-        "sustained.callback64": flooded(lambda reader: reader.dispatch(nothing, timeout=LOOK)),
+        "sustained.callback64": flooded(call),
+        "paced.callback64": flooded(call, PACE),
+        "paced.poll64": flooded(lambda reader: len(reader.poll(LOOK)), PACE),
         "wakeup": wake,
     }
     if importlib.util.find_spec("numpy") is not None:
@@ -139,10 +146,19 @@ def pyebpf(rings: dict[str, tuple[int, int]]) -> dict[str, Work]:
                     return count
                 count += number
 
+        def take(reader: Reader) -> int:
+            return len(reader.read_array(LOOK, out=memory))
+
+        def lend(reader: Reader) -> int:
+            with reader.lease(LOOK) as records:
+                return len(records.array())
+
         works["ring.copy64"] = work("ring64", copy)
         works["ring.zerocopy64"] = work("ring64", look)
         works["perf.copy60"] = work("perf60", copy)
-        works["sustained.copy64"] = flooded(lambda reader: len(reader.read_array(LOOK, out=memory)))
+        works["sustained.copy64"] = flooded(take)
+        works["paced.copy64"] = flooded(take, PACE)
+        works["paced.zerocopy64"] = flooded(lend, PACE)
     return works
 
 
@@ -287,11 +303,17 @@ def measured(program: int, consume: Callable[[], object]) -> Answer:
     return {"ns": spent / EVENTS}
 
 
-def sustained(program: int, consume: Callable[[], int]) -> Answer:
-    """Return what an event takes of as many as come from another CPU, each look with *consume*."""
-    child = produce(program, FLOOD)
+def sustained(program: int, consume: Callable[[], int], *, pace: float = 0) -> Answer:
+    """Return what an event takes of as many as come from another CPU, each look with *consume*.
+
+    They come as fast as they can, or *pace* of them in a second, in bursts.
+    """
+    if pace:
+        child = produce(program, BURST, times=FLOOD // BURST, pause=BURST / pace)
+    else:
+        child = produce(program, FLOOD)
     received, usage = 0, None
-    start = time.thread_time_ns()
+    begun, start = time.monotonic(), time.thread_time_ns()
     while True:
         count = consume()
         received += count
@@ -299,9 +321,10 @@ def sustained(program: int, consume: Callable[[], int]) -> Answer:
             break
         if usage is None:
             ended, _, used = os.wait4(child, os.WNOHANG)
-            usage = used if ended else None
+            if ended:
+                usage, passed = used, time.monotonic() - begun
     spent = time.thread_time_ns() - start
-    rate = FLOOD / (usage.ru_stime + usage.ru_utime) / 1e6
+    rate = FLOOD / (passed if pace else usage.ru_stime + usage.ru_utime) / 1e6
     note = f"{rate:.1f} M events/s came, {FLOOD - received} lost"
     return {"ns": spent / received, "note": note}
 
@@ -321,14 +344,20 @@ def woken(program: int, wait: Callable[[Callable[[bytes], None]], object]) -> An
 
 
 def produce(program: int, repeat: int, *, times: int = 1, pause: float = 0) -> int:
-    """Run the program in a child, so often and each time *repeat* times; return its process id."""
+    """Run the program in a child, so often and each time *repeat* times; return its process id.
+
+    Every *pause* seconds: where one was late the next is not, but pauses that were missed are gone.
+    """
     child = os.fork()
     if child:
         return child
     try:
         os.sched_setaffinity(0, {int(os.environ["BENCH_PRODUCER_CPU"])})
+        due = time.monotonic()
         for _ in range(times):
-            time.sleep(pause)
+            now = time.monotonic()
+            due = max(due + pause, now - pause)
+            time.sleep(max(due - now, 0))
             run_program(program, repeat)
     finally:
         os._exit(0)
