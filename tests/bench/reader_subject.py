@@ -308,12 +308,13 @@ def sustained(program: int, consume: Callable[[], int], *, pace: float = 0) -> A
 
     They come as fast as they can, or *pace* of them in a second, in bursts.
     """
+    begun = time.monotonic()
     if pace:
         child = produce(program, BURST, times=FLOOD // BURST, pause=BURST / pace)
     else:
         child = produce(program, FLOOD)
     received, usage = 0, None
-    begun, start = time.monotonic(), time.thread_time_ns()
+    start = time.thread_time_ns()
     while True:
         count = consume()
         received += count
