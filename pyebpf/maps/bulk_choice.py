@@ -9,6 +9,7 @@ in the kernel is for nothing.
 
 from __future__ import annotations
 
+import errno
 import struct
 import threading
 import time
@@ -16,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from pyebpf.errors import EbpfError, NotSupportedError
+from pyebpf.errors import EbpfError, NotSupportedError, SyscallError
 
 __all__ = [
     "NOT_NOW",
@@ -35,6 +36,9 @@ NOT_NOW = (LookupError, TypeError, ValueError, OverflowError, struct.error)
 # Keys that cost the plain way about what a program does; entries copied, at a tenth of that.
 _KEYS_WORTH = 1 << 14
 _ENTRIES_WORTH = 1 << 16
+
+# Of the oldest program; see `pyebpf.maps.bulk` for which kinds take more.
+_SINCE = "5.14"
 # How many times the quicker way is taken before the slower one gets another chance.
 _PATIENCE = 32
 
@@ -138,9 +142,17 @@ class Choice(Generic[B]):
             return None
         made = self._new(make)
         if made is None and wanted:
-            reason = str(self._refusal) if self._refusal else "somebody else is making it"
-            raise NotSupportedError("in-kernel bulk access", None, reason)
+            raise self._unsupported()
         return made
+
+    def _unsupported(self) -> NotSupportedError:
+        refusal, since = self._refusal, None
+        if isinstance(refusal, NotSupportedError):
+            since = refusal.since
+        elif isinstance(refusal, SyscallError) and refusal.errno == errno.EINVAL:
+            since = _SINCE  # as a kernel says of kinds of programs and helpers it does not know
+        reason = str(refusal) if refusal else "somebody else is making it"
+        return NotSupportedError("in-kernel bulk access", since, reason)
 
     def _new(self, make: Callable[[], B]) -> B | None:
         if self._refusal is not None or not self._making.acquire(blocking=False):
