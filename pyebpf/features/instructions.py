@@ -59,7 +59,8 @@ INSTRUCTIONS = {
         _of("function calls", "4.16", _i(insn.JMP | insn.CALL, 0, 1, 0, 1), _EXIT),
         Feature("addresses of map values", "5.2", _try_map_values),
         _of("atomic fetch", "5.12", _ON_STACK, _ZERO, _i(_STORE, 10, 0, -8, insn.FETCH)),
-        _of("may_goto", "6.9", _ZERO, _i(insn.JMP | insn.JCOND)),
+        # Over an instruction: to the next one is allowed since 6.14 alone.
+        _of("may_goto", "6.9", _ZERO, _i(insn.JMP | insn.JCOND, 0, 0, 1)),
         _of("acquiring loads", "6.15", _ON_STACK, _i(_STORE, 0, 10, -8, insn.LOAD_ACQ)),
     )
 }

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.soak import __main__ as soak
+from tests.support.amount import amount
 
 
 def test_a_short_run_loses_nothing(capsys, monkeypatch):
@@ -17,6 +18,7 @@ def test_a_short_run_loses_nothing(capsys, monkeypatch):
     # The memory of a process that runs a whole test suite says nothing after a second.
     monkeypatch.setattr(soak, "GROWTH", 1 << 30)
     monkeypatch.setattr(soak, "LEAST", 0.5)  # others may use the machine
+    monkeypatch.setattr(soak, "RATE", amount(soak.RATE))
     assert soak.main(1.0) == 0
     said = capsys.readouterr().out
     totals = re.findall(r"(\d+) produced = (\d+) received \+ 0 dropped", said)
@@ -71,7 +73,7 @@ def test_a_producer_that_was_stopped_does_not_flood_the_ring():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(soak, "time", SimpleNamespace(monotonic=times.__next__, sleep=lambda _: None))
-        soak.produce(Program(), 4.0)
+        soak.produce(Program(), 4.0, soak.RATE)
     assert runs == [100, soak.BURST, 100]
 
 

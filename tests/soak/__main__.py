@@ -113,11 +113,11 @@ def look(books: Books) -> Look:
     return Look(time.monotonic(), time.process_time(), waited, books.received, memory, descriptors)
 
 
-def produce(program: pyebpf.Program, seconds: float) -> None:
-    """Run *program* at the rate, catching up a little after a pause of the scheduler."""
+def produce(program: pyebpf.Program, seconds: float, rate: int) -> None:
+    """Run *program* *rate* times a second, catching up a little after a scheduler's pause."""
     started, done = time.monotonic(), 0
     while (passed := time.monotonic() - started) < seconds:
-        due = int(passed * RATE) - done
+        due = int(passed * rate) - done
         if due > 0:
             program.run(bytes(64), repeat=min(due, BURST))
             done += due
@@ -126,7 +126,8 @@ def produce(program: pyebpf.Program, seconds: float) -> None:
 
 def start_producer(program: pyebpf.Program, seconds: float) -> subprocess.Popen[bytes]:
     fd = program.fileno()
-    command = [sys.executable, "-m", "tests.soak", "--produce", str(fd), str(seconds)]
+    numbers = [str(fd), str(seconds), str(RATE)]
+    command = [sys.executable, "-m", "tests.soak", "--produce", *numbers]
     return subprocess.Popen(command, cwd=ROOT, pass_fds=[fd])
 
 
@@ -242,6 +243,6 @@ def main(seconds: float) -> int:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--produce"]:
         with pyebpf.Program.from_fd(int(sys.argv[2])) as made:
-            produce(made, float(sys.argv[3]))
+            produce(made, float(sys.argv[3]), int(sys.argv[4]))
         sys.exit()
     sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 600.0))
