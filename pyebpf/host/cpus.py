@@ -5,19 +5,36 @@ In: ``/sys/devices/system/cpu/possible`` and ``online``, lists such as ``0-3,8-1
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 
 from pyebpf.errors import FormatError, SyscallError
 from pyebpf.sys import kernel
 
-__all__ = ["online", "parse", "possible", "possible_numbers", "slots", "stamp"]
+__all__ = ["online", "parse", "pass_over", "possible", "possible_numbers", "slots", "stamp"]
 
 _RANGE = re.compile(r"([0-9]+)(?:-([0-9]+))?")
 _DIRECTORY = "sys/devices/system/cpu"
 _ANNOUNCEMENTS = "sys/kernel/uevent_seqnum"
 # More than any kernel is built for (CONFIG_NR_CPUS), so that a broken file cannot ask for much.
 _LIMIT = 1 << 16
+
+
+def pass_over(cpu: int) -> bool:
+    """Let this thread run on a CPU for a moment; return whether it may.
+
+    What the kernel had begun there without preemption is done then: a program that was putting out
+    a record, for one (``__perf_output_begin`` in kernel/events/ring_buffer.c).
+    """
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {cpu})
+    except OSError:
+        return False
+    with contextlib.suppress(OSError):  # EINVAL: none of them is allowed any more
+        os.sched_setaffinity(0, before)
+    return True
 
 
 def possible(root: str | None = None) -> int:

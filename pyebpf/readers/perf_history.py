@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar, final, overload
 
 from pyebpf.errors import ClosedError, naming
+from pyebpf.host import cpus as host_cpus
 from pyebpf.maps.map import Map
 from pyebpf.readers.block import Block
 from pyebpf.readers.perf_events import Opener, cpus_of, own_file, store
@@ -115,7 +116,8 @@ class PerfHistory(Generic[T]):
         """Return the records that are kept, by CPU, the oldest first.
 
         They stay where they are. Recording pauses for the moment it takes to copy them, and goes
-        on unless it was paused before.
+        on unless it was paused before. Where this thread may not run on a CPU, the oldest record of
+        that CPU is left out: a program may be writing over it.
 
         Raises:
             ClosedError: It is closed.
@@ -123,14 +125,21 @@ class PerfHistory(Generic[T]):
         """
         with self._lock:
             self._check()
-            copies: dict[int, bytes] = {}
+            copies: dict[int, tuple[bytes, bool]] = {}
             try:
                 for cpu, (event, ring) in self._rings.items():
                     perf_event.pause(event, paused=True)
-                    copies[cpu] = ring.copy()
+                    settled = host_cpus.pass_over(cpu)
+                    copy = ring.copy()
+                    copies[cpu] = copy, settled or len(copy) < ring.size
             finally:
                 self._set(paused=self._paused)
-        return {cpu: self._records(copy) for cpu, copy in copies.items()}
+        found = {}
+        for cpu, (copy, whole) in copies.items():
+            records = self._records(copy)
+            # What a program was still writing lies over the oldest record, and may look like one.
+            found[cpu] = records if whole else records[1:]
+        return found
 
     def pause(self) -> None:
         """Record nothing until `resume`: what is there is kept.

@@ -271,13 +271,16 @@ class BackwardRing:
         fd: The event's descriptor; needed during this call only.
         pages: Pages of data, a power of two.
 
+    Attributes:
+        size: Bytes of data.
+
     Raises:
         SyscallError: ``mmap`` failed.
     """
 
     def __init__(self, fd: int, pages: int) -> None:
-        self._size = pages * _PAGE
-        self._pages = kernel.current().mmap(fd, _PAGE + self._size, writable=False)
+        self.size = pages * _PAGE
+        self._pages = kernel.current().mmap(fd, _PAGE + self.size, writable=False)
         whole = memoryview(self._pages)
         control = whole[:_PAGE]
         self._control = control.cast("Q")
@@ -292,10 +295,10 @@ class BackwardRing:
         """
         head = self._control[_HEAD]
         self._fence()
-        used = min(self._size, distance(0, head, bits=64))
-        start = head % self._size
+        used = min(self.size, distance(0, head, bits=64))
+        start = head % self.size
         return b"".join(
-            (self._data[start : start + used], self._data[: max(0, start + used - self._size)])
+            (self._data[start : start + used], self._data[: max(0, start + used - self.size)])
         )
 
     def close(self) -> None:

@@ -80,3 +80,11 @@ def test_this_machine_is_what_the_c_library_says() -> None:
         pytest.skip("no sysfs")
     assert len(cpus.online()) == os.sysconf("SC_NPROCESSORS_ONLN")
     assert set(cpus.online()) <= set(cpus.possible_numbers())
+
+
+def test_a_thread_passes_over_a_cpu_and_stays_where_it_may_be():
+    """One that there is not cannot be passed over."""
+    before = os.sched_getaffinity(0)
+    assert all(cpus.pass_over(cpu) for cpu in before)
+    assert not cpus.pass_over(1 << 15)
+    assert os.sched_getaffinity(0) == before
