@@ -91,6 +91,8 @@ class Filling:
         """
         source, queue = self._source, self._queue
         seen = source.seen
+        if not seen:
+            return
         self.memory = _memory(seen) if self._out is None else self._out
         room = Room(self.memory, alike)
         before, found = len(queue), -1

@@ -82,12 +82,12 @@ class Block(NamedTuple):
 
     def payloads(self) -> tuple[Iterator[Buffer], Iterator[Any]]:
         """Iterate over the payloads; and return what that takes from, with a length hint."""
-        data = self.data
-        if isinstance(self.shape, Run):
-            slices = iter(_slices(*self.shape))
+        data, shape, _ = self
+        if isinstance(shape, Run):
+            slices = iter(_slices(*shape))
             return map(data.__getitem__, slices), slices
-        # All at once is quicker than as many slices.
-        made = iter([data[start:end] for start, end in zip(*self.shape, strict=True)])
+        # All at once is quicker than as many slices. (And zip is without keywords.)
+        made = iter([data[start:end] for start, end in zip(shape.starts, shape.ends)])  # noqa: B905
         return made, made
 
     def rest(self, left: int) -> Block:
@@ -178,11 +178,9 @@ class Cursor:
         deque(self._source, maxlen=0)
 
 
-def cursor(block: Block, decode: Callable[[Any], Any] | None) -> Cursor:
-    """Return a cursor over the payloads of *block*, each given to *decode* if there is one."""
+def cursor(block: Block, decode: Callable[[Any], Any]) -> Cursor:
+    """Return a cursor over what *decode* makes of the payloads of *block*."""
     payloads, source = block.payloads()
-    if decode is None:
-        return Cursor(block, payloads, source)
     back: list[Any] = []
     return Cursor(block, _Replay(decode, payloads, back), source, back)
 

@@ -51,12 +51,16 @@ class Losses:
     Args:
         on_lost: Called with how many records were lost since it was called last. What it raises
             comes out of the call that reads; the records that are there come with the next.
+
+    Attributes:
+        wanted: Somebody wants to know.
     """
 
-    __slots__ = ("_on_lost", "_told")
+    __slots__ = ("_on_lost", "_told", "wanted")
 
     def __init__(self, on_lost: Callable[[int], object] | None) -> None:
         self._on_lost = on_lost
+        self.wanted = on_lost is not None
         self._told = 0
 
     def tell(self, lost: Callable[[], int | None]) -> None:

@@ -208,7 +208,7 @@ class Reader(Generic[T]):
             count = 0
             for cursor in self._waiting(deadline):
                 count += cursor.left
-                deque(map(callback, cursor.records), maxlen=0)
+                deque(map(callback, cursor.records), 0)
             return count
 
     # --- many at a time
@@ -413,7 +413,8 @@ class Reader(Generic[T]):
         self._queue.popleft()
 
     def _look(self) -> None:
-        self._pace.start()
+        if self._pace.interval:
+            self._pace.start()
         self._source.look()
 
     def _fill(self) -> None:
@@ -484,7 +485,7 @@ class Reader(Generic[T]):
             self._look()
         self._gather(deadline)
         while not self._closing:
-            if self._current.left:
+            if self._current is not _NOTHING:
                 yield self._current
             if not self._queue and not self._faults:
                 self._fetched(self._fill)
@@ -520,17 +521,18 @@ class Reader(Generic[T]):
     def _is_ready(self) -> bool:
         if self._closing:
             raise self._closed_error()
-        self._raise_error()
-        if self._queue or self._current.left:
+        if self._error is not None:
+            self._raise_error()
+        if self._queue or (self._current is not _NOTHING and self._current.left):
             return True
         if self._faults:
             raise self._faults.popleft()
         return False
 
     def _fetched(self, fetch: Callable[[], None]) -> bool:
-        if self._source.seen:
-            fetch()
-        self._losses.tell(self._source.lost)
+        fetch()
+        if self._losses.wanted:
+            self._losses.tell(self._source.lost)
         return bool(self._queue or self._faults)
 
     # Whether it is time to look into the rings; if not, sleeps first.

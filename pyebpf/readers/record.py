@@ -55,6 +55,8 @@ class Decoder(NamedTuple):
             made = self.run(block.data, block.shape)
             if made is not None:
                 return Cursor(block, *made)
+        if self.one is None:
+            return Cursor(block, *block.payloads())
         return cursor(block, self.one)
 
 

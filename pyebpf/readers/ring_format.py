@@ -48,12 +48,14 @@ class Scan(NamedTuple):
     Attributes:
         shape: Where the payloads are, in bytes after the place scanned from.
         size: Bytes the finished records cover, discarded ones included: where to go on.
+        number: How many records *shape* has.
         busy: The next record is still being written.
         fault: The next record is malformed.
     """
 
     shape: Run | Spans
     size: int
+    number: int
     busy: bool = False
     fault: Fault | None = None
 
@@ -70,16 +72,14 @@ def scan(
         limit: Stop after so many bytes; at least one record is taken whatever its size.
         alike: See `pyebpf.readers.block.alike`.
     """
-    stop = min(available, limit)
+    stop = min(limit, available)
     length = words[offset >> 2] if stop else 0
-    if length < _DISCARD:
-        stride = (length + HEADER + 7) & ~7
-        count = stop // stride
-        # Only a header that is finished equals one that is: nothing else need be looked at.
+    stride = (length + HEADER + 7) & ~7
+    # Only a header that is finished equals one that is: nothing else need be looked at.
+    if stop >= FEW * stride and length < _DISCARD:
+        count = alike(words, offset >> 2, stride >> 2, stop // stride)
         if count >= FEW:
-            count = alike(words, offset >> 2, stride >> 2, count)
-            if count >= FEW:
-                return Scan(Run(HEADER, length, stride, count), count * stride)
+            return Scan(Run(HEADER, length, stride, count), count * stride, count)
     return _walk(words, offset, available, stop)
 
 
@@ -98,7 +98,7 @@ def _walk(words: memoryview[int], offset: int, available: int, stop: int) -> Sca
             position = (position + 7) & ~7
             continue
         if header & _BUSY:
-            return Scan(Spans(starts, ends), position, busy=True)
+            return Scan(Spans(starts, ends), position, len(ends), busy=True)
         begin, position = position, (position + (header & _LENGTH) + HEADER + 7) & ~7
     if position > stop:
         if header < _DISCARD:
@@ -107,15 +107,15 @@ def _walk(words: memoryview[int], offset: int, available: int, stop: int) -> Sca
             fault = Fault(
                 f"record of {header & _LENGTH} bytes where {available - begin} bytes wait"
             )
-            return Scan(_but_from(begin, starts, ends), begin, fault=fault)
+            return _but_from(begin, starts, ends, fault)
         if begin:
-            return Scan(_but_from(begin, starts, ends), begin)
-    return Scan(Spans(starts, ends), position)
+            return _but_from(begin, starts, ends)
+    return Scan(Spans(starts, ends), position, len(ends))
 
 
 # The records in front of a place.
-def _but_from(place: int, starts: list[int], ends: list[int]) -> Spans:
+def _but_from(place: int, starts: list[int], ends: list[int], fault: Fault | None = None) -> Scan:
     if starts and starts[-1] > place:
         starts.pop()
         ends.pop()
-    return Spans(starts, ends)
+    return Scan(Spans(starts, ends), place, len(ends), fault=fault)

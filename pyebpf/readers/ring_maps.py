@@ -9,7 +9,7 @@ from typing import Any, final
 
 from pyebpf.errors import FormatError
 from pyebpf.maps.map import Map
-from pyebpf.readers.block import Alike, Block, Cursor, Room, Spans, alike
+from pyebpf.readers.block import Alike, Block, Cursor, Room, alike
 from pyebpf.readers.ring_format import Scan, scan
 from pyebpf.readers.source import CHUNK, LENT
 from pyebpf.readers.stats import ReaderStats
@@ -79,7 +79,7 @@ class _Channel:
         self.received = self.unknown = self.bytes = 0
         self._number = number
         self._name = name
-        self._lent = 0
+        self._lent: Scan | None = None
 
     def look(self) -> None:
         self.seen = self.ring.available()
@@ -94,32 +94,40 @@ class _Channel:
             found = self._scan(min(LENT, room.left), room.alike)
         else:
             return None
-        if isinstance(found, FormatError):
+        if found is None or isinstance(found, FormatError):
             return found
-        if found.shape.number and (room is None or found.size <= room.left):
-            data = self.ring.copy(found.size, None if room is None else room.take(found.size))
-            queue.append(self._took(Block(data, found.shape, self._number), found.size))
+        if room is None:
+            data = self.ring.copy(found.size)
+        elif found.size <= room.left:
+            data = self.ring.copy(found.size, room.take(found.size))
+        else:
+            return None
+        block = Block(data, found.shape, self._number)
+        # Signal handlers do not run between the two (from Python 3.11 on).
+        self._took(found)
+        queue.append(block)
         return None
 
     def lend(self, compare: Alike) -> Block | FormatError | None:
         found = self._scan(LENT, compare)
-        if isinstance(found, FormatError) or not found.shape.number:
-            return found if isinstance(found, FormatError) else None
-        self._lent = found.size
+        if found is None or isinstance(found, FormatError):
+            return found
+        self._lent = found
         return Block(self.ring.lend(found.size), found.shape, self._number)
 
     def give_back(self, block: Block) -> None:
-        self._took(block, self._lent)
+        if self._lent is not None:
+            self._took(self._lent)
 
-    # The next records of those seen; discarded ones in front of them are passed.
-    def _scan(self, limit: int, compare: Alike) -> Scan | FormatError:
+    # The next records of those seen, if any; discarded ones in front of them are passed.
+    def _scan(self, limit: int, compare: Alike) -> Scan | FormatError | None:
         ring = self.ring
         self.stalled = False
         if self.seen > ring.size:
             return self._skip(f"{self.seen} bytes wait in a ring of {ring.size}")
         while self.seen:
             found = scan(ring.words, ring.offset, self.seen, limit=limit, alike=compare)
-            if found.shape.number:
+            if found.number:
                 return found
             self._pass(found.size)
             if found.fault is not None:
@@ -127,12 +135,14 @@ class _Channel:
             if found.busy:
                 self.stalled = True
                 self.seen = 0
-        return Scan(Spans([], []), 0)
+        return None
 
-    def _took(self, block: Block, size: int) -> Block:
-        self._pass(size)
-        self.received += block.number
-        return block
+    def _took(self, found: Scan) -> None:
+        size = found.size
+        self.ring.advance(size)
+        self.seen -= size
+        self.bytes += size
+        self.received += found.number
 
     def _pass(self, size: int) -> None:
         self.ring.advance(size)

@@ -40,6 +40,7 @@ _PAGE = mmap.PAGESIZE
 _HEAD = 1024 // 8  # perf_event_mmap_page.data_head and .data_tail, in u64
 _TAIL = 1032 // 8
 _U64 = (1 << 64) - 1
+_WORD = (1 << WORD_BITS) - 1
 _COUNTS = struct.Struct("=QQQ")  # value, time enabled, lost
 
 
@@ -79,14 +80,14 @@ def distance(ahead: int, behind: int, *, bits: int = WORD_BITS) -> int:
 _ORDERED_MACHINES = frozenset({"x86_64", "i386", "i486", "i586", "i686", "s390x"})
 
 
-def fence(*, full: bool = False) -> Callable[[], None]:
+def fence(*, full: bool = False) -> Callable[[], object]:
     """Return a function that keeps loads and stores before it from those after it.
 
     Args:
         full: Also stores from later loads, the only order that x86 does not keep by itself.
     """
     if os.uname().machine in _ORDERED_MACHINES and not full:
-        return _nothing
+        return bool  # does nothing, and without a frame: it is called five times a batch
     lock = threading.Lock()
     lock.acquire()
 
@@ -97,10 +98,6 @@ def fence(*, full: bool = False) -> Callable[[], None]:
         lock.acquire()
 
     return release_and_acquire
-
-
-def _nothing() -> None:
-    pass
 
 
 @final
@@ -114,6 +111,7 @@ class BpfRing:
     Attributes:
         size: Bytes of data the ring holds.
         words: The data as native 32-bit words, mapped twice in a row.
+        offset: Where the next record starts in the data.
 
     Raises:
         SyscallError: ``mmap`` failed, ``EPERM`` if the map may not be written.
@@ -139,17 +137,13 @@ class BpfRing:
         self._fence = fence()
         # Where the last reader of this map stopped.
         self._position: int = self._store[0]
-
-    @property
-    def offset(self) -> int:
-        """Where the next record starts in the data."""
-        return self._position % self.size
+        self.offset = self._position % size
 
     def available(self) -> int:
         """Return the bytes from `offset` on that the producer has reserved; a snapshot."""
         producer = self._producer[0]
         self._fence()
-        return distance(producer, self._position)
+        return (producer - self._position) & _WORD  # `distance`, of every wake-up
 
     def copy(self, size: int, into: memoryview[int] | None = None) -> bytes | memoryview[int]:
         """Copy the next *size* bytes, after their headers were read from `words`.
@@ -158,10 +152,11 @@ class BpfRing:
             size: Bytes.
             into: So many writable bytes to copy them to, and to return; otherwise new ``bytes``.
         """
-        lent = self.lend(size)
+        self._fence()
+        start = self.offset
         if into is None:
-            return bytes(lent)
-        into[:] = lent
+            return self._data[start : start + size].tobytes()
+        into[:] = self._data[start : start + size]
         return into
 
     def lend(self, size: int) -> memoryview[int]:
@@ -174,10 +169,11 @@ class BpfRing:
         return self._data[start : start + size]
 
     def advance(self, size: int) -> None:
-        """Give the next *size* bytes back to the producer."""
-        self._position = (self._position + size) & _U64
+        """Give the next *size* bytes back to the producer; whole, if a signal handler raises."""
         self._fence()
-        self._store[0] = self._position
+        position = (self._position + size) & _U64
+        self._store[0] = self._position = position
+        self.offset = position % self.size
 
     def close(self) -> None:
         """Unmap the ring; it must not be used afterwards."""
@@ -250,9 +246,9 @@ class PerfRing:
 
     def advance(self, size: int) -> None:
         """Give the next *size* bytes back to the kernel."""
-        self._position = (self._position + size) & _U64
         self._fence()
-        self._control[_TAIL] = self._position
+        position = (self._position + size) & _U64
+        self._control[_TAIL] = self._position = position
 
     def close(self) -> None:
         """Unmap the ring; it must not be used afterwards."""
