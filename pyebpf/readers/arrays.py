@@ -40,6 +40,11 @@ from pyebpf.readers.source import Source
 __all__ = ["Filling", "Packed", "TooShort", "alike", "array", "packed", "quickest"]
 
 
+# So few bytes of ``out=`` are left empty, as a look whether the next record fits costs more than it
+# can bring.
+_REST = 128
+
+
 class TooShort(FormatError):
     """Records are shorter than the dtype.
 
@@ -96,7 +101,7 @@ class Filling:
         self.memory = _memory(seen) if self._out is None else self._out
         room = Room(self.memory, alike)
         before, found = len(queue), -1
-        while seen and room.left and len(queue) > found and not self._faults:
+        while seen and (room.left > _REST or found < 0) and len(queue) > found and not self._faults:
             found = len(queue)
             self._faults.extend(source.fill(queue, room))
             seen = source.seen
@@ -128,9 +133,13 @@ def alike(words: memoryview[int], first: int, step: int, count: int) -> int:
     """Do what `pyebpf.readers.block.alike` does, three times as fast."""
     import numpy as np
 
-    found = np.frombuffer(words, f"u{words.itemsize}")
-    equal = found[first : first + (count - 1) * step + 1 : step] == words[first]
-    return count if equal.all() else int(equal.argmin())
+    size = words.itemsize
+    found = np.ndarray((count,), _UNSIGNED[size], words, first * size, (step * size,))
+    place = (found == words[first]).tobytes().find(0)
+    return count if place < 0 else place
+
+
+_UNSIGNED = {1: "u1", 2: "u2", 4: "u4", 8: "u8"}
 
 
 def quickest() -> Alike:
@@ -198,8 +207,11 @@ def array(
     import numpy as np
 
     wanted = _dtype(blocks, dtype, name)
-    _check(blocks, wanted, name)
     head = blocks[0].shape if blocks else None
+    if len(blocks) == 1 and isinstance(head, Run) and head.length >= wanted.itemsize:
+        first, _, stride, number = head
+        return np.ndarray((number,), wanted, blocks[0].data, first, (stride,))
+    _check(blocks, wanted, name)
     number = sum([block.number for block in blocks])
     if isinstance(head, Run) and all(block.shape[:3] == head[:3] for block in blocks):
         data = blocks[0].data if len(blocks) == 1 else memory

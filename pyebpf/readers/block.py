@@ -109,29 +109,28 @@ class Room:
     Attributes:
         memory: As given.
         alike: As given.
-        used: How many bytes of it are filled.
+        left: How many bytes of it are not filled.
     """
 
-    __slots__ = ("alike", "memory", "used")
+    __slots__ = ("_used", "alike", "left", "memory")
 
     def __init__(self, memory: memoryview[int], alike: Alike) -> None:
         self.memory = memory
         self.alike = alike
-        self.used = 0
-
-    @property
-    def left(self) -> int:
-        """How many bytes are not filled."""
-        return len(self.memory) - self.used
+        self._used = 0
+        self.left = len(memory)
 
     def take(self, size: int) -> memoryview[int]:
         """Return the next *size* bytes."""
-        self.used += size
-        return self.memory[self.used - size : self.used]
+        start = self._used
+        self._used = end = start + size
+        self.left -= size
+        return self.memory[start:end]
 
     def untake(self, size: int) -> None:
         """Give the last *size* bytes back."""
-        self.used -= size
+        self._used -= size
+        self.left += size
 
 
 class Cursor:
