@@ -225,23 +225,25 @@ class _Channel:
             size = self.seen
             if size > self.ring.size:
                 return self._overrun()
-            size = min(size, _COPY)
             if room is None:
+                size = min(size, _COPY)
                 data = self.ring.copy(size)
-                block, fault = self._parsed(data, alike)
+                parsed = parse(data, complete=size == self.seen, alike=alike)
             else:
-                size = min(self.seen, LENT, self.ring.size, room.left & ~7)
+                size = min(size, LENT, self.ring.size, room.left & ~7)
                 data = self.ring.copy(size, room.take(size))
-                before = self.seen
-                block, fault = self._parsed(data, room.alike)
+                parsed = parse(data, complete=size == self.seen, alike=room.alike)
                 # Records that are none leave no trace, as blocks lie one behind the other.
-                room.untake(size if not block.number else size - len(block.data))
-                if self.seen == before:
-                    return fault  # the next one does not fit
-            if block.number:
+                room.untake(size - parsed.size if parsed.shape.number else size)
+            if parsed.shape.number:
+                block = Block(data[: parsed.size], parsed.shape)
+                # Signal handlers do not run between the two (from Python 3.11 on).
+                self._took(parsed)
                 queue.append(block)
-            if fault is not None or block.number:
-                return fault
+                return self._fault(parsed)
+            self._took(parsed)
+            if parsed.fault is not None or not parsed.size:
+                return self._fault(parsed)  # or the next one does not fit
         return None
 
     def lend(self, compare: Alike) -> Block | FormatError | None:
@@ -258,25 +260,27 @@ class _Channel:
             if block.number:
                 self._lent = parsed
                 return block
-            fault = self._took(parsed)
-            if fault is not None:
-                return fault
+            self._took(parsed)
+            if parsed.fault is not None:
+                return self._fault(parsed)
         return None
 
     def give_back(self, block: Block) -> None:
         if self._lent is not None:
             lent, self._lent = self._lent, None
-            self._took(lent._replace(fault=None))  # the next look finds it again
+            self._took(lent)  # of a fault the next look tells
 
-    def _parsed(self, data: bytes | memoryview, compare: Alike) -> tuple[Block, FormatError | None]:
-        parsed = parse(data, complete=len(data) == self.seen, alike=compare)
-        return Block(data[: parsed.size], parsed.shape), self._took(parsed)
-
-    def _took(self, parsed: Parsed) -> FormatError | None:
-        self._pass(parsed.size)
-        self._received += Block(b"", parsed.shape).number
+    def _took(self, parsed: Parsed) -> None:
+        size, number = parsed.size, parsed.shape.number
+        self.ring.advance(size)
+        self.seen -= size
+        self._bytes += size
+        self._received += number
         self.told += parsed.lost
         self._unknown += parsed.unknown
+
+    # What is wrong behind the records that were parsed; it is passed over.
+    def _fault(self, parsed: Parsed) -> FormatError | None:
         if parsed.fault is None:
             return None
         skip = self.seen if parsed.fault.skip is None else parsed.fault.skip

@@ -217,7 +217,7 @@ class PerfRing:
         """Return the bytes of finished records that wait; a snapshot."""
         head = self._control[_HEAD]
         self._fence()
-        return distance(head, self._position)
+        return (head - self._position) & _WORD
 
     def copy(self, size: int, into: memoryview[int] | None = None) -> bytes | memoryview[int]:
         """Copy the next *size* bytes, at most `size` of them, made linear.
@@ -226,14 +226,15 @@ class PerfRing:
             size: Bytes.
             into: So many writable bytes to copy them to, and to return; otherwise new ``bytes``.
         """
-        first = self.lend(size)
+        start = self._position % self.size
+        first = self._data[start : start + size]
         if into is not None:
             into[: len(first)] = first
             if len(first) < size:
                 into[len(first) :] = self._data[: size - len(first)]
             return into
         if len(first) == size:
-            return bytes(first)
+            return first.tobytes()
         return b"".join((first, self._data[: size - len(first)]))
 
     def lend(self, size: int) -> memoryview[int]:
