@@ -55,7 +55,15 @@ INSTRUCTIONS = {
     for each in (
         _of("instruction set v2", "4.14", _ZERO, _i(insn.JMP | insn.JLT, 0, 0, 0, 1)),
         _of("instruction set v3", "5.1", _ZERO, _i(insn.JMP32 | insn.JEQ, 0, 0, 0, 1)),
-        _of("instruction set v4", "6.6", _ZERO, _i(insn.JMP32 | insn.JA)),
+        _of(
+            "instruction set v4",
+            "6.6",
+            # Long jumps alone are in 6.1's stable releases too.
+            _ON_STACK,
+            _i(insn.LDX | insn.MEMSX | insn.B, 0, insn.REG_10, -8),
+            _i(insn.ALU64 | insn.X | insn.MOV, 0, 0, 8),
+            _i(insn.JMP32 | insn.JA),
+        ),
         _of("function calls", "4.16", _i(insn.JMP | insn.CALL, 0, 1, 0, 1), _EXIT),
         Feature("addresses of map values", "5.2", _try_map_values),
         _of("atomic fetch", "5.12", _ON_STACK, _ZERO, _i(_STORE, 10, 0, -8, insn.FETCH)),

@@ -30,7 +30,9 @@ _DRIVER_MODE = 1 << 2  # XDP_FLAGS_DRV_MODE, which loopback has not
 
 def link_type(kind: LinkType) -> Feature:
     """Return the feature "links of this type"."""
-    return Feature(str(kind), kind.since, lambda: _LINKS[LinkType(kind)]())
+    # struct_ops maps were called links before there was a way to make one.
+    since = AttachType.STRUCT_OPS.since if kind == LinkType.STRUCT_OPS else kind.since
+    return Feature(str(kind), since, lambda: _LINKS[LinkType(kind)]())
 
 
 def attach_type(kind: AttachType) -> Feature:

@@ -153,12 +153,11 @@ class Batch:
         """Yield the entries, some at a time.
 
         Args:
-            size: Entries in a call, as many as seem right by default.
+            size: Entries in a call, 0 for as many as seem right.
             delete: Remove them as well.
 
         Raises:
             NoBatchError: At the first chunk.
-            ValueError: *size* is negative.
             IterationAborted: The map changes faster than it can be walked.
             SyscallError: Anything else.
         """

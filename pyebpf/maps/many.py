@@ -135,11 +135,13 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
             size: Entries in one system call, as many as seem right by default.
 
         Raises:
+            ValueError: *size* is negative.
             IterationAborted: The map changes faster than it can be walked.
             SyscallError: Anything the kernel says.
 
         Since Linux 5.6; one by one before.
         """
+        _check_size(size)
         return [self._decoded(key, value) for key, value in self._raw_items(size)]
 
     def lookup_and_delete_batch(self, *, size: int = 0) -> list[tuple[K, V]]:
@@ -152,10 +154,12 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
             size: Entries in one system call, as many as seem right by default.
 
         Raises:
+            ValueError: *size* is negative.
             SyscallError: Nothing was removed; for kinds whose elements cannot be.
 
         Since Linux 5.6; one by one before.
         """
+        _check_size(size)
         taken: list[tuple[bytes, bytes]] = []
         with self._doing("lookup and delete in"):
             try:
@@ -460,3 +464,8 @@ def _readable(fd: FD) -> int:
     if fcntl.fcntl(fd.fileno(), fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
         raise NotSupportedError("reading", None, "the map was opened for writing alone")
     return fd.fileno()
+
+
+def _check_size(size: int) -> None:
+    if size < 0:
+        raise ValueError(f"size= is negative: {size}")

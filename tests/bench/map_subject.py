@@ -7,6 +7,7 @@ bcc and pylibbpf work on the same maps as everybody: their own objects get our d
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import json
@@ -49,6 +50,7 @@ def python() -> str:
 
 def pyebpf(fds: dict[str, int]) -> dict[str, Work]:
     sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+    from pyebpf.errors import NotSupportedError
     from pyebpf.maps.map import Map
 
     def opened(name: str) -> Map:
@@ -60,7 +62,6 @@ def pyebpf(fds: dict[str, int]) -> dict[str, Work]:
     few = len(small.to_dict(in_kernel=False))
     mapped = opened("mapped")
     memory = memoryview(mapped.memory()).cast("Q")
-    hot.get_many(some[0], in_kernel=True)  # makes the program
     works = {
         **of_elements(hot, percpu, int, int),
         "map.lookup_threads": lambda: beside_another(lambda: lookups(hot, range(HOT)), PASSES),
@@ -68,13 +69,15 @@ def pyebpf(fds: dict[str, int]) -> dict[str, Work]:
         "map.dump_dict": lambda: once(lambda: big.to_dict(), entries),
         "map.dump_dict_batch": lambda: once(lambda: big.to_dict(in_kernel=False), entries),
         "map.get_many16": lambda: passes(lambda: [hot.get_many(keys) for keys in some]),
-        "map.bulk_dump": lambda: once(lambda: big.to_numpy(in_kernel=True), entries),
-        "map.bulk_dump_small": lambda: once(
-            lambda: [small.to_numpy(in_kernel=True) for _ in range(PASSES)], few * PASSES
-        ),
         "map.memory_copy": lambda: once(lambda: copies(memory), len(memory) * PASSES),
         "map.memory_item": lambda: passes(lambda: lookups(memory, range(HOT))),
     }
+    with contextlib.suppress(NotSupportedError):  # before Linux 5.14
+        hot.get_many(some[0], in_kernel=True)  # makes the program
+        works["map.bulk_dump"] = lambda: once(lambda: big.to_numpy(in_kernel=True), entries)
+        works["map.bulk_dump_small"] = lambda: once(
+            lambda: [small.to_numpy(in_kernel=True) for _ in range(PASSES)], few * PASSES
+        )
     if importlib.util.find_spec("numpy") is None:
         works = {name: work for name, work in works.items() if name not in NUMPY}
     return works

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import socket
+import subprocess
 
 import pytest
 
@@ -203,7 +205,10 @@ def test_bpftool_shows_the_same(cgroup):
         link.attach_cgroup(bpf.programs["one"], cgroup),
         link.attach_cgroup(bpf.programs["bind4"], cgroup, use_link=False),
     ):
-        found = bpftool_json("cgroup", "show", str(cgroup))
+        try:
+            found = bpftool_json("cgroup", "show", str(cgroup))
+        except subprocess.CalledProcessError as error:
+            found = json.loads(error.stdout)
         shown = {each["attach_type"]: each["id"] for each in found}
         if not shown:
             pytest.skip("this bpftool does not list a cgroup's programs on this kernel")

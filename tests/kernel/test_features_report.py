@@ -85,6 +85,8 @@ def test_limits_and_instruction_sets_agree_with_bpftool(report, theirs):
     """Everything it calls miscellaneous."""
     for name, available in theirs["misc"].items():
         group, ours = MISC[name]
+        if name == "have_v4_isa_extension" and not expected("6.6"):
+            continue  # it asks for long jumps alone, which Linux 6.1's stable releases have too
         assert (report.groups[group][ours].answer is Answer.YES) == available, name
 
 
@@ -153,7 +155,9 @@ def test_what_there_is_came_with_its_release(report, group, members):
             continue
         if str(each) in CONFIGURED and finding.answer is Answer.NO:
             continue
-        assert (finding.answer is Answer.YES) == expected(each.since), each
+        if each != LinkType.STRUCT_OPS:  # the word is older than the links
+            assert finding.since == each.since
+        assert (finding.answer is Answer.YES) == expected(finding.since), each
 
 
 @pytest.mark.parametrize("group", ["instructions", "limits", "btf_kinds"])

@@ -23,7 +23,7 @@ from pyebpf.testing.interpreter.arena import ArenaMap
 from pyebpf.testing.interpreter.map_kinds import ArrayMap, HashMap, MapOfMaps, ProgramArray
 from pyebpf.testing.interpreter.prog_test_run import prog_test_run
 from pyebpf.uapi.bpf import MapType, ProgType
-from tests.support import externs
+from tests.support import externs, kernel
 from tests.support.programs import built, names, only
 
 PACKET = bytes(range(12)) + b"\x08\x00" + bytes(range(200))
@@ -50,6 +50,8 @@ DIFFERENT = {
 }
 # Programs that read values of the kernel's configuration.
 CONFIGURED = {"externs.kconfig"}
+# Objects, or programs, of what younger kernels know.
+SINCE = {"exceptions": "6.7", "isa_v4": "6.6", "isa_v4.loop": "6.9"}
 # Objects whose programs are about things that only a kernel has.
 ELSEWHERE = {
     "map_kinds": "devices, processors, tasks, cgroups, stacks",
@@ -90,6 +92,9 @@ def test_a_compiled_program_does_the_same(which, loaded_code):
     if which in CONFIGURED and externs.configuration() is None:
         pytest.skip("this system does not keep its kernel's configuration")
     name, _, program_name = which.partition(".")
+    for each in (name, which):
+        if each in SINCE:
+            kernel.needs(SINCE[each], each)
     spec = only(name, program_name, *ALONG.get(name, ()))
     settle(spec, name)
     try:

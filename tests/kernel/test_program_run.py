@@ -73,7 +73,7 @@ def test_frames_really_travel_in_batches(veth):
 
 def test_a_context_goes_in_and_comes_out():
     """A classifier reads its mark and writes its priority."""
-    with load("tc", "r0 = *(u32 *)(r1 + 8); *(u32 *)(r1 + 32) = 77; r0 += 1; exit") as bpf:
+    with load("tc", "r0 = *(u32 *)(r1 + 8); r2 = 77; *(u32 *)(r1 + 32) = r2; r0 += 1; exit") as bpf:
         context = bytearray(192)
         struct.pack_into("=I", context, 8, 41)
         result = bpf.programs["p"].run(bytes(64), ctx=context)

@@ -16,6 +16,7 @@ from pyebpf.sys.elements import quiet_call
 from pyebpf.sys.fd import FD
 from pyebpf.uapi.attrs import ProgLoad
 from pyebpf.uapi.bpf import MapFlag, MapType, ProgFlag, ProgType
+from tests.support.kernel import needs
 
 
 @pytest.fixture
@@ -25,6 +26,7 @@ def counter():
 
 
 def counting(counter: Map) -> FD:
+    needs("5.14", "BPF_PROG_TYPE_SYSCALL")
     items = [load_map_value(R1, "counter"), load(R2, u64(R1 + 0)), add(R2, 1)]
     code = assemble([*items, store(u64(R1 + 0), R2), mov(R0, 0), exit_()], sys.byteorder)
     slots = Slots(bytearray(code.code), sys.byteorder)

@@ -20,6 +20,7 @@ from pyebpf.uapi.perf import BreakpointType, PerfEventAttr, PerfHw, PerfSw, Perf
 from tests.support.bpftool import bpftool_json
 from tests.support.cgroups import joined
 from tests.support.children import fork
+from tests.support.kernel import needs
 from tests.support.killed import killed
 from tests.support.programs import only
 
@@ -342,6 +343,7 @@ def test_bpftool_tells_the_same_about_links(netns, bpffs):
 
 def test_bpftool_tells_the_same_about_older_links(cgroup, tracefs):
     """Those that every kernel with links has: events, raw tracepoints, cgroups."""
+    needs("5.15", "links of perf events")
     with (
         pyebpf.load(only("probes", "on_tracepoint", "on_raw_tracepoint")) as bpf,
         pyebpf.load(only("hooks_cgroup", "one")) as groups,

@@ -23,6 +23,7 @@ from pyebpf.maps.map import Map
 from pyebpf.spec import MapSpec
 from pyebpf.sys import kernel
 from pyebpf.uapi.bpf import Cmd, MapFlag, MapType
+from tests.support import kernel as kernel_of_tests
 from tests.support.alarms import interrupted_by
 from tests.support.amount import amount
 from tests.support.children import fork
@@ -127,8 +128,10 @@ VALUES = ("?", "b", "H", "i", "q", "d", "f", ">I", "<IH", "5s", np.dtype("<u4"))
 @pytest.mark.parametrize("value", VALUES, ids=str)
 def test_values_of_every_codec(value: object) -> None:
     """Numbers are read at once, all else by its codec."""
-    with Map.create(type=MapType.HASH, max_entries=64, key="<HH", value=value) as made:
-        raw = made.raw
+    with (
+        Map.create(type=MapType.HASH, max_entries=64, key="<HH", value=value) as made,
+        made.raw as raw,
+    ):
         for number in range(50):
             raw[struct.pack("<HH", number, 7)] = bytes([number]) * made.value_size
         keys = [(number, 7) for number in range(60)]
@@ -137,7 +140,6 @@ def test_values_of_every_codec(value: object) -> None:
         assert repr(sorted(made.to_dict(in_kernel=True).items())) == repr(
             sorted(made.to_dict(in_kernel=False).items())
         )
-        raw.close()
 
 
 def test_empty_and_full_maps() -> None:
@@ -332,6 +334,7 @@ def test_large_values_are_not_copied_by_a_program() -> None:
 
 def test_more_buckets_than_a_loop_goes_round_are_no_empty_map() -> None:
     """``bpf_loop`` refuses more than 8 million turns."""
+    kernel_of_tests.needs("5.17", "bpf_loop")
     with Map.create(
         type=MapType.HASH,
         max_entries=(1 << 23) + 1,
