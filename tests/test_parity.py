@@ -131,6 +131,7 @@ EXCUSES: dict[str, Callable[[], bool]] = {
     r"this kernel has no security hooks of paths": lambda: kernel.lacks_function(
         "security_path_mkdir"
     ),
+    r"two virtio_net cards": lambda: "PYEBPF_MACHINE_IS_OURS" not in os.environ,
     r"bpf is not among the active security modules": lacks_bpf_lsm,
     r"the perf_event controller is not in the cgroup2 hierarchy": lacks_counters_of_groups,
     r"no cgroup2 file system is mounted": lambda: not kernel.mount_points("cgroup2"),

@@ -102,6 +102,20 @@ def connect(here: Namespace, there: Namespace, *, queues: int = 1) -> Veth:
     return veth
 
 
+def plug(here: Namespace, near: str, there: Namespace, far: str) -> Veth:
+    """Move two network cards that are joined into two namespaces; they have no addresses."""
+    for end, name in ((here, near), (there, far)):
+        namespace = f"/proc/{os.getpid()}/fd/{end.fileno()}"
+        # The calling thread may be in another namespace already.
+        subprocess.run(
+            ["nsenter", "--net=/proc/1/ns/net", "ip", "link", "set", name, "netns", namespace],
+            check=True,
+        )
+        end.run("ip", "link", "set", name, "addrgenmode", "none")
+        end.run("ip", "link", "set", name, "promisc", "on", "up")
+    return Veth(near, "", there, far, "")
+
+
 def packets(veth: Veth, count: int, *, port: int = 4242, outward: bool = False) -> int:
     """Send datagrams over the cable; return how many arrived.
 

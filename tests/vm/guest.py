@@ -4,9 +4,10 @@
 
 The guest's root is this machine's, by 9P and read-only, below an overlay in memory: the command
 sees the same programs, environments and working directory, and what it writes is lost at its end,
-but for `--share DIRECTORY`. There is no network but lo. bpffs, tracefs, debugfs, securityfs and
-cgroup2 are mounted. The command's output comes as it is written, and its status is ours; 124: its
-time was up; 125: there was no guest, or it ended first: then its console's last lines are shown.
+but for `--share DIRECTORY`. The network is lo and two cards that a wire joins. bpffs, tracefs,
+debugfs, securityfs and cgroup2 are mounted. The command's output comes as it is written, and its
+status is ours; 124: its time was up; 125: there was no guest, or it ended first: then its console's
+last lines are shown.
 
     initramfs (busybox, modules, INIT) -> root by 9P, overlay -> switch_root -> COMMAND
 
@@ -43,7 +44,7 @@ SLOWNESS = 20  # of an emulated guest
 BOOT_MODULES = "virtio_pci virtio_console 9pnet_virtio 9p overlay"
 TEST_MODULES = (
     "veth dummy tun ifb sch_ingress sch_fq cls_bpf act_bpf cls_matchall "
-    "crc32c_generic nf_conntrack nf_defrag_ipv4 nf_defrag_ipv6"
+    "crc32c_generic nf_conntrack nf_defrag_ipv4 nf_defrag_ipv6 virtio_net"
 )
 ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "PYTHON*", "PYTEST*", "PYEBPF_*")
 
@@ -187,6 +188,16 @@ def virtualises() -> bool:
     return os.access("/dev/kvm", os.R_OK | os.W_OK)
 
 
+# Zero-copy AF_XDP is only for cards that reach memory as DMA: iommu_platform.
+def cards(directory: pathlib.Path) -> Iterator[str]:
+    """Yield the options for two network cards that are joined by a wire."""
+    for name, other in (("one", "other"), ("other", "one")):
+        ends = f"local.type=unix,local.path={directory}/{name}"
+        ends += f",remote.type=unix,remote.path={directory}/{other}"
+        yield from ("-netdev", f"dgram,id={name},{ends}")
+        yield from ("-device", f"virtio-net-pci,disable-legacy=on,iommu_platform=on,netdev={name}")
+
+
 def qemu(
     kernel: Kernel, directory: pathlib.Path, output: int, share: str | None, emulated: bool
 ) -> list[str]:
@@ -203,6 +214,7 @@ def qemu(
         *("-serial", f"file:{directory}/console"),
         *("-virtfs", shared.format("/", "root") + ",readonly=on"),
         *(("-virtfs", shared.format(share, "share")) if share else ()),
+        *cards(directory),
         *("-device", "virtio-serial"),
         *("-chardev", f"file,id=output,path=/proc/self/fd/{output}"),
         *("-device", "virtserialport,chardev=output"),

@@ -177,6 +177,13 @@ FEATURES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "light-weight tunnels": (
             "test_net_hooks.py::test_light_weight_tunnels_take_a_pinned_program",
         ),
+        "AF_XDP": (
+            "xsk/test_packets.py::test_every_frame_is_received_in_order",
+            "xsk/test_packets.py::test_every_frame_is_sent_in_order",
+        ),
+        "AF_XDP without copying (`virtio_net`)": (
+            "xsk/test_zero_copy.py::test_every_frame_comes_and_goes_in_order",
+        ),
     },
     "cgroups": {
         **{
