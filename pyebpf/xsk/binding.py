@@ -36,7 +36,7 @@ from pyebpf.xsk.umem import Umem, XskMode
 
 __all__ = ["Bound", "Sizes", "bind"]
 
-_PATIENCE, _PAUSE = 0.5, 0.001
+_PATIENCE, _PAUSE = 1.0, 0.001
 
 
 class Sizes(NamedTuple):
