@@ -11,6 +11,7 @@ in a block that knows how many records are left, so that reading can stop and go
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 import struct
 from collections import deque
@@ -83,11 +84,11 @@ class Block(NamedTuple):
     def payloads(self) -> tuple[Iterator[Buffer], Iterator[Any]]:
         """Iterate over the payloads; and return what that takes from, with a length hint."""
         data, shape, _ = self
+        # All at once is quicker than one by one. (And zip is without keywords.)
         if isinstance(shape, Run):
-            slices = iter(_slices(*shape))
-            return map(data.__getitem__, slices), slices
-        # All at once is quicker than as many slices. (And zip is without keywords.)
-        made = iter([data[start:end] for start, end in zip(shape.starts, shape.ends)])  # noqa: B905
+            made = iter(_payloads(data, shape))
+        else:
+            made = iter([data[start:end] for start, end in zip(shape.starts, shape.ends)])  # noqa: B905
         return made, made
 
     def rest(self, left: int) -> Block:
@@ -252,6 +253,29 @@ def spaced(layout: str, first: int, stride: int) -> struct.Struct | None:
     order, body = layout[0], layout[1:]
     behind = stride - first - struct.calcsize(layout)
     return struct.Struct(f"{order}{first}x{body}{behind}x") if behind >= 0 else None
+
+
+# So many payloads are made by one call into C: three times as fast as slicing one after the other.
+_TOGETHER = 64
+
+
+def _payloads(data: Buffer, run: Run) -> list[Buffer]:
+    first, length, stride, number = run
+    many, rest = divmod(number, _TOGETHER)
+    layout = f"{first}x{length}s{stride - first - length}x"
+    made: list[Buffer] = []
+    end = many * _TOGETHER * stride
+    if many:
+        rows = _repeated(layout, _TOGETHER).iter_unpack(memoryview(data)[:end])
+        made.extend(itertools.chain.from_iterable(rows))
+    if rest:
+        made.extend(_repeated(layout, rest).unpack_from(data, end))
+    return made
+
+
+@functools.lru_cache(maxsize=256)
+def _repeated(layout: str, number: int) -> struct.Struct:
+    return struct.Struct("=" + layout * number)
 
 
 def _slices(first: int, length: int, stride: int, count: int) -> list[slice]:
