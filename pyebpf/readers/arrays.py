@@ -109,11 +109,13 @@ class Filling:
             raise ValueError(f"out= has {len(room.memory)} bytes, the next record takes more")
 
     def keep(self) -> None:
-        """Copy what is left in the caller's memory, which is not ours to keep anything in."""
-        if self._out is not None:
-            left = [each for each in self._queue if isinstance(each, Block)]
-            self._queue.clear()
-            self._queue.extend(each._replace(data=bytes(each.data)) for each in left)
+        """Make bytes of what is left, as other calls hand it out, and the memory is not ours."""
+        left = [
+            each._replace(data=bytes(each.data)) if isinstance(each, Block) else each
+            for each in self._queue
+        ]
+        self._queue.clear()
+        self._queue.extend(left)
 
 
 def _memory(size: int) -> memoryview[int]:

@@ -176,7 +176,31 @@ def test_an_array_of_equal_records_is_all_their_bytes(kind):
         made.produce(MANY)
         with pytest.raises(FormatError, match="make no array: give a dtype"):
             made.reader.read_array(0)
-        assert [sequence(each) for each in made.reader.drain()] == list(range(1, MANY + 1))
+        records = made.reader.drain()
+        assert {type(each) for each in records} == {bytes}
+        assert [sequence(each) for each in records] == list(range(1, MANY + 1))
+
+
+@pytest.mark.parametrize("out", [None, 1 << 20], ids=["memory of ours", "memory of theirs"])
+def test_an_array_refused_after_an_interrupted_poll_loses_nothing(kind, out):
+    """What that had decoded comes first, with the next call that can give it."""
+
+    def interrupted(record: bytes) -> int:
+        if sequence(record) == MANY // 2 and not calls:
+            calls.append(record)
+            raise KeyboardInterrupt
+        return sequence(record)
+
+    calls: list[bytes] = []
+    with pair(kind, 0, record=interrupted) as made:
+        made.produce(MANY)
+        with pytest.raises(KeyboardInterrupt):
+            made.reader.poll(0)
+        memory = None if out is None else bytearray(out)
+        for _ in range(2):
+            with pytest.raises(ValueError, match="poll again"):
+                made.reader.read_array(0, out=memory)
+        assert made.reader.drain() == list(range(1, MANY + 1))
 
 
 def unpacked(packed) -> list[bytes]:
