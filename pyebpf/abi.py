@@ -10,11 +10,11 @@ What is left out, or 0, may be anything. An error names the object and every dif
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
 from pyebpf.errors import IncompatibleError, MapIncompatibleError, naming
 from pyebpf.plain import field, plain
 from pyebpf.spec import MapSpec, ProgramSpec
+from pyebpf.typed import Protocol
 from pyebpf.uapi.bpf import AttachType, MapFlag, MapType, ProgType
 
 __all__ = [

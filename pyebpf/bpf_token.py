@@ -10,13 +10,13 @@ namespace only, which is that of the mount.
 from __future__ import annotations
 
 import os
-from typing import TypeVar
 
 from pyebpf.errors import naming
 from pyebpf.handle import Handle
 from pyebpf.plain import plain
 from pyebpf.sys import bpf, kernel
 from pyebpf.sys.fd import FD
+from pyebpf.typed import TypeVar
 from pyebpf.uapi.attrs import TokenCreate
 from pyebpf.uapi.bpf import AttachType, Cmd, MapType, ProgType
 from pyebpf.uapi.cenum import CEnum

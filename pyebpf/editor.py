@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
 
 from pyebpf.asm.assemble import Assembled, Item, assemble, target_of
 from pyebpf.asm.instruction import Instruction, decode_all, encode_all
@@ -26,6 +25,7 @@ from pyebpf.errors import AsmError, UnreferencedSymbolError
 from pyebpf.plain import replace
 from pyebpf.program_text import function_types, references_of
 from pyebpf.spec import ProgramSpec, ReferenceKind
+from pyebpf.typed import TypeVar
 
 __all__ = ["Editor"]
 

@@ -40,7 +40,8 @@ import errno as errno_module
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+
+from pyebpf.typed import NamedTuple
 
 __all__ = [
     "ENOTSUPP",

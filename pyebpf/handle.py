@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import ClassVar, TypeVar
 
 from pyebpf import pinning
 from pyebpf.errors import ClosedError, naming
 from pyebpf.sys.fd import FD, duplicate
+from pyebpf.typed import ClassVar, TypeVar
 
 __all__ = ["Handle"]
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from pyebpf.asm.assemble import target_of
 from pyebpf.asm.instruction import decode_all
@@ -25,6 +24,7 @@ from pyebpf.errors import LoadError
 from pyebpf.gather import gather_types
 from pyebpf.plain import replace
 from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec, ReferenceKind
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.insn import PSEUDO_CALL, PSEUDO_FUNC
 
 __all__ = ["link_functions", "unreferenced"]

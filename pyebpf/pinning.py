@@ -10,12 +10,12 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from pyebpf.errors import SyscallError, naming
 from pyebpf.sys import bpf, kernel
 from pyebpf.sys.failures import failure
 from pyebpf.sys.fd import FD
+from pyebpf.typed import TYPE_CHECKING
 from pyebpf.uapi.attrs import ObjPin
 from pyebpf.uapi.bpf import OpenFlag
 

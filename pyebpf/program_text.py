@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from pyebpf.asm.assemble import Assembled, Item, assemble, target_of
 from pyebpf.asm.instruction import ByteOrder, Instruction
@@ -26,6 +25,7 @@ from pyebpf.btf.encode import encode
 from pyebpf.btf.types import Func, FuncProto, Int
 from pyebpf.errors import BtfError, SourceLine
 from pyebpf.references import Reference, ReferenceKind
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi import insn
 from pyebpf.uapi.helpers import FuncId
 

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.bpf import AttachType, ProgFlag, ProgType
 
 __all__ = [

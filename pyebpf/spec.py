@@ -18,7 +18,6 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Literal, Protocol
 
 from pyebpf.asm.instruction import Instruction, decode_all
 from pyebpf.asm.slots import Slots
@@ -30,6 +29,7 @@ from pyebpf.map_pinning import Pinning
 from pyebpf.plain import field, plain, replace
 from pyebpf.references import CoreRelocation, Reference, ReferenceKind
 from pyebpf.sections import match
+from pyebpf.typed import TYPE_CHECKING, Literal, Protocol
 from pyebpf.uapi.bpf import AttachType, MapType, ProgType
 
 if TYPE_CHECKING:  # what most programs, which come out of files, do without

@@ -16,6 +16,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "pyebpf"
 
 # Low to high. A unit may import units of earlier lines, unless `LIMITED` says less.
 ORDER = [
+    ["typed"],
     ["uapi"],
     ["errors", "names", "plain"],
     ["asm"],
@@ -71,7 +72,7 @@ THIRD_PARTY = {
 # A cheap import must not pay for these: inside functions only.
 HEAVY = {"elftools", "numpy", "pyarrow", "asyncio"}
 # Nor a load for these.
-SLOW = {"dataclasses", "inspect", "signal", "difflib"}
+SLOW = {"dataclasses", "inspect", "signal", "difflib", "typing"}
 
 # Of ours, what most loads never get to: each may be imported inside functions, so that loading and
 # attaching a program do not wait for it, and for type checkers. Everything else stands on top.
@@ -168,7 +169,7 @@ def imported_names(node: ast.AST) -> list[str]:
 def allowed(unit: str) -> set[str]:
     """Return the units a unit may import."""
     if unit in LIMITED:
-        return LIMITED[unit] | {unit}
+        return LIMITED[unit] | {unit, "typed"}
     below = {unit}
     for line in ORDER:
         if unit in line:
@@ -272,7 +273,7 @@ def test_heavy_packages_are_imported_inside_functions() -> None:
         found.place
         for found in IMPORTS
         if found.root in HEAVY or (found.root in SLOW and found.unit != "testing")
-        if not found.in_function
+        if not (found.in_function or found.type_checking)
     ]
     assert wrong == []
 

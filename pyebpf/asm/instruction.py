@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from typing import Literal
 
 from pyebpf.asm.opcode import LOAD_IMMEDIATE_64, SLOT_SIZE
 from pyebpf.errors import AsmError
 from pyebpf.plain import plain
+from pyebpf.typed import Literal
 
 __all__ = ["Instruction", "decode_all", "encode_all"]
 

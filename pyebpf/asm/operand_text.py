@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from pyebpf.asm.opcode import SIZES
 from pyebpf.asm.operand import signed_32
 from pyebpf.asm.tokens import Statement, Token, integer
 from pyebpf.errors import AsmError
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi import insn
 
 __all__ = ["SIGNED", "Operands", "Register", "at", "limits", "looks_like_register"]

@@ -24,7 +24,6 @@ slots behind, and ``r1 = &(void __percpu *)(r2)`` adds the base of this CPU's va
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
 
 from pyebpf.asm.assemble import Item
 from pyebpf.asm.grammar import instruction_of
@@ -35,6 +34,7 @@ from pyebpf.asm.operand_text import Operands
 from pyebpf.asm.tokens import Place, Statement, Token, statements
 from pyebpf.errors import AsmError
 from pyebpf.plain import replace
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi import insn
 from pyebpf.uapi.helpers import FuncId
 

@@ -8,9 +8,9 @@ number of its slot.
 from __future__ import annotations
 
 import struct
-from typing import Literal
 
 from pyebpf.asm.opcode import CALL, LOAD_IMMEDIATE_64, SLOT_SIZE
+from pyebpf.typed import Literal
 
 __all__ = ["Slots"]
 

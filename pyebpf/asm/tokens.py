@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple, NoReturn
 
 from pyebpf.errors import AsmError
+from pyebpf.typed import NamedTuple, NoReturn
 
 __all__ = ["Place", "Statement", "Token", "integer", "statements"]
 

@@ -12,13 +12,12 @@ access is the root type itself, for kinds about enumerators one index into the e
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.compat import fields_compatible, types_compatible, types_match
 from pyebpf.btf.names import essential_name
 from pyebpf.btf.types import Array, Composite, Enumeration
 from pyebpf.errors import BtfError
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.btf import CoreReloKind
 
 __all__ = ["ENUM_KINDS", "FIELD_KINDS", "Access", "Step", "find_access", "read_access"]

@@ -10,7 +10,6 @@ and bytes.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.codec import Codec
@@ -18,6 +17,7 @@ from pyebpf.btf.records import RecordCodec
 from pyebpf.btf.types import Composite
 from pyebpf.btf.values import codec, places
 from pyebpf.errors import BtfError
+from pyebpf.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import ipaddress

@@ -15,11 +15,11 @@ import operator
 import struct
 from collections.abc import Callable, Iterable
 from mmap import mmap
-from typing import Any, cast
 
 from pyebpf.btf.decode import ByteOrder
 from pyebpf.btf.types import Enumeration
 from pyebpf.errors import BtfError
+from pyebpf.typed import Any, cast
 
 __all__ = [
     "Buffer",

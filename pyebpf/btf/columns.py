@@ -11,12 +11,11 @@ result as it is.
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.types import Array, Composite, Datasec, Enumeration, Float, Int, Ptr, Type, Var
 from pyebpf.btf.values import codec, flat_members
 from pyebpf.errors import BtfError
+from pyebpf.typed import TypeAlias
 
 __all__ = ["Columns", "columns"]
 

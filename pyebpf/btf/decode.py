@@ -20,7 +20,6 @@ import sys
 from array import array
 from collections.abc import Callable
 from mmap import mmap
-from typing import Literal, NamedTuple
 
 from pyebpf.btf.types import (
     Array,
@@ -50,6 +49,7 @@ from pyebpf.btf.types import (
     Volatile,
 )
 from pyebpf.errors import BtfError
+from pyebpf.typed import Literal, NamedTuple
 from pyebpf.uapi.btf import BTF_MAGIC, BtfKind
 
 __all__ = [

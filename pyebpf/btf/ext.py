@@ -17,10 +17,10 @@ import struct
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple, TypeVar, overload
 
 from pyebpf.btf.btf import Btf
 from pyebpf.errors import BtfError
+from pyebpf.typed import NamedTuple, TypeVar, overload
 from pyebpf.uapi.btf import BTF_MAGIC, BTF_VERSION
 
 __all__ = ["CoreRelocationInfo", "Ext", "FuncInfo", "LineInfo", "LineTable", "decode_ext"]

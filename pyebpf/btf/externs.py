@@ -17,13 +17,13 @@ strictest first, then by size, then by name.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.encode import assemble
 from pyebpf.btf.sections import entries_of
 from pyebpf.btf.types import Array, Datasec, Func, FuncProto, Int, Var
 from pyebpf.errors import BtfError
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.btf import BtfIntEncoding, BtfKind, BtfVarLinkage
 
 __all__ = ["KCONFIG", "KSYMS", "ConfigVariable", "config_variables", "without_externs"]

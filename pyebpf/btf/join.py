@@ -10,12 +10,12 @@ Nothing is made one that stands in both: the kernel does not mind, and ids stay 
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
 
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.encode import assemble, encode
 from pyebpf.btf.types import Composite, Datasec, FuncProto, Opaque, Type
 from pyebpf.errors import BtfError
+from pyebpf.typed import NamedTuple
 
 __all__ = ["Joined", "join"]
 

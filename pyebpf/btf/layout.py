@@ -17,7 +17,6 @@ bit-field lies within a unit of its declared type.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeGuard
 
 from pyebpf.btf.types import (
     Array,
@@ -31,6 +30,7 @@ from pyebpf.btf.types import (
     Type,
     Union,
 )
+from pyebpf.typed import NamedTuple, TypeGuard
 
 __all__ = ["LONG", "Layouts", "Padding", "Plan"]
 

@@ -14,10 +14,10 @@ program that never gets there loads all the same, as the verifier skips code it 
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 from pyebpf.btf.decode import ByteOrder
 from pyebpf.errors import BtfError
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi import insn
 
 __all__ = ["POISON", "Change", "Patcher"]

@@ -18,11 +18,11 @@ from __future__ import annotations
 import struct
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 from pyebpf.btf.codec import Buffer, Codec, bits, too_short
 from pyebpf.btf.decode import ByteOrder
 from pyebpf.errors import BtfError
+from pyebpf.typed import Any, ClassVar, NamedTuple, TypeVar, cast
 
 __all__ = ["Layout", "Place", "Record", "RecordCodec"]
 

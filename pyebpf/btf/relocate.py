@@ -19,7 +19,6 @@ be guarded by an existence check, and the verifier does not look at what cannot 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol, cast
 
 from pyebpf.btf.access import FIELD_KINDS, Access, find_access, read_access
 from pyebpf.btf.btf import Btf
@@ -29,6 +28,7 @@ from pyebpf.btf.names import essential_name
 from pyebpf.btf.patch import POISON, Change, Patcher
 from pyebpf.btf.types import Array, Composite, Enumeration, Int, Ptr
 from pyebpf.errors import BtfError, naming
+from pyebpf.typed import NamedTuple, Protocol, cast
 from pyebpf.uapi.btf import CoreReloKind
 
 __all__ = ["POISON", "Relocated", "Relocation", "relocate"]

@@ -13,8 +13,7 @@ than reading the whole type section of a kernel.
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
-
+from pyebpf.typed import ClassVar, NamedTuple
 from pyebpf.uapi.btf import BtfKind
 
 __all__ = [

@@ -13,7 +13,6 @@ Typedefs and qualifiers do not matter. Codecs are made once per type and kept wi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 from pyebpf.btf import codec as scalars
 from pyebpf.btf.btf import Btf
@@ -33,6 +32,7 @@ from pyebpf.btf.types import (
     Var,
 )
 from pyebpf.errors import BtfError
+from pyebpf.typed import cast
 
 __all__ = ["Codec", "codec", "flat_members", "places", "record_codec"]
 

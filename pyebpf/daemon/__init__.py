@@ -47,8 +47,6 @@ CreateLPMtrieKey is `pyebpf.lpm`; KtimeToTime is `ktime_to_datetime`, which know
 
 from __future__ import annotations
 
-from typing import Any
-
 from pyebpf.daemon.attach_types import attach_type_available
 from pyebpf.daemon.bpffs import (
     BpffsError,
@@ -84,6 +82,7 @@ from pyebpf.host.clock import (
 from pyebpf.host.cpus import possible_numbers as possible_cpus
 from pyebpf.maps.info import map_info_of
 from pyebpf.maps.map import Map
+from pyebpf.typed import Any
 
 __all__ = [
     "Action",

@@ -16,12 +16,12 @@ import contextlib
 import enum
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Generic, TypeVar, cast
 
 from pyebpf.errors import EbpfError, IterationAborted, KeyNotFoundError
 from pyebpf.maps.kinds import HOLDS_FDS
 from pyebpf.maps.map import Map
 from pyebpf.plain import plain
+from pyebpf.typed import Generic, TypeVar, cast
 
 __all__ = ["Action", "CachedEntry", "CachedMap", "ReconcileResult"]
 

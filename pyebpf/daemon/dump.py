@@ -11,11 +11,11 @@ walk visits at most four times the map's capacity: under enough churn there is n
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
 from pyebpf.errors import IterationAborted
 from pyebpf.maps.map import Map
 from pyebpf.plain import plain
+from pyebpf.typed import TypeVar
 
 __all__ = ["DumpStats", "dump_reliably"]
 

@@ -12,9 +12,9 @@ summed up), or any mapping. In a log2 histogram slot n counts values from 2**(n-
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
 
 from pyebpf.maps.map import Map
+from pyebpf.typed import TypeAlias
 
 __all__ = ["linear_histogram", "log2_histogram", "log2_slot"]
 

@@ -10,9 +10,9 @@ import os
 import threading
 import weakref
 from pathlib import Path
-from typing import Any
 
 from pyebpf.maps.map import Map
+from pyebpf.typed import Any
 
 __all__ = ["find_open_map", "open_maps", "register"]
 

@@ -18,7 +18,6 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from pyebpf import pinning
 from pyebpf.abi import MapAbi
@@ -28,6 +27,7 @@ from pyebpf.maps.arena import Arena
 from pyebpf.maps.map import Map
 from pyebpf.maps.user_codec import CodecLike
 from pyebpf.spec import MapSpec
+from pyebpf.typed import Any, NamedTuple
 from pyebpf.uapi.bpf import MapType
 
 __all__ = [

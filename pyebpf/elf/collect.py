@@ -12,7 +12,6 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import BinaryIO
 
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.ext import Ext, decode_ext
@@ -35,6 +34,7 @@ from pyebpf.errors import BtfError, ElfError, naming
 from pyebpf.sections import Section as SectionName
 from pyebpf.sections import SectionMatch, match, registered_sections
 from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec
+from pyebpf.typed import BinaryIO
 from pyebpf.uapi.btf import BtfKind
 from pyebpf.uapi.elf import SHT_PROGBITS, STB_LOCAL
 

@@ -21,12 +21,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from itertools import chain
 from operator import lt, or_
-from typing import Any
 
 from pyebpf.asm.opcode import SLOT_SIZE
 from pyebpf.btf.ext import CoreRelocationInfo, Ext, LineTable
 from pyebpf.elf.functions import CodeSection, CodeSections, Function
 from pyebpf.spec import ByteOrder, CoreRelocation
+from pyebpf.typed import Any
 
 __all__ = ["DebugInfo"]
 

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Literal, NamedTuple
 
 from pyebpf.elf.reader import Elf, Section, Symbol
 from pyebpf.spec import MapSpec, Pinning
+from pyebpf.typed import Literal, NamedTuple
 from pyebpf.uapi.bpf import MapFlag, MapType
 from pyebpf.uapi.elf import SHT_PROGBITS, STB_LOCAL, STT_NOTYPE, STT_OBJECT
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.types import (
@@ -35,6 +34,7 @@ from pyebpf.elf.functions import CodeSections
 from pyebpf.elf.reader import Elf, Section, Symbol
 from pyebpf.errors import ElfError, naming
 from pyebpf.spec import MapSpec, Pinning
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.bpf import MapType
 from pyebpf.uapi.btf import BtfKind
 from pyebpf.uapi.elf import STB_LOCAL, STT_OBJECT, STT_SECTION

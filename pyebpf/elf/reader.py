@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import struct
 from functools import cached_property
-from typing import Literal, NamedTuple
 
 from pyebpf.errors import ElfError
+from pyebpf.typed import Literal, NamedTuple
 from pyebpf.uapi.elf import (
     ELFCLASS64,
     ELFDATA2LSB,

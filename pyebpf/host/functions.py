@@ -15,9 +15,9 @@ import io
 import os
 import struct
 from pathlib import Path
-from typing import IO, NamedTuple
 
 from pyebpf.errors import ElfError, SyscallError
+from pyebpf.typed import IO, NamedTuple
 
 __all__ = ["Functions"]
 

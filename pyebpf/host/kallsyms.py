@@ -16,10 +16,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from pyebpf.errors import FormatError, SyscallError
 from pyebpf.sys import kernel
+from pyebpf.typed import NamedTuple
 
 __all__ = ["KernelSymbol", "Symbols", "find", "names_at"]
 

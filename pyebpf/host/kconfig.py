@@ -14,11 +14,11 @@ import os
 import zlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple
 
 from pyebpf.errors import FormatError, SyscallError, naming
 from pyebpf.host import version
 from pyebpf.sys import kernel
+from pyebpf.typed import NamedTuple
 
 __all__ = ["Configuration", "parse", "read", "read_file"]
 

@@ -19,13 +19,13 @@ import contextlib
 import mmap
 import os
 import warnings
-from typing import BinaryIO
 
 from pyebpf.btf import saved_index
 from pyebpf.btf.btf import Btf
 from pyebpf.errors import BtfError, NotSupportedError, SyscallError
 from pyebpf.host import index_file, version
 from pyebpf.sys import kernel
+from pyebpf.typed import BinaryIO
 
 __all__ = ["flush", "kernel_btf", "read_btf"]
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import os
 import re
-from typing import NamedTuple
 
 from pyebpf.errors import SyscallError
 from pyebpf.sys import kernel
+from pyebpf.typed import NamedTuple
 
 __all__ = ["Mount", "mounts", "of_type", "parse"]
 

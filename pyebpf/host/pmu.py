@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 from pyebpf.errors import FormatError, NotSupportedError, SyscallError
 from pyebpf.sys import kernel
+from pyebpf.typed import NamedTuple
 
 __all__ = ["Bits", "Pmu", "probe"]
 

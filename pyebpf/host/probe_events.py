@@ -16,12 +16,12 @@ import os
 import re
 import secrets
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 from pyebpf.errors import NotSupportedError, SyscallError
 from pyebpf.host import tracefs
 from pyebpf.host.processes import started
 from pyebpf.sys.failures import failure
+from pyebpf.typed import Literal, NamedTuple
 
 __all__ = ["Kind", "ProbeEvent", "add", "ours", "remove"]
 

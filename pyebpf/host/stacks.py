@@ -16,12 +16,12 @@ import re
 from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from pyebpf.errors import EbpfError, PrivilegeError, SyscallError
 from pyebpf.host.functions import Functions
 from pyebpf.sys import kernel
 from pyebpf.sys.failures import failure
+from pyebpf.typed import NamedTuple
 
 __all__ = ["Frame", "KernelSymbols", "ProcessSymbols"]
 

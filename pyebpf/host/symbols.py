@@ -18,10 +18,10 @@ import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
 
 from pyebpf.errors import ElfError, LoadError, SyscallError
 from pyebpf.host import libraries
+from pyebpf.typed import IO, NamedTuple
 
 __all__ = ["file_offset", "find_file", "matching_offsets"]
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING
 
 from pyebpf.errors import EbpfError, LoadError, PrivilegeError, SyscallError
 from pyebpf.host import mounts
 from pyebpf.sys import kernel, mount
+from pyebpf.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path

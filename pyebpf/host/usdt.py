@@ -14,9 +14,9 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
 
 from pyebpf.errors import ElfError, SyscallError
+from pyebpf.typed import IO, NamedTuple
 
 __all__ = ["UsdtNote", "usdt_notes"]
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from typing import NamedTuple
 
 from pyebpf.errors import FormatError
+from pyebpf.typed import NamedTuple
 
 __all__ = ["CONSTANT", "INDEXED", "MEMORY", "REGISTER", "Argument", "arguments"]
 

@@ -7,10 +7,9 @@ or detached since that revision was read with `pyebpf.query`.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, TypeAlias
-
 from pyebpf.link.base import Link
 from pyebpf.programs.program import Program
+from pyebpf.typed import Literal, NamedTuple, TypeAlias
 from pyebpf.uapi.flags import AttachFlag
 
 __all__ = ["Anchor", "Anchored", "place"]

@@ -11,7 +11,6 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeAlias
 
 from pyebpf.errors import AttachError, SyscallError, naming
 from pyebpf.link.interface import interface_index
@@ -19,6 +18,7 @@ from pyebpf.link.xdp import query_xdp
 from pyebpf.plain import plain
 from pyebpf.sys import bpf, kernel
 from pyebpf.sys.fd import FD
+from pyebpf.typed import Protocol, TypeAlias
 from pyebpf.uapi.attrs import ProgQuery
 from pyebpf.uapi.bpf import AttachType
 from pyebpf.uapi.flags import AttachFlag, QueryFlag

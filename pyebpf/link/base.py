@@ -9,13 +9,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from typing import ClassVar
 
 from pyebpf.errors import NotSupportedError, SyscallError, naming
 from pyebpf.handle import Handle
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
+from pyebpf.typed import ClassVar
 from pyebpf.uapi.attrs import LinkDetach, LinkUpdate
 from pyebpf.uapi.flags import AttachFlag
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import array
 from collections.abc import Callable
-from typing import TypedDict, TypeVar
 
 from pyebpf.link.details import LinkDetails, OtherDetails
 from pyebpf.link.kinds import (
@@ -31,6 +30,7 @@ from pyebpf.link.kinds import (
     XdpDetails,
 )
 from pyebpf.sys import bpf
+from pyebpf.typed import TypedDict, TypeVar
 from pyebpf.uapi import info as raw
 from pyebpf.uapi.bpf import AttachType, CgroupIterOrder, LinkType, PerfEventType
 from pyebpf.uapi.cstruct import CStruct

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-from typing import Any
 
 from pyebpf.errors import AttachError, NotSupportedError, SyscallError, naming
 from pyebpf.link.base import Link
@@ -17,6 +16,7 @@ from pyebpf.maps.map import Map
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf, kernel
 from pyebpf.sys.fd import FD
+from pyebpf.typed import Any
 from pyebpf.uapi.attrs import (
     IterCreate,
     IterLinkInfoCgroup,

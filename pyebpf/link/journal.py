@@ -19,12 +19,12 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
 
 from pyebpf.host.processes import pid_namespace, started
 from pyebpf.plain import field, plain
 from pyebpf.programs.program import Program
 from pyebpf.sys import kernel
+from pyebpf.typed import TypeAlias
 
 __all__ = ["Entry", "alive", "entries", "record"]
 

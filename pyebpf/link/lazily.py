@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any, cast
+
+from pyebpf.typed import Any, cast
 
 __all__ = ["found"]
 

@@ -16,7 +16,6 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from pyebpf.errors import EbpfError, SyscallError, naming
 from pyebpf.link.anchor import Anchored
@@ -35,6 +34,7 @@ from pyebpf.programs.program import Program
 from pyebpf.sys import bpf, kernel
 from pyebpf.sys.fd import FD
 from pyebpf.sys.namespaces import inside_netns
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.attrs import ProgAttach
 from pyebpf.uapi.bpf import AttachType, LinkType
 from pyebpf.uapi.flags import AttachFlag

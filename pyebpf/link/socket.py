@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import struct
-from typing import Protocol, TypeVar
 
 from pyebpf.errors import ClosedError, EbpfError, SyscallError, naming
 from pyebpf.link.base import DescriptorLink
@@ -17,6 +16,7 @@ from pyebpf.link.interface import check_type
 from pyebpf.programs.program import Program
 from pyebpf.sys import kernel
 from pyebpf.sys.fd import FD, duplicate
+from pyebpf.typed import Protocol, TypeVar
 from pyebpf.uapi.bpf import ProgType
 
 __all__ = ["ReuseportLink", "SocketLink", "attach_reuseport", "attach_socket"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from typing import Any
 
 from pyebpf.errors import AttachError, EbpfError, NotSupportedError, SyscallError, naming
 from pyebpf.link.attached import query
@@ -21,6 +20,7 @@ from pyebpf.maps.map import Map
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD, duplicate
+from pyebpf.typed import Any
 from pyebpf.uapi.attrs import LinkCreate
 from pyebpf.uapi.bpf import AttachType, MapType, ProgType
 

@@ -7,7 +7,6 @@ without (5.6)       map value set = registered ──▶ deleting the map's valu
 from __future__ import annotations
 
 import errno
-from typing import Any
 
 from pyebpf.errors import ClosedError, EbpfError, LoadError, SyscallError, naming
 from pyebpf.link.base import DescriptorLink, Link
@@ -16,6 +15,7 @@ from pyebpf.maps.struct_ops import StructOps
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD, duplicate
+from pyebpf.typed import Any
 from pyebpf.uapi.attrs import LinkCreate, LinkUpdate, MapElem
 from pyebpf.uapi.bpf import AttachType, MapFlag, MapType
 from pyebpf.uapi.flags import AttachFlag

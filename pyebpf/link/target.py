@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
 from pyebpf.errors import LoadError
 from pyebpf.programs.program import Program
+from pyebpf.typed import TypeVar
 
 __all__ = ["parsed", "section_head", "section_target"]
 

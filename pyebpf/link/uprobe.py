@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from typing import NamedTuple
 
 from pyebpf.errors import LoadError, naming
 from pyebpf.host import symbols
@@ -16,6 +15,7 @@ from pyebpf.link.interface import check_type
 from pyebpf.link.probe import attach_probe
 from pyebpf.link.target import parsed, section_head
 from pyebpf.programs.program import Program
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.bpf import ProgType
 
 __all__ = ["UprobeTarget", "attach_uprobe", "by_section", "parse_target"]

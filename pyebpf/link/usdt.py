@@ -20,7 +20,6 @@ import os
 import struct
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 from pyebpf import features
 from pyebpf.errors import AttachError, LoadError, NotSupportedError, naming
@@ -35,6 +34,7 @@ from pyebpf.link.target import parsed
 from pyebpf.link.uprobe_multi import create_uprobe_multi
 from pyebpf.maps.map import Map
 from pyebpf.programs.program import Program
+from pyebpf.typed import Any, NamedTuple
 from pyebpf.uapi.bpf import AttachType, ProgType
 
 __all__ = ["UsdtLink", "attach_usdt", "by_section", "parse_probe"]

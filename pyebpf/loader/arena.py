@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Mapping
-from typing import Any
 
 from pyebpf import features
 from pyebpf.errors import LoadError
 from pyebpf.maps.arena import Arena
 from pyebpf.maps.map import Map
 from pyebpf.spec import CollectionSpec, MapSpec
+from pyebpf.typed import Any
 from pyebpf.uapi.bpf import MapFlag
 
 __all__ = ["ArenaGlobals", "check", "globals_start", "place_globals", "starts"]

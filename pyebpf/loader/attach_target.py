@@ -11,14 +11,13 @@ SEC("freplace/f"), attach_target    FUNC f                            that progr
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from pyebpf.btf_object import btf_by_id
 from pyebpf.errors import LoadError, naming
 from pyebpf.host.kernel_btf import kernel_btf
 from pyebpf.host.modules import Modules
 from pyebpf.programs.info import program_info
 from pyebpf.spec import ProgramSpec
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.bpf import AttachType, ProgType
 from pyebpf.uapi.btf import BtfKind
 

@@ -18,7 +18,6 @@ import threading
 import warnings
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pyebpf import btf_object
 from pyebpf.abi import check_map
@@ -51,6 +50,7 @@ from pyebpf.programs.program import Program
 from pyebpf.resolve import resolve
 from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec
 from pyebpf.sys import delegation
+from pyebpf.typed import TYPE_CHECKING, Any, BinaryIO
 from pyebpf.uapi.bpf import MapType, ProgType
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import struct
 import warnings
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol
 
 from pyebpf.errors import LoadError, naming
 from pyebpf.maps.map import Map
 from pyebpf.spec import MapSpec
+from pyebpf.typed import Any, Protocol
 from pyebpf.uapi.bpf import MapType
 
 __all__ = ["check", "fill"]

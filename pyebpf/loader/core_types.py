@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import TypeAlias
 
 from pyebpf.btf.btf import Btf
 from pyebpf.errors import naming
 from pyebpf.host.kernel_btf import kernel_btf, read_btf
 from pyebpf.host.modules import Modules
+from pyebpf.typed import TypeAlias
 
 __all__ = ["CoreTypes", "Types"]
 

@@ -21,7 +21,6 @@ import struct
 import sys
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
 
 from pyebpf import features
 from pyebpf.btf.externs import KCONFIG, config_variables
@@ -33,6 +32,7 @@ from pyebpf.host.modules import ModuleBtf, Modules
 from pyebpf.loader import kconfig
 from pyebpf.loader.patch import load_64
 from pyebpf.spec import CollectionSpec, ProgramSpec, Reference, ReferenceKind, VariableSpec
+from pyebpf.typed import TYPE_CHECKING, Protocol
 from pyebpf.uapi.insn import CALL, JMP, PSEUDO_BTF_ID, PSEUDO_KFUNC_CALL, PSEUDO_MAP_VALUE
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Mapping
-from typing import Any
 
 from pyebpf.errors import naming
 from pyebpf.maps.map import Map
 from pyebpf.spec import MapSpec
+from pyebpf.typed import Any
 from pyebpf.uapi.bpf import MapType
 
 __all__ = ["create_tables"]

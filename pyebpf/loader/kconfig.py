@@ -17,7 +17,6 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeAlias
 
 from pyebpf import features
 from pyebpf.btf.btf import Btf
@@ -25,6 +24,7 @@ from pyebpf.btf.externs import ConfigVariable, config_variables
 from pyebpf.btf.types import Array, Enum64, Enumeration, Int
 from pyebpf.errors import ExternError, naming
 from pyebpf.spec import MapSpec
+from pyebpf.typed import NamedTuple, TypeAlias
 from pyebpf.uapi.btf import BtfIntEncoding
 
 __all__ = ["Given", "fill"]

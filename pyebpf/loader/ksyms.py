@@ -14,7 +14,6 @@ taken as the kernel declares it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.compat import types_compatible
@@ -26,6 +25,7 @@ from pyebpf.errors import BtfError, ExternError, NotSupportedError, naming
 from pyebpf.host import kallsyms
 from pyebpf.host.kernel_btf import kernel_btf
 from pyebpf.host.modules import ModuleBtf, Modules
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.btf import BtfKind
 
 __all__ = ["Resolved", "Use", "resolve"]

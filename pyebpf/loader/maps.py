@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from pyebpf import features, pinning
 from pyebpf.abi import check_map
@@ -29,6 +28,7 @@ from pyebpf.maps.info import spec_of
 from pyebpf.maps.map import Map
 from pyebpf.spec import MapSpec, Pinning
 from pyebpf.sys.fd import FD
+from pyebpf.typed import Any
 from pyebpf.uapi.bpf import MapFlag, MapType
 
 __all__ = ["OF_MAPS", "adopt", "as_loaded", "check", "is_data", "load_map"]

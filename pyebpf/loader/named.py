@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NoReturn, TypeVar
+
+from pyebpf.typed import NoReturn, TypeVar
 
 __all__ = ["Named"]
 

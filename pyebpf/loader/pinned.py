@@ -13,7 +13,6 @@ import contextlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
 
 from pyebpf import pinning
 from pyebpf.abi import CollectionAbi, MapAbi, ProgramAbi
@@ -27,6 +26,7 @@ from pyebpf.loader.variables import open_variables
 from pyebpf.maps.map import Map
 from pyebpf.programs.program import Program
 from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec
+from pyebpf.typed import Any, TypeVar
 from pyebpf.uapi.bpf import MapType, ProgType
 
 __all__ = ["load_pinned"]

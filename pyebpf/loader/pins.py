@@ -12,7 +12,6 @@ import contextlib
 import errno
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from pyebpf import pinning
 from pyebpf.errors import EbpfError, IncompatibleError, LoadError, naming
@@ -20,6 +19,7 @@ from pyebpf.link.base import Link
 from pyebpf.maps.map import Map
 from pyebpf.programs.program import Program
 from pyebpf.sys.failures import failure
+from pyebpf.typed import Any
 
 __all__ = ["Pins", "file_name", "pin_all", "pin_or_undo"]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
 
 from pyebpf import features
 from pyebpf.btf.btf import Btf
@@ -36,6 +35,7 @@ from pyebpf.plain import plain
 from pyebpf.programs.load import LoadRequest, load
 from pyebpf.programs.program import Program
 from pyebpf.spec import ProgramSpec, ReferenceKind
+from pyebpf.typed import Any
 from pyebpf.uapi.attrs import ProgLoad
 from pyebpf.uapi.bpf import AttachType, ProgType
 from pyebpf.uapi.insn import PSEUDO_MAP_FD, PSEUDO_MAP_VALUE

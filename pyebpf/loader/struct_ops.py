@@ -15,7 +15,6 @@ before anything is loaded. Modules may have interfaces of their own (since Linux
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.names import essential_name
@@ -23,6 +22,7 @@ from pyebpf.btf.types import FuncProto, Member, Ptr, Struct
 from pyebpf.errors import LoadError, NotSupportedError, naming
 from pyebpf.plain import field, plain
 from pyebpf.spec import CollectionSpec, MapSpec
+from pyebpf.typed import Protocol
 from pyebpf.uapi.bpf import MapType, ProgType
 from pyebpf.uapi.btf import BtfKind
 

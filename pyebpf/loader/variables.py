@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import mmap
 from collections.abc import Mapping
-from typing import Any, Protocol
 
 from pyebpf.btf import values
 from pyebpf.errors import BtfError, ClosedError
@@ -13,6 +12,7 @@ from pyebpf.loader.arena import ArenaGlobals
 from pyebpf.maps.arena import Arena
 from pyebpf.maps.map import Map
 from pyebpf.spec import CollectionSpec, MapSpec, VariableSpec
+from pyebpf.typed import Any, Protocol
 from pyebpf.uapi.bpf import MapFlag
 
 __all__ = ["Memory", "SectionMemory", "Variable", "open_variables"]

@@ -10,7 +10,6 @@ import errno
 import mmap
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar, overload
 
 from pyebpf.btf.btf import Btf
 from pyebpf.errors import ENOTSUPP, EbpfError, SyscallError, naming
@@ -24,6 +23,7 @@ from pyebpf.maps.user_codec import CodecLike
 from pyebpf.spec import MapSpec
 from pyebpf.sys import bpf, kernel
 from pyebpf.sys.fd import FD
+from pyebpf.typed import Any, Generic, TypeVar, overload
 from pyebpf.uapi.attrs import MapElem
 from pyebpf.uapi.bpf import MapFlag, MapType
 

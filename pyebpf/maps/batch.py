@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 from pyebpf.errors import (
     ENOTSUPP,
@@ -33,6 +32,7 @@ from pyebpf.errors import (
     SyscallError,
 )
 from pyebpf.sys import bpf
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.attrs import MapBatch
 from pyebpf.uapi.bpf import Cmd
 

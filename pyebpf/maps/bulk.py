@@ -24,7 +24,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 from pyebpf import btf_object
 from pyebpf.asm.assemble import Assembled
@@ -45,6 +44,7 @@ from pyebpf.maps.native import column, native_format
 from pyebpf.sys import bpf, kernel
 from pyebpf.sys.elements import quiet_call
 from pyebpf.sys.fd import FD
+from pyebpf.typed import Any
 from pyebpf.uapi.attrs import MapCreate, MapElem, ProgLoad
 from pyebpf.uapi.bpf import MapFlag, MapType, ProgFlag, ProgType
 

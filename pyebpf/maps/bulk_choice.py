@@ -15,9 +15,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from pyebpf.errors import EbpfError, NotSupportedError, SyscallError
+from pyebpf.typed import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 __all__ = [
     "NOT_NOW",

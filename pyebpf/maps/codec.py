@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Protocol
+
+from pyebpf.typed import Protocol
 
 __all__ = ["BytesCodec", "Codec", "IndexCodec", "PerCpuCodec"]
 

@@ -7,7 +7,6 @@ numpy dtype: itself; ctypes: what numpy makes of it; bytes: V
 from __future__ import annotations
 
 import struct
-from typing import Any
 
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.codec import Codec as BtfCodec
@@ -15,6 +14,7 @@ from pyebpf.btf.columns import columns
 from pyebpf.maps.codec import BytesCodec, Codec, IndexCodec, PerCpuCodec
 from pyebpf.maps.objects import FdCodec, OwnerCodec
 from pyebpf.maps.user_codec import CtypesCodec, DtypeCodec, StructCodec
+from pyebpf.typed import Any
 
 __all__ = ["array", "dtype_of", "format_dtype"]
 

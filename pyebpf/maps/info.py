@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypedDict
 
 from pyebpf.btf_object import btf_by_id
 from pyebpf.errors import EbpfError
@@ -11,6 +10,7 @@ from pyebpf.host.fdinfo import fdinfo
 from pyebpf.plain import plain, replace
 from pyebpf.spec import MapSpec
 from pyebpf.sys import bpf
+from pyebpf.typed import TypedDict
 from pyebpf.uapi.bpf import MapFlag, MapType, ProgType
 from pyebpf.uapi.info import MapInfo
 

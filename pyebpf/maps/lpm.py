@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from typing import TypeAlias
+
+from pyebpf.typed import TypeAlias
 
 __all__ = ["IPV4", "IPV4_NETWORK", "IPV6", "IPV6_NETWORK", "AddressCodec", "NetworkCodec", "lpm"]
 

@@ -10,7 +10,6 @@ import fcntl
 import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar, cast, overload
 
 from pyebpf.errors import ENOTSUPP, EbpfError, NotSupportedError, SyscallError
 from pyebpf.maps import dtypes, iterate
@@ -41,6 +40,7 @@ from pyebpf.maps.types import value_bytes
 from pyebpf.maps.user_codec import CodecLike
 from pyebpf.spec import MapSpec
 from pyebpf.sys.fd import FD
+from pyebpf.typed import Any, Generic, TypeVar, cast, overload
 from pyebpf.uapi.bpf import Cmd, MapFlag, MapType, UpdateFlag
 
 __all__ = ["ManyElements"]

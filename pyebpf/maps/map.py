@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any, Generic, TypeVar, cast
 
 from pyebpf import btf_object
 from pyebpf.abi import MapAbi, check_map
@@ -46,6 +45,7 @@ from pyebpf.maps.user_codec import CodecLike, as_codec
 from pyebpf.spec import Descriptor, MapSpec
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
+from pyebpf.typed import Any, Generic, TypeVar, cast
 from pyebpf.uapi.bpf import Cmd, MapType, OpenFlag
 
 __all__ = ["Map", "loaded_maps"]

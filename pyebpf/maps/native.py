@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import struct
 import sys
-from typing import Any
 
 from pyebpf.btf.codec import Codec as BtfCodec
 from pyebpf.maps.codec import Codec, IndexCodec, PerCpuCodec
 from pyebpf.maps.user_codec import StructCodec
+from pyebpf.typed import Any
 
 __all__ = ["column", "native_format"]
 

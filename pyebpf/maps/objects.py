@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from typing import NamedTuple, TypeAlias
 
 from pyebpf.errors import SyscallError
+from pyebpf.typed import NamedTuple, TypeAlias
 from pyebpf.uapi.bpf import AttachType
 
 __all__ = ["CgroupKey", "CgroupKeyCodec", "FdCodec", "OwnerCodec", "Target", "TargetCodec"]

@@ -9,7 +9,6 @@ update_on(key, v, ...) |   v   |   v   |   v   |     BPF_F_ALL_CPUS
 from __future__ import annotations
 
 import errno
-from typing import Any, Generic, TypeVar, cast
 
 from pyebpf import features
 from pyebpf.errors import EbpfError, KeyNotFoundError, NotSupportedError, SyscallError
@@ -17,6 +16,7 @@ from pyebpf.host import cpus
 from pyebpf.maps.base import MapBase
 from pyebpf.maps.codec import PerCpuCodec
 from pyebpf.sys import bpf
+from pyebpf.typed import Any, Generic, TypeVar, cast
 from pyebpf.uapi.attrs import MapElem
 from pyebpf.uapi.bpf import Cmd, UpdateFlag
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from typing import Generic, TypeVar, cast
 
 from pyebpf.errors import EbpfError, SyscallError
 from pyebpf.maps.base import MapBase
 from pyebpf.sys import bpf
+from pyebpf.typed import Generic, TypeVar, cast
 from pyebpf.uapi.attrs import MapElem
 from pyebpf.uapi.bpf import MapType, UpdateFlag
 

@@ -9,7 +9,8 @@ In: bytes of a value. Out: a tuple of addresses (int) or of `BuildIdFrame`.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple, TypeAlias
+
+from pyebpf.typed import NamedTuple, TypeAlias
 
 __all__ = ["BuildIdFrame", "StackCodec"]
 

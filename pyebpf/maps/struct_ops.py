@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Sequence
-from typing import Any, Protocol
 
 from pyebpf import features
 from pyebpf.errors import ENOTSUPP, SyscallError, naming
@@ -21,6 +20,7 @@ from pyebpf.names import kernel_name
 from pyebpf.spec import MapSpec
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
+from pyebpf.typed import Any, Protocol
 from pyebpf.uapi.attrs import MapCreate
 from pyebpf.uapi.bpf import MapFlag, MapType, ProgType
 

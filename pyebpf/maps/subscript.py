@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, overload
 
 from pyebpf.errors import EbpfError
 from pyebpf.maps.base import MapBase
@@ -25,6 +24,7 @@ from pyebpf.maps.user_codec import CodecLike
 from pyebpf.spec import MapSpec
 from pyebpf.sys.elements import Elements, call, last_errno, quiet_call
 from pyebpf.sys.fd import FD
+from pyebpf.typed import Any, Generic, TypeVar, overload
 from pyebpf.uapi.bpf import Cmd
 
 __all__ = ["Subscript"]

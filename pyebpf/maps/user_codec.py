@@ -17,13 +17,13 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
 
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.types import Composite, Enumeration, Type, Typedef
 from pyebpf.btf.values import codec as btf_codec
 from pyebpf.errors import BtfError
 from pyebpf.maps.codec import BytesCodec, Codec
+from pyebpf.typed import Any, Protocol, TypeAlias
 
 __all__ = ["CodecLike", "as_codec", "type_named"]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import array
-from typing import TYPE_CHECKING
 
 from pyebpf.plain import plain
 from pyebpf.sys import bpf
+from pyebpf.typed import TYPE_CHECKING
 from pyebpf.uapi.bpf import ProgType
 from pyebpf.uapi.info import ProgInfo
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from pyebpf.abi import ProgramAbi, check_program
 from pyebpf.asm.instruction import Instruction
@@ -20,6 +19,7 @@ from pyebpf.programs.info import ProgramInfo, program_info
 from pyebpf.spec import ProgramSpec
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
+from pyebpf.typed import TYPE_CHECKING
 from pyebpf.uapi.attrs import ProgBindMap, ProgTestRun
 from pyebpf.uapi.bpf import ProgType, TestRunFlag
 

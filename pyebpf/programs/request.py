@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pyebpf.btf.btf import Btf
 from pyebpf.plain import field, plain
+from pyebpf.typed import Literal
 from pyebpf.uapi.attrs import ProgLoad
 
 __all__ = ["LoadRequest"]

@@ -10,7 +10,8 @@ sentences change between releases, so a row matches what its forms since Linux 5
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+from pyebpf.typed import NamedTuple
 
 __all__ = ["CAUSES", "Cause", "cause"]
 

@@ -24,10 +24,10 @@ import re
 import struct
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Literal, NamedTuple
 
 from pyebpf.btf.btf import Btf
 from pyebpf.errors import BtfError, SourceLine
+from pyebpf.typed import Literal, NamedTuple
 
 __all__ = ["Refusal", "lines_around", "parse", "source_line"]
 

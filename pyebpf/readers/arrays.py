@@ -30,12 +30,12 @@ import operator
 import sys
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 from pyebpf.errors import FormatError
 from pyebpf.readers.block import Alike, Block, Cursor, Room, Run, Spans
 from pyebpf.readers.block import alike as alike_without
 from pyebpf.readers.source import Source
+from pyebpf.typed import Any, NamedTuple
 
 __all__ = ["Filling", "Packed", "TooShort", "alike", "array", "packed", "quickest"]
 

@@ -16,7 +16,8 @@ import operator
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+
+from pyebpf.typed import Any, NamedTuple
 
 __all__ = ["Alike", "Block", "Cursor", "Room", "Run", "Spans", "alike", "cursor", "spaced"]
 

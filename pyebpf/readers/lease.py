@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from pyebpf.readers import arrays
 from pyebpf.readers.block import Block
+from pyebpf.typed import Any
 
 __all__ = ["Lease"]
 

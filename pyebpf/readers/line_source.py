@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import final
 
 from pyebpf.errors import FormatError
 from pyebpf.readers.block import Alike, Block, Cursor, Room, Spans
 from pyebpf.readers.source import LENT
 from pyebpf.readers.stats import ReaderStats
 from pyebpf.sys.poller import Poller
+from pyebpf.typed import final
 
 __all__ = ["LineSource"]
 

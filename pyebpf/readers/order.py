@@ -13,10 +13,10 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar, final
 
 from pyebpf.errors import ClosedError
 from pyebpf.readers.reader import Reader
+from pyebpf.typed import Generic, TypeVar, final
 
 __all__ = ["InOrder", "in_order"]
 

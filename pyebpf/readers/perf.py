@@ -7,7 +7,6 @@ One perf event with a ring of its own per CPU: see `pyebpf.readers.perf_events`,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar, overload
 
 from pyebpf.errors import naming
 from pyebpf.maps.map import Map
@@ -17,6 +16,7 @@ from pyebpf.readers.perf_rings import PerfEvents
 from pyebpf.readers.reader import Reader
 from pyebpf.readers.record import decoder
 from pyebpf.readers.rings import Rings
+from pyebpf.typed import Any, TypeVar, overload
 
 __all__ = ["PerfReader"]
 

@@ -16,7 +16,6 @@ import errno
 import mmap
 import struct
 from collections.abc import Iterable
-from typing import Any, final
 
 from pyebpf.errors import PrivilegeError, SyscallError
 from pyebpf.host import cpus as host_cpus
@@ -24,6 +23,7 @@ from pyebpf.maps.map import Map
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
 from pyebpf.sys.perf_event import open_event
+from pyebpf.typed import Any, final
 from pyebpf.uapi.attrs import MapElem
 from pyebpf.uapi.bpf import MapType
 from pyebpf.uapi.info import MapInfo

@@ -17,10 +17,10 @@ Linux 6.18: 65 528 bytes give a SAMPLE of 8).
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 from pyebpf.readers.block import Alike, Run, Spans, alike
 from pyebpf.readers.ring_format import FEW, Fault
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.perf_records import RecordType
 
 __all__ = ["LONGEST", "Parsed", "parse"]

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Generic, TypeVar, final, overload
 
 from pyebpf.errors import ClosedError, naming
 from pyebpf.host import cpus as host_cpus
@@ -25,6 +24,7 @@ from pyebpf.readers.perf_format import parse
 from pyebpf.readers.record import decoder
 from pyebpf.sys import perf_event
 from pyebpf.sys.rings import BackwardRing
+from pyebpf.typed import Any, Generic, TypeVar, final, overload
 
 __all__ = ["PerfHistory"]
 

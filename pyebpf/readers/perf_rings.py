@@ -20,7 +20,6 @@ import threading
 import time
 from collections import deque
 from contextlib import ExitStack
-from typing import Any, final
 
 from pyebpf.errors import FormatError, SyscallError
 from pyebpf.host import cpus
@@ -34,6 +33,7 @@ from pyebpf.sys import perf_event
 from pyebpf.sys.fd import FD
 from pyebpf.sys.poller import Poller
 from pyebpf.sys.rings import PerfRing, read_counts
+from pyebpf.typed import Any, final
 
 __all__ = ["PerfEvents"]
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from typing import final
 
 from pyebpf.errors import naming
 from pyebpf.programs.program import Program
@@ -22,6 +21,7 @@ from pyebpf.readers.record import Decoder
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
 from pyebpf.sys.poller import Poller
+from pyebpf.typed import final
 from pyebpf.uapi.attrs import ProgStreamRead
 from pyebpf.uapi.bpf import Stream
 

@@ -19,7 +19,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
 
 from pyebpf.errors import ClosedError, FormatError, ReaderTimeout
 from pyebpf.readers import arrays
@@ -30,6 +29,7 @@ from pyebpf.readers.pace import Losses, Pace, deadline_of
 from pyebpf.readers.record import Decoder
 from pyebpf.readers.source import Source
 from pyebpf.readers.stats import ReaderStats
+from pyebpf.typed import Any, Generic, TypeVar, cast
 
 __all__ = ["Reader"]
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import functools
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
 
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.columns import columns
@@ -24,6 +23,7 @@ from pyebpf.btf.values import record_codec
 from pyebpf.errors import BtfError, FormatError
 from pyebpf.maps import dtypes
 from pyebpf.readers.block import Block, Cursor, Run, cursor, spaced
+from pyebpf.typed import Any, NamedTuple
 
 __all__ = ["Decode", "Decoder", "decoder"]
 

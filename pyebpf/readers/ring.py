@@ -16,7 +16,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, overload
 
 from pyebpf.errors import NotSupportedError, naming
 from pyebpf.maps.map import Map
@@ -25,6 +24,7 @@ from pyebpf.readers.reader import Reader
 from pyebpf.readers.record import decoder
 from pyebpf.readers.ring_maps import RingMaps
 from pyebpf.readers.rings import Rings
+from pyebpf.typed import Any, TypeVar, overload
 from pyebpf.uapi.bpf import MapFlag, MapType
 
 __all__ = ["RingReader"]

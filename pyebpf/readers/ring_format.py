@@ -15,9 +15,8 @@ The kernel maps the data twice in a row, so what waits is always contiguous.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from pyebpf.readers.block import Alike, Run, Spans, alike
+from pyebpf.typed import NamedTuple
 
 __all__ = ["HEADER", "Fault", "Scan", "scan"]
 

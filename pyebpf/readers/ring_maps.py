@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, final
 
 from pyebpf.errors import FormatError
 from pyebpf.maps.map import Map
@@ -15,6 +14,7 @@ from pyebpf.readers.source import CHUNK, LENT
 from pyebpf.readers.stats import ReaderStats
 from pyebpf.sys.poller import Poller
 from pyebpf.sys.rings import BpfRing
+from pyebpf.typed import Any, final
 
 __all__ = ["RingMaps"]
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol, final
 
 from pyebpf.errors import FormatError
 from pyebpf.readers.block import Alike, Block, Cursor, Room
 from pyebpf.readers.stats import ReaderStats
 from pyebpf.sys.poller import Poller
+from pyebpf.typed import Protocol, final
 
 __all__ = ["Channel", "Owner", "Rings"]
 

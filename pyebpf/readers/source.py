@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
 
 from pyebpf.errors import FormatError
 from pyebpf.readers.block import Alike, Block, Cursor, Room
 from pyebpf.readers.stats import ReaderStats
 from pyebpf.sys.poller import Poller
+from pyebpf.typed import Protocol
 
 __all__ = ["CHUNK", "LENT", "Source"]
 

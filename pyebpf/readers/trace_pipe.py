@@ -14,7 +14,6 @@ import errno
 import os
 import re
 from contextlib import ExitStack
-from typing import NamedTuple, final
 
 from pyebpf.errors import FormatError, SyscallError
 from pyebpf.host import tracefs
@@ -25,6 +24,7 @@ from pyebpf.readers.record import Decoder
 from pyebpf.sys.failures import failure
 from pyebpf.sys.fd import FD
 from pyebpf.sys.poller import Poller
+from pyebpf.typed import NamedTuple, final
 
 __all__ = ["TraceLine", "TracePipe"]
 

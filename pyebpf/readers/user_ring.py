@@ -13,11 +13,11 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Any, final
 
 from pyebpf.errors import ClosedError, ReaderTimeout, naming
 from pyebpf.maps.map import Map
 from pyebpf.sys.user_ring import UserBpfRing
+from pyebpf.typed import Any, final
 from pyebpf.uapi.bpf import MapType
 
 __all__ = ["UserRing"]

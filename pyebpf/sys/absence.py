@@ -11,8 +11,8 @@ import errno
 import os
 import struct
 from collections.abc import Callable
-from typing import TypeAlias
 
+from pyebpf.typed import TypeAlias
 from pyebpf.uapi.bpf import COMMON_ATTRS, Cmd
 from pyebpf.uapi.cstruct import CStruct
 

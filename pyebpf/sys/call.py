@@ -11,9 +11,9 @@ import array
 import os
 import sys
 from itertools import starmap
-from typing import final
 
 from pyebpf.sys.libc import address_of, error_number, libc
+from pyebpf.typed import final
 from pyebpf.uapi.cstruct import CStruct
 
 __all__ = ["Memory", "Result"]

@@ -12,7 +12,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import Protocol
+
+from pyebpf.typed import Protocol
 
 __all__ = ["Delegation", "current", "in_force"]
 

@@ -26,7 +26,6 @@ import errno
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, Protocol, TypeAlias, final
 
 from pyebpf.errors import (
     ClosedError,
@@ -41,6 +40,7 @@ from pyebpf.errors import (
 from pyebpf.sys import privileges
 from pyebpf.sys.fd import FD, duplicate
 from pyebpf.sys.numbers import numbers
+from pyebpf.typed import NamedTuple, Protocol, TypeAlias, final
 from pyebpf.uapi.bpf import Cmd
 
 __all__ = [

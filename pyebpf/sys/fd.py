@@ -12,9 +12,9 @@ import fcntl
 import os
 import warnings
 from types import TracebackType
-from typing import final
 
 from pyebpf.errors import ClosedError, SyscallError
+from pyebpf.typed import final
 
 __all__ = ["FD"]
 

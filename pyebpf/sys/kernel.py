@@ -37,7 +37,6 @@ import os
 import struct
 import sys
 from collections.abc import Collection, Iterator
-from typing import Protocol, TypeAlias
 
 from pyebpf.errors import EbpfError, NotSupportedError, PrivilegeError, SyscallError
 from pyebpf.sys import absence, memlock, mount, privileges
@@ -48,6 +47,7 @@ from pyebpf.sys.libc import error_number, libc
 from pyebpf.sys.mapping import Mapping
 from pyebpf.sys.numbers import Numbers, numbers
 from pyebpf.sys.test_run import TestRun
+from pyebpf.typed import Protocol, TypeAlias
 from pyebpf.uapi.attrs import CommonAttr, ProgLoad
 from pyebpf.uapi.bpf import COMMON_ATTRS, Cmd, ProgType
 from pyebpf.uapi.cstruct import CStruct

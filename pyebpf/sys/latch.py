@@ -24,11 +24,11 @@ import struct
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import NamedTuple, final
 
 from pyebpf.errors import NotSupportedError, SyscallError
 from pyebpf.sys.fd import FD
 from pyebpf.sys.libc import address_of, error_number, libc
+from pyebpf.typed import NamedTuple, final
 
 __all__ = ["Latch"]
 

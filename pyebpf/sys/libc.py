@@ -8,9 +8,9 @@ calls go through ctypes instead, see `pyebpf.sys.elements`: half a microsecond l
 from __future__ import annotations
 
 import sys
-from typing import Protocol
 
 from pyebpf.sys._libc import ffi
+from pyebpf.typed import Protocol
 
 __all__ = ["MAP_FAILED", "ForeignFunctions", "Library", "address_of", "error_number", "libc"]
 

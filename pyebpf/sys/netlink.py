@@ -14,9 +14,9 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from pyebpf.errors import FormatError, NetlinkError, PrivilegeError, SyscallError, errno_text
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.cstruct import CStruct
 from pyebpf.uapi.rtnetlink import (
     NLA_F_NESTED,

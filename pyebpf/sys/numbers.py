@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NamedTuple
 
 from pyebpf.errors import NotSupportedError
+from pyebpf.typed import NamedTuple
 
 __all__ = ["Numbers", "numbers"]
 

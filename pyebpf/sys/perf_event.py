@@ -11,11 +11,11 @@ import errno
 import os
 import struct
 import sys
-from typing import Protocol
 
 from pyebpf.errors import NotSupportedError, SyscallError
 from pyebpf.sys import kernel
 from pyebpf.sys.fd import FD
+from pyebpf.typed import Protocol
 from pyebpf.uapi.perf import (
     PerfEventAttr,
     PerfIoctl,

@@ -14,12 +14,12 @@ import errno
 import os
 import select
 from contextlib import ExitStack
-from typing import final
 
 from pyebpf.errors import NotSupportedError, SyscallError
 from pyebpf.sys import kernel
 from pyebpf.sys.fd import FD
 from pyebpf.sys.latch import Latch
+from pyebpf.typed import final
 
 __all__ = ["Poller"]
 

@@ -26,10 +26,10 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import final
 
 from pyebpf.errors import SyscallError
 from pyebpf.sys import kernel
+from pyebpf.typed import final
 
 __all__ = ["WORD_BITS", "BackwardRing", "BpfRing", "PerfRing", "distance", "fence", "read_counts"]
 

@@ -11,11 +11,11 @@ import errno
 import itertools
 import struct
 import sys
-from typing import NamedTuple
 
 from pyebpf.errors import NetlinkError
 from pyebpf.sys import kernel, netlink
 from pyebpf.sys.fd import FD
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.net import XdpAttached, XdpFlag
 from pyebpf.uapi.rtnetlink import (
     IfInfoMsg,

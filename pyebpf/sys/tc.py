@@ -11,11 +11,11 @@ from __future__ import annotations
 import errno
 import struct
 import sys
-from typing import NamedTuple
 
 from pyebpf.errors import SyscallError
 from pyebpf.sys import netlink
 from pyebpf.sys.rtnetlink import RouteSocket
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.net import TcAction
 from pyebpf.uapi.rtnetlink import (
     TC_H_CLSACT,

@@ -9,9 +9,9 @@ costs its system call and a third of a microsecond.
 from __future__ import annotations
 
 import ctypes
-from typing import final
 
 from pyebpf.sys.numbers import numbers
+from pyebpf.typed import final
 from pyebpf.uapi.bpf import Cmd
 
 __all__ = ["TestRun"]

@@ -18,11 +18,11 @@ import os
 import select
 import sys
 from contextlib import ExitStack
-from typing import final
 
 from pyebpf.sys import kernel
 from pyebpf.sys.fd import FD
 from pyebpf.sys.rings import distance, fence
+from pyebpf.typed import final
 
 __all__ = ["UserBpfRing"]
 

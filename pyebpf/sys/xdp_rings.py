@@ -26,10 +26,10 @@ from __future__ import annotations
 import contextlib
 import mmap
 import struct
-from typing import NamedTuple, final
 
 from pyebpf.errors import FormatError
 from pyebpf.sys.rings import distance, fence
+from pyebpf.typed import NamedTuple, final
 from pyebpf.uapi.if_xdp import XDP_RING_NEED_WAKEUP
 
 __all__ = ["ADDRESS", "DESCRIPTOR", "ConsumerRing", "Layout", "ProducerRing"]

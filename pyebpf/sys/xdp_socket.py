@@ -12,7 +12,6 @@ import mmap
 import select
 import struct
 import sys
-from typing import NamedTuple
 
 from pyebpf.errors import SyscallError, errno_text
 from pyebpf.sys import kernel, memlock
@@ -22,6 +21,7 @@ from pyebpf.sys.failures import failure
 from pyebpf.sys.fd import FD
 from pyebpf.sys.libc import error_number, libc
 from pyebpf.sys.xdp_rings import Layout
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.if_xdp import (
     AF_XDP,
     SOL_XDP,

@@ -10,9 +10,9 @@ from __future__ import annotations
 import errno
 import re
 from functools import cached_property
-from typing import NamedTuple
 
 from pyebpf.testing.ages_table import AGES
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi import attrs
 from pyebpf.uapi.bpf import Cmd, MapFlag, MapType, ProgType
 from pyebpf.uapi.cstruct import CStruct

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from pyebpf.testing.objects import ProgramObject
+from pyebpf.typed import ClassVar
 from pyebpf.uapi.bpf import LinkType
 
 __all__ = ["Attachment", "Hook", "Link"]

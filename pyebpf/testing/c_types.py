@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from pyebpf.btf.encode import encode
 from pyebpf.btf.types import (
@@ -35,6 +34,7 @@ from pyebpf.btf.types import (
     Typedef,
     Union,
 )
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.cenum import CEnum
 
 __all__ = ["Layout", "Types"]

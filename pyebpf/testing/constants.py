@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from pyebpf.asm.instruction import Instruction
 from pyebpf.asm.opcode import CALL, LOAD_IMMEDIATE_64
@@ -23,6 +22,7 @@ from pyebpf.testing.interpreter.check import SIZES, written
 from pyebpf.testing.interpreter.flow import Block, blocks
 from pyebpf.testing.interpreter.program import Program
 from pyebpf.testing.objects import Map
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi import insn
 
 __all__ = ["reachable"]

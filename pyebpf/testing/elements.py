@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import TypeVar
 
 from pyebpf.errors import ClosedError
 from pyebpf.sys.elements import Buffer, element_failure
@@ -13,6 +12,7 @@ from pyebpf.testing.files import OpenFile
 from pyebpf.testing.objects import Map
 from pyebpf.testing.refusal import Refused
 from pyebpf.testing.system import System
+from pyebpf.typed import TypeVar
 from pyebpf.uapi.bpf import Cmd
 
 __all__ = ["FakeElements"]

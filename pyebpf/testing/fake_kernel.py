@@ -20,7 +20,6 @@ import socket
 import traceback
 from collections.abc import Collection, Iterator, Mapping
 from types import TracebackType
-from typing import NamedTuple, Protocol
 
 from pyebpf.errors import ENOTSUPP, NotSupportedError, SyscallError
 from pyebpf.sys import kernel as seam
@@ -48,6 +47,7 @@ from pyebpf.testing.structs import struct_region
 from pyebpf.testing.system import System
 from pyebpf.testing.tracepoints import Tracepoint
 from pyebpf.testing.tree import Tree
+from pyebpf.typed import NamedTuple, Protocol
 from pyebpf.uapi.attrs import CommonAttr
 from pyebpf.uapi.bpf import Cmd, MapFlag, MapType, OpenFlag
 from pyebpf.uapi.cstruct import CStruct

@@ -17,9 +17,9 @@ import errno
 import os
 import select
 from collections.abc import Callable, Collection, Iterable
-from typing import ClassVar, Protocol
 
 from pyebpf.testing.refusal import Refused
+from pyebpf.typed import ClassVar, Protocol
 
 __all__ = ["Files", "KernelObject", "OpenFile"]
 

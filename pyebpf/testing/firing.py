@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from pyebpf.testing import hooks
 from pyebpf.testing.attachments import Attachment
@@ -24,6 +23,7 @@ from pyebpf.testing.interpreter.xdp import XdpContext
 from pyebpf.testing.kernel_types import pt_regs
 from pyebpf.testing.system import System
 from pyebpf.testing.tracepoints import Tracepoint
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.bpf import AttachType
 
 __all__ = ["Outcome", "Who", "fire", "tracepoint"]

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
 
 from pyebpf.testing import cgroups, xdp
 from pyebpf.testing.attachments import Attachment
@@ -28,6 +27,7 @@ from pyebpf.testing.interpreter.skb import ETHERNET, SkbContext
 from pyebpf.testing.interpreter.xdp import XdpContext
 from pyebpf.testing.structs import struct_region
 from pyebpf.testing.system import System
+from pyebpf.typed import NamedTuple, TypeAlias
 from pyebpf.uapi.bpf import AttachType, ProgType
 from pyebpf.uapi.net import TcAction, TcxAction
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
 
 from pyebpf.testing import hooks
 from pyebpf.testing.attachments import Link
@@ -21,6 +20,7 @@ from pyebpf.testing.refusal import Refused
 from pyebpf.testing.seq_files import Output, WalkContext
 from pyebpf.testing.structs import struct_region, task_regions
 from pyebpf.testing.system import System
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.bpf import MapType
 
 __all__ = ["TARGETS", "WALKABLE", "Walked", "walk"]

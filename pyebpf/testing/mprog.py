@@ -9,12 +9,12 @@ An anchor is a program or link that must be there; none stands for the first or 
 from __future__ import annotations
 
 import errno
-from typing import NamedTuple, TypeVar
 
 from pyebpf.testing.attachments import Attachment, Hook, Link
 from pyebpf.testing.objects import ProgramObject
 from pyebpf.testing.refusal import Refused
 from pyebpf.testing.system import System
+from pyebpf.typed import NamedTuple, TypeVar
 from pyebpf.uapi.bpf import AttachFlag, ProgType
 
 __all__ = ["Anchor", "anchor", "attach", "detach"]

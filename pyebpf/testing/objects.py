@@ -12,13 +12,13 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Protocol, TypeVar
 
 from pyebpf.testing.interpreter import Program
 from pyebpf.testing.maps.arenas import ProgramArena
 from pyebpf.testing.maps.contents import Contents
 from pyebpf.testing.maps.definition import Definition
 from pyebpf.testing.program_maps import ProgramMap
+from pyebpf.typed import ClassVar, Generic, Protocol, TypeVar
 from pyebpf.uapi.bpf import AttachType, ProgType
 
 __all__ = ["Btf", "Map", "ProgramObject", "Table"]

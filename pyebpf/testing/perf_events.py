@@ -11,12 +11,12 @@ import mmap
 import struct
 import time
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
 
 from pyebpf.testing.attachments import Attachment, Hook
 from pyebpf.testing.objects import ProgramObject
 from pyebpf.testing.refusal import Refused
 from pyebpf.testing.rings import PerfRing
+from pyebpf.typed import ClassVar, NamedTuple
 from pyebpf.uapi.bpf import PerfEventType, ProgType
 from pyebpf.uapi.perf import PerfEventAttr, PerfSw, PerfType, ReadFormat
 

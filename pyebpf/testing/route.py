@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import struct
 import sys
-from typing import ClassVar
 
 from pyebpf.errors import FormatError
 from pyebpf.sys import netlink
@@ -20,6 +19,7 @@ from pyebpf.testing.commands.programs import program_of
 from pyebpf.testing.objects import ProgramObject
 from pyebpf.testing.refusal import Refused
 from pyebpf.testing.system import System
+from pyebpf.typed import ClassVar
 from pyebpf.uapi.bpf import ProgType
 from pyebpf.uapi.net import XdpAttached, XdpFlag
 from pyebpf.uapi.rtnetlink import (

@@ -12,9 +12,9 @@ import os
 import socket
 import stat
 import struct
-from typing import NamedTuple
 
 from pyebpf.testing.refusal import Refused
+from pyebpf.typed import NamedTuple
 
 __all__ = ["Socket", "is_open", "socket_of"]
 

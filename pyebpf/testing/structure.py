@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import struct
 import sys
-from typing import NamedTuple
 
 from pyebpf.asm.instruction import Instruction
 from pyebpf.asm.opcode import CALL, LOAD_IMMEDIATE_64
@@ -31,6 +30,7 @@ from pyebpf.testing.maps.instructions import InstructionArray
 from pyebpf.testing.objects import Map
 from pyebpf.testing.refusal import Refused
 from pyebpf.testing.system import System
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi import insn
 from pyebpf.uapi.attrs import ProgLoad
 from pyebpf.uapi.bpf import ProgType

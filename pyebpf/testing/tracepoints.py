@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 import sys
-from typing import NamedTuple
+
+from pyebpf.typed import NamedTuple
 
 __all__ = ["SIZES", "Field", "Tracepoint", "parse", "record", "usual"]
 

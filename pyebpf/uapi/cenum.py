@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import IntEnum, IntFlag
-from typing import ClassVar, TypeVar
+
+from pyebpf.typed import ClassVar, TypeVar
 
 __all__ = ["CEnum", "CFlag", "c_enum", "c_flags"]
 

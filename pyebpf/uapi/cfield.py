@@ -7,7 +7,8 @@ also hands on all these names.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
+
+from pyebpf.typed import cast
 
 __all__ = [
     "Address",

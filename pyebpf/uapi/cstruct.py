@@ -22,8 +22,8 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
+from pyebpf.typed import TYPE_CHECKING, ClassVar, TypeVar, cast
 from pyebpf.uapi.cfield import (
     CODES,
     Address,

@@ -14,7 +14,6 @@ import mmap
 import struct
 import time
 from contextlib import ExitStack
-from typing import NamedTuple, TypeVar
 
 from pyebpf import features
 from pyebpf.errors import EbpfError, NotSupportedError, SyscallError
@@ -22,6 +21,7 @@ from pyebpf.link.interface import netns_inode
 from pyebpf.sys import xdp_socket
 from pyebpf.sys.fd import FD
 from pyebpf.sys.xdp_rings import ADDRESS, DESCRIPTOR, ConsumerRing, Layout, ProducerRing
+from pyebpf.typed import NamedTuple, TypeVar
 from pyebpf.uapi.if_xdp import (
     XDP_PGOFF_RX_RING,
     XDP_PGOFF_TX_RING,

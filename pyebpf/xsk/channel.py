@@ -12,10 +12,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from itertools import starmap
-from typing import TypeAlias, final
 
 from pyebpf.errors import FormatError
 from pyebpf.sys.xdp_rings import DESCRIPTOR, ConsumerRing, ProducerRing
+from pyebpf.typed import TypeAlias, final
 from pyebpf.uapi.if_xdp import XDP_PKT_CONTD
 from pyebpf.xsk.frames import Queue
 

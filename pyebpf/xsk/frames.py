@@ -19,10 +19,10 @@ from __future__ import annotations
 import mmap
 from array import array
 from collections.abc import Collection, Iterable, Sequence
-from typing import final
 
 from pyebpf.errors import FormatError
 from pyebpf.sys.xdp_rings import ConsumerRing, ProducerRing
+from pyebpf.typed import final
 
 __all__ = ["Frames", "Queue"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import final
 
+from pyebpf.typed import final
 from pyebpf.uapi.if_xdp import XDP_PKT_CONTD
 from pyebpf.xsk.channel import Descriptor
 from pyebpf.xsk.frames import Frames

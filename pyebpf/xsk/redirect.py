@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, final
 
 from pyebpf.asm.assemble import assemble
 from pyebpf.asm.build import R1, R2, R3, call, exit_, load, load_map, mov, u32
@@ -23,6 +22,7 @@ from pyebpf.maps.map import Map
 from pyebpf.programs.load import LoadRequest
 from pyebpf.programs.load import load as load_program
 from pyebpf.programs.program import Program
+from pyebpf.typed import Any, final
 from pyebpf.uapi.attrs import ProgLoad
 from pyebpf.uapi.bpf import MapType, ProgFlag, ProgType
 from pyebpf.uapi.net import XdpAction

@@ -18,13 +18,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, TypeAlias, final
 
 from pyebpf.errors import ClosedError, FormatError, ReaderTimeout, SyscallError, naming
 from pyebpf.link.interface import interface_index
 from pyebpf.maps.map import Map
 from pyebpf.sys import xdp_socket
 from pyebpf.sys.poller import Poller
+from pyebpf.typed import Any, TypeAlias, final
 from pyebpf.xsk.binding import Sizes, bind
 from pyebpf.xsk.channel import Descriptor
 from pyebpf.xsk.lease import Lease, release

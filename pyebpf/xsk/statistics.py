@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from pyebpf.typed import NamedTuple
 
 __all__ = ["UmemUsage", "XskStatistics"]
 

@@ -11,9 +11,9 @@ import os
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import final
 
 from pyebpf.errors import ClosedError
+from pyebpf.typed import final
 
 __all__ = ["Turn"]
 

@@ -13,8 +13,8 @@ import contextlib
 import enum
 import mmap
 from types import TracebackType
-from typing import final
 
+from pyebpf.typed import final
 from pyebpf.uapi.if_xdp import XdpBindFlag
 from pyebpf.xsk.frames import Frames, Queue
 from pyebpf.xsk.statistics import UmemUsage

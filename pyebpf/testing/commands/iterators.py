@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TypeVar
 
 from pyebpf.testing.attachments import Link
 from pyebpf.testing.commands.elements import map_of
@@ -12,6 +11,7 @@ from pyebpf.testing.iterators import TARGETS, WALKABLE, Walked, walk
 from pyebpf.testing.objects import ProgramObject
 from pyebpf.testing.refusal import Refused
 from pyebpf.testing.system import System
+from pyebpf.typed import TypeVar
 from pyebpf.uapi.attrs import (
     IterCreate,
     IterLinkInfoMap,

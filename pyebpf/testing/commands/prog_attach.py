@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import NamedTuple
 
 from pyebpf.testing import buffers
 from pyebpf.testing.commands import cgroups, interfaces, namespaces, sockmaps
@@ -20,6 +19,7 @@ from pyebpf.testing.commands.programs import program_of
 from pyebpf.testing.objects import ProgramObject
 from pyebpf.testing.refusal import Refused
 from pyebpf.testing.system import System
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.attrs import ProgAttach, ProgQuery
 from pyebpf.uapi.bpf import AttachFlag, AttachType
 

@@ -8,7 +8,6 @@ import os
 import struct
 import time
 import weakref
-from typing import ClassVar
 
 from pyebpf.btf.btf import Btf as Types
 from pyebpf.btf.types import Func, Typedef
@@ -22,6 +21,7 @@ from pyebpf.testing.objects import Btf, ProgramObject
 from pyebpf.testing.refusal import Refused
 from pyebpf.testing.structure import Unsound, check_structure, is_gpl_compatible
 from pyebpf.testing.system import System
+from pyebpf.typed import ClassVar
 from pyebpf.uapi.attrs import EnableStats, ProgBindMap, ProgLoad
 from pyebpf.uapi.bpf import TAG_SIZE, AttachType, MapType, ProgFlag, ProgType
 

@@ -9,7 +9,6 @@ import functools
 import re
 from collections.abc import Generator, Mapping
 from types import TracebackType
-from typing import Any, NamedTuple
 
 from pyebpf.asm.opcode import CALL
 from pyebpf.errors import AsmError, ExecutionError, MemoryAccessError
@@ -20,6 +19,7 @@ from pyebpf.testing.interpreter.flow import Liveness, blocks
 from pyebpf.testing.interpreter.maps import Map
 from pyebpf.testing.interpreter.memory import WINDOW, Memory, Region
 from pyebpf.testing.interpreter.program import Program
+from pyebpf.typed import Any, NamedTuple
 from pyebpf.uapi import insn
 
 __all__ = ["UNSET", "Binding", "describe"]

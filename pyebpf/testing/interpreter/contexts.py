@@ -6,11 +6,11 @@ A context places its memory when a run begins and tells afterwards what the prog
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from pyebpf.errors import ExecutionError
 from pyebpf.testing.interpreter.maps import Map
 from pyebpf.testing.interpreter.memory import ByteOrder, Memory, Region
+from pyebpf.typed import NamedTuple
 
 __all__ = [
     "BytesContext",

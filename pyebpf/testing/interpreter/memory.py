@@ -17,9 +17,9 @@ import itertools
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 from pyebpf.errors import MemoryAccessError
+from pyebpf.typed import Literal
 
 __all__ = ["ByteOrder", "Memory", "Region"]
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
 
 from pyebpf.errors import ExecutionError, InstructionLimitError, NotModelledError
 from pyebpf.testing.interpreter.binding import Binding
@@ -24,6 +23,7 @@ from pyebpf.testing.interpreter.maps import Map
 from pyebpf.testing.interpreter.memory import ByteOrder, Memory, Region
 from pyebpf.testing.interpreter.program import Program
 from pyebpf.testing.interpreter.world import World
+from pyebpf.typed import Any
 from pyebpf.uapi.helpers import FuncId
 
 __all__ = ["TOOLS", "Run"]

@@ -9,10 +9,10 @@ from __future__ import annotations
 import errno
 import mmap
 from collections.abc import Callable
-from typing import NamedTuple
 
 from pyebpf.errors import ENOTSUPP
 from pyebpf.testing.refusal import Refused
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.attrs import MapCreate
 from pyebpf.uapi.bpf import MapFlag, MapType
 

@@ -10,7 +10,6 @@ import errno
 import struct
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from pyebpf.errors import ENOTSUPP
 from pyebpf.testing.maps.arrays import index_of, next_index
@@ -18,6 +17,7 @@ from pyebpf.testing.maps.buckets import Buckets
 from pyebpf.testing.maps.contents import Contents, check_flags
 from pyebpf.testing.maps.definition import Definition
 from pyebpf.testing.refusal import Refused
+from pyebpf.typed import Any
 from pyebpf.uapi.bpf import Cmd, MapFlag, MapType, ProgType, UpdateFlag
 
 __all__ = ["FdArray", "HashOfMaps", "Resolve"]

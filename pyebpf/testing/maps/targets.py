@@ -9,13 +9,13 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
 
 from pyebpf.testing.interpreter.memory import Region
 from pyebpf.testing.maps.arrays import index_of, next_index
 from pyebpf.testing.maps.contents import Contents, check_flags, region
 from pyebpf.testing.maps.definition import Definition
 from pyebpf.testing.refusal import Refused
+from pyebpf.typed import NamedTuple
 from pyebpf.uapi.bpf import UpdateFlag
 
 __all__ = ["Choose", "Target", "TargetArray", "TargetHash"]

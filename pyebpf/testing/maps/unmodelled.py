@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from pyebpf.testing.interpreter.memory import Region
 from pyebpf.testing.maps.contents import Contents
+from pyebpf.typed import NoReturn
 
 __all__ = ["Unmodelled"]
 
