@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
+import types
+from enum import IntEnum
 
 import pytest
 from hypothesis import given
@@ -89,3 +92,75 @@ def test_members_get_newer_with_their_numbers(enum_class: declared.EnumClass) ->
     members = sorted(enum_class, key=int)  # without second names
     releases = [declared.parse(member.since or "0.0") for member in members]
     assert releases == sorted(releases)
+
+
+class Shape(CEnum):
+    """A doc string."""
+
+    ROUND = 1
+    SQUARE = 4
+    CIRCULAR = 1
+
+    @property
+    def corners(self) -> int:
+        return 4 if self is Shape.SQUARE else 0
+
+    @classmethod
+    def usual(cls) -> Shape:
+        return cls.ROUND
+
+
+class Twin(IntEnum):
+    """A doc string."""
+
+    ROUND = 1
+    SQUARE = 4
+    CIRCULAR = 1
+
+
+USES = {
+    "members": lambda cls: [(name, each.name) for name, each in cls.__members__.items()],
+    "in order": lambda cls: [(each.name, each.value, int(each)) for each in cls],
+    "backwards": lambda cls: [each.name for each in reversed(cls)],
+    "number": len,
+    "by name": lambda cls: cls["CIRCULAR"] is cls.ROUND,
+    "by value": lambda cls: cls(4) is cls.SQUARE,
+    "by attribute": lambda cls: [cls.ROUND.name, cls.SQUARE.name, cls.CIRCULAR.name],
+    "contains": lambda cls: cls.ROUND in cls,
+    "repr": lambda cls: repr(cls.SQUARE).replace("Twin", "Shape"),
+    "hash": lambda cls: hash(cls.SQUARE),
+    "pickle": lambda cls: pickle.loads(pickle.dumps(cls.SQUARE)) is cls.SQUARE,
+    "copy": lambda cls: copy.deepcopy(cls.ROUND) is cls.ROUND,
+    "doc": inspect.getdoc,
+    "dir": lambda cls: {"ROUND", "SQUARE", "CIRCULAR"} <= {*dir(cls)},
+    "of the class": lambda cls: isinstance(cls.ROUND, cls) and cls.ROUND.__objclass__ is cls,
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_choices_are_like_those_of_the_standard_library(use: str) -> None:
+    """Though they are made another way, for speed."""
+    assert USES[use](Twin) == USES[use](Shape)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda cls: setattr(cls, "ROUND", 2),
+        lambda cls: delattr(cls, "ROUND"),
+        lambda cls: types.new_class("More", (cls,)),
+        lambda cls: cls["OVAL"],
+        lambda cls: setattr(cls.ROUND, "value", 2),
+    ],
+)
+def test_choices_are_as_fixed_as_those_of_the_standard_library(change) -> None:
+    """Nothing can be added or changed."""
+    with pytest.raises((AttributeError, TypeError, KeyError)) as theirs:
+        change(Twin)
+    with pytest.raises(type(theirs.value)):
+        change(Shape)
+
+
+def test_choices_may_have_methods() -> None:
+    """Whatever is no number is what the class has besides its members."""
+    assert (Shape.SQUARE.corners, Shape.usual().corners) == (4, 0)
