@@ -38,7 +38,6 @@ from __future__ import annotations
 import contextlib
 import errno as errno_module
 import os
-import re
 from collections.abc import Iterator, Mapping
 
 from pyebpf.typed import NamedTuple
@@ -292,6 +291,8 @@ class VerifierError(SyscallError):
     def _state_lines(self) -> list[str]:
         if not self.instruction:
             return []
+        import re
+
         read = re.sub(r"^[rw]\d+ = ", "", self.instruction)
         used = {f"R{number}" for number in re.findall(r"\b[Rrw](\d+)\b", f"{read} {self.detail}")}
         if read.startswith("call "):

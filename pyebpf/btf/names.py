@@ -10,7 +10,6 @@ index that somebody has kept is sorted: `SortedNames`.)
 
 from __future__ import annotations
 
-import re
 import sys
 from array import array
 from bisect import bisect_left
@@ -23,9 +22,6 @@ from pyebpf.btf.places import PIECE, Places
 __all__ = [
     "LARGE", "NameIndex", "NameSearch", "SortedNames", "Strings", "essential_name", "name_offsets",
 ]  # fmt: skip
-
-# Text before the last "___" that has other characters on both sides.
-_FLAVOUR = re.compile(r"(.*[^_])___[^_].*", re.DOTALL)
 
 # From here on a string area is taken to be free of repetitions, as those of kernels are (pahole
 # merges equal strings): looking for a second copy would read all of it, 1 ms for each name.
@@ -42,8 +38,13 @@ def essential_name(name: str) -> str:
     A flavour is what follows the last three underscores between two other characters. CO-RE
     ignores it, so that a program can describe several versions of one kernel type.
     """
-    match = _FLAVOUR.fullmatch(name) if "___" in name else None
-    return match[1] if match else name
+    # Text before the last "___" that has other characters on both sides.
+    at = name.rfind("___")
+    while at > 0:
+        if name[at - 1] != "_" and name[at + 3 : at + 4] not in ("", "_"):
+            return name[:at]
+        at = name.rfind("___", 0, at + 2)
+    return name
 
 
 class Strings:

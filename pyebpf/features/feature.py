@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import errno
-import weakref
+from _weakref import ref  # weakref takes 1 ms
 from collections.abc import Callable
 
 from pyebpf.errors import EbpfError, NotSupportedError, PrivilegeError, SyscallError
@@ -21,7 +21,7 @@ __all__ = ["Answer", "Feature", "Finding", "accepted", "errno_of"]
 # Failures that have nothing to do with what was asked for.
 _NO_ANSWER = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EINTR})
 
-_answers: weakref.WeakKeyDictionary[object, dict[str, bool]] = weakref.WeakKeyDictionary()
+_answers: dict[ref[object], dict[str, bool]] = {}
 
 
 class Answer(enum.Enum):
@@ -79,7 +79,8 @@ class Feature:
         Raises:
             SyscallError: The kernel could not say, for want of a privilege or of memory.
         """
-        known = _answers.setdefault(delegation.current() or kernel.current(), {})
+        asked: object = delegation.current() or kernel.current()
+        known = _answers.setdefault(ref(asked, _forget), {})
         if self.name not in known:
             known[self.name] = self._probe()
         return known[self.name]
@@ -112,6 +113,10 @@ class Feature:
 
     def __repr__(self) -> str:
         return f"Feature({self.name!r}, since={self.since!r})"
+
+
+def _forget(asked: ref[object]) -> None:
+    _answers.pop(asked, None)
 
 
 def accepted(attempt: Callable[[], None]) -> bool:

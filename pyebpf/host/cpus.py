@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 
 from pyebpf.errors import FormatError, SyscallError
 from pyebpf.sys import kernel
 
 __all__ = ["online", "parse", "pass_over", "possible", "possible_numbers", "slots", "stamp"]
 
-_RANGE = re.compile(r"([0-9]+)(?:-([0-9]+))?")
 _DIRECTORY = "sys/devices/system/cpu"
 _ANNOUNCEMENTS = "sys/kernel/uevent_seqnum"
 # More than any kernel is built for (CONFIG_NR_CPUS), so that a broken file cannot ask for much.
@@ -92,10 +90,11 @@ def parse(text: str) -> tuple[int, ...]:
     """
     numbers: set[int] = set()
     for part in text.strip().split(","):
-        match = _RANGE.fullmatch(part)
-        if not match:
+        first, dash, last = part.partition("-")
+        ends = (first, last) if dash else (first, first)
+        if not all(each.isascii() and each.isdigit() for each in ends):
             raise FormatError(f"not a CPU list: {text.strip()[:40]!r}")
-        low, high = int(match[1]), int(match[2] or match[1])
+        low, high = map(int, ends)
         if not low <= high < _LIMIT:
             raise FormatError(f"not a CPU range: {part[:40]!r}")
         numbers.update(range(low, high + 1))

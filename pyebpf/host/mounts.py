@@ -11,7 +11,6 @@ Out: `Mount` tuples, and the mount points of one file system type.
 from __future__ import annotations
 
 import os
-import re
 
 from pyebpf.errors import SyscallError
 from pyebpf.sys import kernel
@@ -71,6 +70,8 @@ def parse(text: str) -> list[Mount]:
 def _plain(text: str) -> str:
     if "\\" not in text:
         return text
+    import re
+
     raw = text.encode("utf-8", errors="surrogateescape")
     raw = re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8) & 0xFF]), raw)
     return raw.decode("utf-8", errors="surrogateescape")

@@ -9,16 +9,15 @@ kernels, which check it, and messages; what a kernel can do is found out by prob
 from __future__ import annotations
 
 import os
-import re
 
 from pyebpf.errors import FormatError
 from pyebpf.sys import kernel
 
 __all__ = ["code", "parse", "release", "running"]
 
-_NUMBERS = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+_NUMBERS = r"(\d+)\.(\d+)(?:\.(\d+))?"
 # "#1 SMP Debian 4.19.304-1": the release is 4.19.0-26-amd64, the code that of 4.19.304.
-_DEBIAN = re.compile(r"Debian (\d+\.\d+\.\d+)")
+_DEBIAN = r"Debian (\d+\.\d+\.\d+)"
 
 
 def code(root: str | None = None) -> int:
@@ -37,12 +36,14 @@ def code(root: str | None = None) -> int:
 
 def release(root: str | None = None) -> str:
     """Return the upstream release the running kernel is built from, such as ``"6.1.94"``."""
+    import re  # 1 ms, and most loads ask for no more than the directories' name
+
     # "Ubuntu 5.15.0-91.101-generic 5.15.131"
     signature = _text(root, "proc/version_signature").split()
     if len(signature) == 3:
         return signature[2]
     build = _text(root, "proc/sys/kernel/version") or os.uname().version
-    debian = _DEBIAN.search(build)
+    debian = re.search(_DEBIAN, build)
     if debian:
         return debian[1]
     return running(root)
@@ -59,7 +60,9 @@ def parse(text: str) -> tuple[int, int, int]:
     Raises:
         FormatError: There are none.
     """
-    match = _NUMBERS.match(text)
+    import re
+
+    match = re.match(_NUMBERS, text)
     if not match:
         raise FormatError(f"not a kernel release: {text[:40]!r}")
     major, minor, patch = match.groups(default="0")

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import errno
 import struct
-import threading
 import time
+from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable
 
@@ -117,7 +117,7 @@ class Choice(Generic[B]):
         self._worth = worth
         self._spent = 0
         self._refusal: EbpfError | None = None
-        self._making = threading.Lock()
+        self._making = allocate_lock()
         self._closed = False
 
     def spend(self, entries: int) -> None:
