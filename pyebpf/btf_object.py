@@ -15,7 +15,6 @@ from pyebpf.handle import Handle
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
 from pyebpf.uapi.attrs import BtfLoad
-from pyebpf.uapi.info import BtfInfo
 
 __all__ = ["BtfObject", "btf_by_id", "load", "loaded_btfs"]
 
@@ -45,6 +44,8 @@ class BtfObject(Handle):
     @property
     def id(self) -> int:
         """The kernel's id for it."""
+        from pyebpf.uapi.info import BtfInfo
+
         raw = BtfInfo()
         bpf.obj_get_info_by_fd(self.fileno(), raw)
         return int(raw.id)
@@ -55,6 +56,8 @@ class BtfObject(Handle):
         Args:
             base: What split BTF (a module's) builds on.
         """
+        from pyebpf.uapi.info import BtfInfo
+
         fd = self.fileno()
         sizes = BtfInfo()
         bpf.obj_get_info_by_fd(fd, sizes)

@@ -15,15 +15,12 @@ Code stays bytes: a program's code is its raw instructions plus tables keyed by 
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from pyebpf.asm.instruction import Instruction, decode_all
 from pyebpf.asm.slots import Slots
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.types import FuncProto, Member, Ptr, Struct
-from pyebpf.btf.values import Codec, codec
 from pyebpf.errors import BtfError, LoadError, UnreferencedSymbolError
 from pyebpf.map_pinning import Pinning
 from pyebpf.plain import field, plain, replace
@@ -35,6 +32,8 @@ from pyebpf.uapi.bpf import AttachType, MapType, ProgType
 if TYPE_CHECKING:  # what most programs, which come out of files, do without
     from pyebpf.asm.assemble import Item
     from pyebpf.asm.cfg import Graph
+    from pyebpf.asm.instruction import Instruction
+    from pyebpf.btf.codec import Codec
 
 __all__ = [
     "CollectionSpec",
@@ -115,7 +114,7 @@ class MapSpec:
 
     def copy(self) -> MapSpec:
         """Return an independent copy; the immutable BTF is shared."""
-        clone = copy.copy(self)
+        clone = replace(self)
         if self.contents is not None:
             clone.contents = bytearray(self.contents)
         if self.inner is not None:
@@ -264,6 +263,8 @@ class ProgramSpec:
         Raises:
             AsmError: The code is malformed.
         """
+        from pyebpf.asm.instruction import decode_all
+
         symbols = {slot: reference.symbol for slot, reference in self.references.items()}
         return decode_all(self.code, self.byteorder, symbols=symbols)
 
@@ -432,7 +433,7 @@ class ProgramSpec:
 
     def copy(self) -> ProgramSpec:
         """Return an independent copy; the immutable BTF is shared."""
-        clone = copy.copy(self)
+        clone = replace(self)
         clone.references = dict(self.references)
         clone.jump_tables = dict(self.jump_tables)
         return clone
@@ -502,6 +503,8 @@ class VariableSpec:
     def _codec(self) -> Codec:
         if self.map.btf is None or not self.type_id:
             raise BtfError(f'variable "{self.name}" has no type; use .raw')
+        from pyebpf.btf.values import codec
+
         return codec(self.map.btf, self.type_id)
 
 
@@ -569,14 +572,14 @@ class CollectionSpec:
 
     def copy(self) -> CollectionSpec:
         """Return an independent copy; the immutable BTF is shared."""
-        clone = copy.copy(self)
+        clone = replace(self)
         clone.maps = {name: spec.copy() for name, spec in self.maps.items()}
         clone.programs = {name: spec.copy() for name, spec in self.programs.items()}
         # Variables are windows into maps: into the copies now, by whatever name they go.
         copies = {id(spec): clone.maps[name] for name, spec in self.maps.items()}
         variables = {}
         for name, variable in self.variables.items():
-            moved = copy.copy(variable)
+            moved = replace(variable)
             if id(variable.map) not in copies:
                 copies[id(variable.map)] = variable.map.copy()
             moved.map = copies[id(variable.map)]

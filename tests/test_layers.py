@@ -73,15 +73,26 @@ THIRD_PARTY = {
 HEAVY = {"elftools", "numpy", "pyarrow", "asyncio"}
 # Nor a load for these.
 SLOW = {"dataclasses", "inspect", "signal", "difflib", "typing"}
+# Nor one that gets to none of what is `COLD`.
+UNNEEDED = {"copy", "ctypes", "re", "threading", "weakref"}
 
 # Of ours, what most loads never get to: each may be imported inside functions, so that loading and
 # attaching a program do not wait for it, and for type checkers. Everything else stands on top.
 COLD = {
+    "pyebpf.abi": "maps and programs that nobody compares",
     "pyebpf.bpf_token": "loads by their own rights",
+    "pyebpf.btf.addresses": "values that nobody looks at",
+    "pyebpf.btf.codec": "values that nobody looks at",
+    "pyebpf.btf.encode": "types that the kernel takes as they are",
+    "pyebpf.btf.records": "values that nobody looks at",
     "pyebpf.btf.sanitize": "kernels that refuse an object's types",
+    "pyebpf.btf.saved_index": "types that this process indexes itself",
+    "pyebpf.btf.values": "values that nobody looks at",
+    "pyebpf.elf.legacy_maps": "maps that BTF declares",
     "pyebpf.gather": "programs that bring types of their own",
     "pyebpf.link.auto": "loads that attach nothing",
     "pyebpf.link.details": "loads that ask nothing",
+    "pyebpf.link.group": "hooks that are one place",
     "pyebpf.link.info": "loads that ask nothing",
     "pyebpf.link.kinds": "loads that ask nothing",
     "pyebpf.link.raw_tracepoint": "other hooks",
@@ -89,8 +100,24 @@ COLD = {
     "pyebpf.link.tracepoint": "other hooks",
     "pyebpf.link.tracing": "other hooks",
     "pyebpf.link.uprobe": "other hooks",
+    "pyebpf.loader.arena": "objects without arenas",
+    "pyebpf.loader.kconfig": "externs of the kernel",
     "pyebpf.loader.ksyms": "externs of the kernel",
+    "pyebpf.loader.pins": "maps that are not pinned",
+    "pyebpf.loader.struct_ops": "programs that implement nothing",
+    "pyebpf.maps.arena": "objects without arenas",
+    "pyebpf.maps.bulk": "programs made of instructions, for many keys at once",
+    "pyebpf.maps.dtypes": "values that nobody looks at",
+    "pyebpf.maps.info": "maps that nobody asks about",
+    "pyebpf.maps.mapped": "values that nobody looks at",
+    "pyebpf.maps.native": "values that nobody looks at",
+    "pyebpf.maps.objects": "kinds that hold descriptors",
+    "pyebpf.maps.own_types": "maps with types of their own",
+    "pyebpf.maps.stack_format": "maps without stacks",
+    "pyebpf.maps.struct_ops": "programs that implement nothing",
+    "pyebpf.maps.user_codec": "values that nobody looks at",
     "pyebpf.programs.benchmark": "programs that nobody measures",
+    "pyebpf.programs.info": "programs that nobody asks about",
     "pyebpf.programs.jited": "programs whose code nobody looks at",
     "pyebpf.programs.refusal": "programs that the verifier refuses",
     "pyebpf.programs.silence": "programs that never get to the verifier",
@@ -98,9 +125,19 @@ COLD = {
     "pyebpf.programs.xlated": "programs whose code nobody looks at",
     "pyebpf.readers.perf": "loads that read no events",
     "pyebpf.readers.ring": "loads that read no events",
-    "pyebpf.maps.bulk": "programs made of instructions, for many keys at once",
+    "pyebpf.sys.absence": "calls that the kernel knows",
+    "pyebpf.sys.mapping": "objects without arenas",
+    "pyebpf.sys.memlock": "calls that are allowed",
+    "pyebpf.sys.mount": "file systems that are mounted",
     "pyebpf.sys.netlink": "hooks that are no interfaces",
+    "pyebpf.sys.privileges": "calls that are allowed",
+    "pyebpf.sys.slots": "maps that nobody looks into: it brings ctypes",
+    "pyebpf.sys.test_run": "programs that only events run",
     "pyebpf.uapi.helpers": "two hundred names, of which nothing but text needs any",
+    "pyebpf.uapi.if_xdp": "hooks that are no interfaces",
+    "pyebpf.uapi.info": "loads that ask nothing",
+    "pyebpf.uapi.per_hook": "enums of single hooks and commands",
+    "pyebpf.uapi.perf_counters": "events that count nothing",
     "pyebpf.uapi.perf_records": "loads that read no events",
     "pyebpf.uapi.rtnetlink": "hooks that are no interfaces",
 }
@@ -239,7 +276,8 @@ def test_what_is_cold_is_imported_by_nothing_that_is_not() -> None:
     loaded = set(done.stdout.split())
     assert "pyebpf.loader.collection" in loaded
     assert loaded & COLD.keys() == set()
-    assert loaded & {*HEAVY, *SLOW, "ipaddress", "pathlib", "socket", "urllib"} == set()
+    others = {"ipaddress", "pathlib", "socket", "urllib"}
+    assert loaded & {*HEAVY, *SLOW, *UNNEEDED, *others} == set()
 
 
 def test_imports_are_absolute() -> None:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import struct
 
 from pyebpf.btf.btf import Btf
-from pyebpf.btf.encode import assemble
 from pyebpf.btf.sections import entries_of
 from pyebpf.btf.types import Array, Datasec, Func, FuncProto, Int, Var
 from pyebpf.errors import BtfError
@@ -123,6 +122,8 @@ class _Rewriter:
                 self._config(type_id)
             else:
                 self._symbols(type_id)
+        from pyebpf.btf.encode import assemble
+
         return Btf.decode(assemble(self._types, self._strings, self._layout, self._btf.byteorder))
 
     def _config(self, datasec_id: int) -> None:

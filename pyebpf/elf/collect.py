@@ -24,7 +24,6 @@ from pyebpf.elf.exceptions import callbacks
 from pyebpf.elf.externs import Externs, config_map
 from pyebpf.elf.flatten import Linked, Linker
 from pyebpf.elf.functions import CodeSections
-from pyebpf.elf.legacy_maps import LegacyFormat, legacy_maps
 from pyebpf.elf.maps import SECTION as MAPS_SECTION
 from pyebpf.elf.maps import declared_maps, fill_contents
 from pyebpf.elf.reader import Elf, Section, Symbol
@@ -34,9 +33,12 @@ from pyebpf.errors import BtfError, ElfError, naming
 from pyebpf.sections import Section as SectionName
 from pyebpf.sections import SectionMatch, match, registered_sections
 from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec
-from pyebpf.typed import BinaryIO
+from pyebpf.typed import TYPE_CHECKING, BinaryIO
 from pyebpf.uapi.btf import BtfKind
 from pyebpf.uapi.elf import SHT_PROGBITS, STB_LOCAL
+
+if TYPE_CHECKING:
+    from pyebpf.elf.legacy_maps import LegacyFormat
 
 __all__ = ["load_spec"]
 
@@ -211,6 +213,8 @@ class _Collector:
                     offset: entry.spec for offset, entry in declared.items()
                 }
             elif section.name.startswith("maps"):
+                from pyebpf.elf.legacy_maps import legacy_maps
+
                 self._places[section.index] = legacy_maps(self._elf, section, self._form)
         for index, section in struct_ops_sections(self._elf).items():
             self._places[index] = struct_ops_maps(

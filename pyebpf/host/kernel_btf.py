@@ -20,10 +20,9 @@ import mmap
 import os
 import warnings
 
-from pyebpf.btf import saved_index
 from pyebpf.btf.btf import Btf
 from pyebpf.errors import BtfError, NotSupportedError, SyscallError
-from pyebpf.host import index_file, version
+from pyebpf.host import version
 from pyebpf.sys import kernel
 from pyebpf.typed import BinaryIO
 
@@ -43,6 +42,7 @@ _PLACES = (
 _ELF_MAGIC = b"\x7fELF"
 # Kernels have 4 to 10 MB of BTF; more than this is something else.
 _MAX_SIZE = 1 << 28
+_BOOT_SIZE = 16  # bytes of a UUID
 _MAX_SECTIONS = 0xFFFF  # what fits e_shnum
 
 _Identity = tuple[int, int, int, int]
@@ -120,13 +120,16 @@ def _remembered(path: str, top: str, index_dir: str | os.PathLike[str] | None) -
     btf = _read(path)
     if index_dir is not None:
         # What the kernel shows of itself is the same until the next boot; files may change.
-        of_kernel = found.st_dev == _device("/sys")
-        _share_index(btf, index_dir, _boot(top) if of_kernel else saved_index.NO_STAMP)
+        _share_index(btf, index_dir, _boot(top) if found.st_dev == _device("/sys") else None)
     _kept[path] = (identity, btf)
     return btf
 
 
-def _share_index(btf: Btf, directory: str | os.PathLike[str], stamp: bytes) -> None:
+def _share_index(btf: Btf, directory: str | os.PathLike[str], boot: bytes | None) -> None:
+    from pyebpf.btf import saved_index
+    from pyebpf.host import index_file
+
+    stamp = boot or saved_index.NO_STAMP
     try:
         data = index_file.read(directory, saved_index.largest(btf))
         if data is None or not saved_index.restore(btf, data, stamp):
@@ -147,13 +150,13 @@ def _share_index(btf: Btf, directory: str | os.PathLike[str], stamp: bytes) -> N
 
 
 # The number the kernel draws when it boots.
-def _boot(top: str) -> bytes:
+def _boot(top: str) -> bytes | None:
     try:
         with open(os.path.join(top, "proc/sys/kernel/random/boot_id"), encoding="ascii") as file:
             found = bytes.fromhex(file.read().strip().replace("-", ""))
     except (OSError, ValueError):
-        return saved_index.NO_STAMP
-    return found if len(found) == len(saved_index.NO_STAMP) else saved_index.NO_STAMP
+        return None
+    return found if len(found) == _BOOT_SIZE else None
 
 
 def _read(path: str, base: Btf | None = None) -> Btf:

@@ -23,7 +23,6 @@ from pyebpf.host.kernel_btf import read_btf
 from pyebpf.sys import bpf, kernel
 from pyebpf.sys.fd import FD
 from pyebpf.uapi.btf import BtfKind
-from pyebpf.uapi.info import BtfInfo
 
 __all__ = ["ModuleBtf", "Modules"]
 
@@ -224,6 +223,8 @@ def _name(number: int) -> str:
         raise
     with fd:
         buffer = bytearray(_NAME_SIZE)
+        from pyebpf.uapi.info import BtfInfo
+
         info = BtfInfo(name=buffer, name_len=len(buffer))
         bpf.obj_get_info_by_fd(fd.fileno(), info)
     return bytes(buffer).partition(b"\0")[0].decode(errors="replace") if info.kernel_btf else ""

@@ -12,7 +12,7 @@ import stat
 
 from pyebpf.errors import EbpfError, LoadError, PrivilegeError, SyscallError
 from pyebpf.host import mounts
-from pyebpf.sys import kernel, mount
+from pyebpf.sys import kernel
 from pyebpf.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def _directory(root: str | None) -> str:
     target = candidates[-2]
     if top != "/":
         raise SyscallError("open", errno.ENOENT, f"no tracefs under {top}")
+    from pyebpf.sys import mount
+
     mount.mount("tracefs", target, source="tracefs")
     return target
 

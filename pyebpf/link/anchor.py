@@ -10,7 +10,7 @@ from __future__ import annotations
 from pyebpf.link.base import Link
 from pyebpf.programs.program import Program
 from pyebpf.typed import Literal, NamedTuple, TypeAlias
-from pyebpf.uapi.flags import AttachFlag
+from pyebpf.uapi.per_hook import AttachFlag
 
 __all__ = ["Anchor", "Anchored", "place"]
 

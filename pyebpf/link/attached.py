@@ -21,7 +21,7 @@ from pyebpf.sys.fd import FD
 from pyebpf.typed import Protocol, TypeAlias
 from pyebpf.uapi.attrs import ProgQuery
 from pyebpf.uapi.bpf import AttachType
-from pyebpf.uapi.flags import AttachFlag, QueryFlag
+from pyebpf.uapi.per_hook import AttachFlag, QueryFlag
 
 __all__ = ["Attached", "AttachedProgram", "HasFileno", "Place", "query"]
 

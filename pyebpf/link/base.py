@@ -17,7 +17,6 @@ from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
 from pyebpf.typed import ClassVar
 from pyebpf.uapi.attrs import LinkDetach, LinkUpdate
-from pyebpf.uapi.flags import AttachFlag
 
 TYPE_CHECKING = False  # the module takes dataclasses along, which loads do without
 if TYPE_CHECKING:
@@ -112,6 +111,8 @@ class Link(Handle):
         with naming(f'update link to program "{program.name}"'):
             attr = LinkUpdate(link_fd=self.fileno(), new_prog_fd=program.fileno())
             if expected is not None:
+                from pyebpf.uapi.per_hook import AttachFlag
+
                 attr.flags, attr.old_prog_fd = AttachFlag.REPLACE, expected.fileno()
             try:
                 bpf.link_update(attr)

@@ -30,7 +30,7 @@ from pyebpf.sys.fd import FD
 from pyebpf.sys.privileges import Capabilities
 from pyebpf.uapi.attrs import LinkCreate, LinkCreateCgroup
 from pyebpf.uapi.bpf import AttachType, ProgType
-from pyebpf.uapi.flags import AttachFlag
+from pyebpf.uapi.per_hook import AttachFlag
 
 __all__ = ["attach_cgroup"]
 

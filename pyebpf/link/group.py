@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterable
 
 from pyebpf.errors import NotSupportedError
 from pyebpf.link.base import Link
-from pyebpf.link.details import LinkDetails
 from pyebpf.programs.program import Program
+from pyebpf.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyebpf.link.details import LinkDetails
 
 __all__ = ["LinkGroup", "attach_each"]
 

@@ -34,7 +34,7 @@ from pyebpf.typed import TypedDict, TypeVar
 from pyebpf.uapi import info as raw
 from pyebpf.uapi.bpf import AttachType, CgroupIterOrder, LinkType, PerfEventType
 from pyebpf.uapi.cstruct import CStruct
-from pyebpf.uapi.flags import KprobeMultiFlag, NetfilterFlag, UprobeMultiFlag
+from pyebpf.uapi.per_hook import KprobeMultiFlag, NetfilterFlag, UprobeMultiFlag
 
 __all__ = ["link_details"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pyebpf.link.details import LinkDetails
 from pyebpf.plain import plain
 from pyebpf.uapi.bpf import AttachType, CgroupIterOrder, LinkType
-from pyebpf.uapi.flags import KprobeMultiFlag, NetfilterFlag, UprobeMultiFlag
+from pyebpf.uapi.per_hook import KprobeMultiFlag, NetfilterFlag, UprobeMultiFlag
 
 __all__ = [
     "CgroupDetails",

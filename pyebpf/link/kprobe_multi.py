@@ -19,7 +19,7 @@ from pyebpf.programs.program import Program
 from pyebpf.sys import bpf
 from pyebpf.uapi.attrs import LinkCreateKprobeMulti
 from pyebpf.uapi.bpf import AttachType, ProgType
-from pyebpf.uapi.flags import KprobeMultiFlag
+from pyebpf.uapi.per_hook import KprobeMultiFlag
 
 __all__ = ["attach_kprobe_multi", "by_section"]
 

@@ -18,7 +18,7 @@ from pyebpf.programs.program import Program
 from pyebpf.sys import bpf
 from pyebpf.uapi.attrs import LinkCreateNetfilter
 from pyebpf.uapi.bpf import AttachType, ProgType
-from pyebpf.uapi.flags import NetfilterFlag
+from pyebpf.uapi.per_hook import NetfilterFlag
 
 __all__ = ["NetfilterFamily", "NetfilterHook", "attach_netfilter"]
 

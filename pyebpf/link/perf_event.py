@@ -6,7 +6,6 @@ perf_event_open ──▶ event ──BPF_LINK_CREATE (5.15)──▶ bpf_link t
 
 from __future__ import annotations
 
-import copy
 import errno
 import os
 from collections.abc import Callable
@@ -14,20 +13,18 @@ from collections.abc import Callable
 from pyebpf.errors import AttachError, NotSupportedError, SyscallError, naming
 from pyebpf.host import cpus
 from pyebpf.link.base import DescriptorLink, Link
-from pyebpf.link.details import LinkDetails
-from pyebpf.link.group import attach_each
 from pyebpf.link.interface import check_type
-from pyebpf.link.kinds import (
-    KprobeDetails,
-    TracepointDetails,
-    UprobeDetails,
-)
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf, kernel, perf_event
 from pyebpf.sys.fd import FD
+from pyebpf.typed import TYPE_CHECKING
 from pyebpf.uapi.attrs import LinkCreatePerfEvent, TaskFdQuery
-from pyebpf.uapi.bpf import AttachType, FdType, LinkType, ProgType
-from pyebpf.uapi.perf import PerfEventAttr, PerfHw, PerfOpenFlag, PerfSw, PerfType
+from pyebpf.uapi.bpf import AttachType, LinkType, ProgType
+from pyebpf.uapi.perf import PerfEventAttr, PerfOpenFlag, PerfType
+
+if TYPE_CHECKING:
+    from pyebpf.link.details import LinkDetails
+    from pyebpf.uapi.perf_counters import PerfHw, PerfSw
 
 __all__ = ["EventLink", "attach_event", "attach_perf_event"]
 
@@ -47,6 +44,9 @@ class EventLink(DescriptorLink):
 
         Since Linux 4.17.
         """
+        from pyebpf.link.kinds import KprobeDetails, TracepointDetails, UprobeDetails
+        from pyebpf.uapi.per_hook import FdType
+
         name = bytearray(_NAME_SIZE)
         asked = TaskFdQuery(pid=os.getpid(), fd=self.fileno(), buf=name, buf_len=len(name))
         with naming(f"query {self.target}"):
@@ -199,13 +199,19 @@ def _attach_all(
 
         return attach
 
+    from pyebpf.link.group import attach_each
+
     return attach_each([on(each) for each in chosen], target=target)
 
 
 def _counter(event: PerfSw | PerfHw | PerfEventAttr, period: int, frequency: int) -> PerfEventAttr:
     if isinstance(event, PerfEventAttr):
+        import copy
+
         attr = copy.copy(event)
     else:
+        from pyebpf.uapi.perf_counters import PerfSw
+
         kind = PerfType.SOFTWARE if isinstance(event, PerfSw) else PerfType.HARDWARE
         attr = PerfEventAttr(type=kind, config=int(event))
         if bool(period) == bool(frequency):

@@ -37,7 +37,7 @@ from pyebpf.sys.namespaces import inside_netns
 from pyebpf.typed import NamedTuple
 from pyebpf.uapi.attrs import ProgAttach
 from pyebpf.uapi.bpf import AttachType, LinkType
-from pyebpf.uapi.flags import AttachFlag
+from pyebpf.uapi.per_hook import AttachFlag
 
 __all__ = ["KIND", "Hook", "ProgAttachment", "attach_to", "reopen"]
 

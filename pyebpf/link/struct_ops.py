@@ -18,7 +18,7 @@ from pyebpf.sys.fd import FD, duplicate
 from pyebpf.typed import Any
 from pyebpf.uapi.attrs import LinkCreate, LinkUpdate, MapElem
 from pyebpf.uapi.bpf import AttachType, MapFlag, MapType
-from pyebpf.uapi.flags import AttachFlag
+from pyebpf.uapi.per_hook import AttachFlag
 
 __all__ = ["StructOpsLink", "StructOpsRegistration", "attach_struct_ops"]
 

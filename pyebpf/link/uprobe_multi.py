@@ -21,7 +21,7 @@ from pyebpf.programs.program import Program
 from pyebpf.sys import bpf
 from pyebpf.uapi.attrs import LinkCreateUprobeMulti
 from pyebpf.uapi.bpf import AttachType, ProgType
-from pyebpf.uapi.flags import UprobeMultiFlag
+from pyebpf.uapi.per_hook import UprobeMultiFlag
 
 __all__ = ["attach_uprobe_multi", "by_section", "create_uprobe_multi"]
 

@@ -15,7 +15,6 @@ from pyebpf.btf_object import btf_by_id
 from pyebpf.errors import LoadError, naming
 from pyebpf.host.kernel_btf import kernel_btf
 from pyebpf.host.modules import Modules
-from pyebpf.programs.info import program_info
 from pyebpf.spec import ProgramSpec
 from pyebpf.typed import NamedTuple
 from pyebpf.uapi.bpf import AttachType, ProgType
@@ -118,6 +117,8 @@ def _in_kernel(spec: ProgramSpec, prefix: str, kind: BtfKind, modules: Modules) 
 
 
 def _in_program(spec: ProgramSpec, fd: int) -> AttachTarget:
+    from pyebpf.programs.info import program_info
+
     info = program_info(fd)
     if not info.btf_id:
         raise LoadError(

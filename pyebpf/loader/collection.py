@@ -14,13 +14,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
 import warnings
+from _thread import RLock  # threading takes 1 ms
 from collections.abc import Mapping
 from types import TracebackType
 
 from pyebpf import btf_object
-from pyebpf.abi import check_map
 from pyebpf.btf.externs import without_externs
 from pyebpf.elf import load_spec
 from pyebpf.errors import (
@@ -35,17 +34,14 @@ from pyebpf.errors import (
 from pyebpf.host.kernel_btf import kernel_btf as running_kernel_btf
 from pyebpf.host.modules import Modules
 from pyebpf.link.base import Link
-from pyebpf.loader import arena, contents, maps, struct_ops
+from pyebpf.loader import contents, maps
 from pyebpf.loader.core_types import CoreTypes, Types
 from pyebpf.loader.externs import Externs
-from pyebpf.loader.kconfig import Given
 from pyebpf.loader.named import Named
-from pyebpf.loader.pins import pin_all
+from pyebpf.loader.plan import Fitted, Plan
 from pyebpf.loader.programs import Environment, check, load_program
 from pyebpf.loader.variables import Variable, open_variables
-from pyebpf.maps.arena import Arena
 from pyebpf.maps.map import Map
-from pyebpf.maps.struct_ops import StructOps
 from pyebpf.programs.program import Program
 from pyebpf.resolve import resolve
 from pyebpf.spec import CollectionSpec, MapSpec, ProgramSpec
@@ -55,6 +51,8 @@ from pyebpf.uapi.bpf import MapType, ProgType
 
 if TYPE_CHECKING:
     from pyebpf.bpf_token import Token
+    from pyebpf.loader.kconfig import Given
+    from pyebpf.maps.struct_ops import StructOps
     from pyebpf.readers.perf import PerfReader
     from pyebpf.readers.ring import RingReader
 
@@ -100,7 +98,7 @@ class Collection:
         self.variables: dict[str, Variable] = Named("variable", variables)
         self.links: dict[str, Link] = Named("link", {})
         # Closing waits for an attach() that is under way, which would be lost otherwise.
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._stack = stack
         self._closed = False
 
@@ -135,8 +133,8 @@ class Collection:
         return attached
 
     def _attach(self, name: str) -> Link:
-        implementation = self.maps.get(name)
-        if isinstance(implementation, StructOps):
+        implementation = _implementation(self.maps.get(name))
+        if implementation is not None:
             from pyebpf.link.struct_ops import attach_struct_ops
 
             return attach_struct_ops(implementation)
@@ -148,7 +146,7 @@ class Collection:
         from pyebpf.link import auto
 
         chosen = [name for name, each in self.programs.items() if auto.names_its_target(each)]
-        chosen += [name for name, each in self.maps.items() if isinstance(each, StructOps)]
+        chosen += [name for name, each in self.maps.items() if _implementation(each)]
         if not chosen:
             raise LoadError("", "no program's section name says where to attach it")
         return chosen
@@ -176,6 +174,8 @@ class Collection:
                 raise ClosedError(f"pin {self!r}: used after close")
             attached = self.links if links else {}
             present = {name: each for name, each in attached.items() if not each.closed}
+            from pyebpf.loader.pins import pin_all
+
             pin_all(directory, self.maps, self.programs, present)
 
     def reader(self, name: str, **options: Any) -> PerfReader[Any] | RingReader[Any]:  # noqa: ANN401
@@ -299,7 +299,7 @@ def load(
     with delegation.in_force(token), stacks[0] as owned, stacks[1] as on_failure:
         # Closed as soon as the programs are loaded, and whatever fails before that.
         modules = on_failure.enter_context(Modules(running_kernel_btf))
-        plan = struct_ops.plan(spec, running_kernel_btf, modules)
+        plan = _plan(spec, modules)
         chosen = _chosen(spec, plan)
         _check(spec, chosen, replacements)
         with Externs.resolve(spec, chosen.values(), modules, kconfig) as externs:
@@ -316,7 +316,7 @@ def load(
             others = {name: each for name, each in replacements.items() if name not in spec.maps}
             environment = Environment(
                 maps={**maps, **others},
-                starts=arena.starts(spec, maps),
+                starts=_starts(spec, maps),
                 externs=externs,
                 modules=modules,
                 interfaces=plan.targets,
@@ -341,9 +341,35 @@ def load(
         )
 
 
+# Fits the implementations of kernel interfaces to the kernel, if there are any.
+def _plan(spec: CollectionSpec, modules: Modules) -> Plan:
+    if all(each.type != MapType.STRUCT_OPS for each in spec.maps.values()):
+        return Plan()
+    from pyebpf.loader import struct_ops
+
+    return struct_ops.plan(spec, running_kernel_btf, modules)
+
+
+def _implementation(loaded: Map[Any, Any] | None) -> StructOps | None:
+    if loaded is None or loaded.type != MapType.STRUCT_OPS:
+        return None
+    from pyebpf.maps.struct_ops import StructOps
+
+    return loaded if isinstance(loaded, StructOps) else None
+
+
+# Where the globals of each arena start in it, by its name.
+def _starts(spec: CollectionSpec, loaded: Mapping[str, Map[Any, Any]]) -> dict[str, int]:
+    if all(each.type != MapType.ARENA for each in loaded.values()):
+        return {}
+    from pyebpf.loader import arena
+
+    return arena.starts(spec, loaded)
+
+
 # The programs to load. Those that implement something are loaded as the implementations need them,
 # whatever their autoload says; others of their kind belong to implementations that are left out.
-def _chosen(spec: CollectionSpec, plan: struct_ops.Plan) -> dict[str, ProgramSpec]:
+def _chosen(spec: CollectionSpec, plan: Plan) -> dict[str, ProgramSpec]:
     implements = any(each.type == MapType.STRUCT_OPS for each in spec.maps.values())
     chosen = {}
     for name, each in spec.programs.items():
@@ -375,6 +401,8 @@ def _check(
     for each in created.values():
         maps.check(each)
         if each.type == MapType.ARENA:
+            from pyebpf.loader import arena
+
             arena.check(each)
         elif each.type != MapType.STRUCT_OPS:
             contents.check(each, maps=available, programs=chosen.keys())
@@ -411,7 +439,7 @@ class _Maps:
 
     def __init__(
         self,
-        plan: struct_ops.Plan,
+        plan: Plan,
         *,
         btf_fd: int | None,
         pin_dir: str | os.PathLike[str] | None,
@@ -436,9 +464,15 @@ class _Maps:
     def _one(self, name: str, spec: MapSpec) -> Map[Any, Any]:
         given = self._replacements.get(name)
         if given is not None:
+            from pyebpf.abi import check_map
+
             with naming(f'replace map "{name}"'):
                 check_map(maps.as_loaded(spec), given.spec)
-                if spec.type == MapType.ARENA and not isinstance(given, Arena):
+                if spec.type == MapType.ARENA:
+                    from pyebpf.maps.arena import Arena
+
+                    if isinstance(given, Arena):
+                        return given
                     # Opened by id or pin: the same map, with its address and memory.
                     return self._owned.enter_context(Arena.from_fd(given.fileno()))
             return given
@@ -454,11 +488,13 @@ class _Maps:
             on_failure=self._on_failure,
         )
 
-    def _implementation(self, fitted: struct_ops.Fitted) -> StructOps:
+    def _implementation(self, fitted: Fitted) -> StructOps:
         if self._btf_fd is None:
             raise NotSupportedError(
                 f'implementation "{fitted.spec.name}"', None, "the kernel did not take its types"
             )
+        from pyebpf.maps.struct_ops import StructOps
+
         return self._owned.enter_context(
             StructOps.create_fitted(fitted.spec, btf_fd=self._btf_fd, module=fitted.module)
         )
@@ -466,7 +502,7 @@ class _Maps:
 
 def _fill_with_programs(
     spec: CollectionSpec,
-    plan: struct_ops.Plan,
+    plan: Plan,
     loaded: Mapping[str, Map[Any, Any]],
     programs: Mapping[str, Program],
 ) -> None:
@@ -474,6 +510,6 @@ def _fill_with_programs(
         if each.type == MapType.PROG_ARRAY and spec.maps[name].entries:
             with naming(f'map "{name}"'):
                 contents.fill(each, spec.maps[name], programs)
-        elif isinstance(each, StructOps):
+        elif (implementation := _implementation(each)) is not None:
             fitted = plan.maps[name].functions
-            each.bind([(place, programs[program]) for place, program in fitted])
+            implementation.bind([(place, programs[program]) for place, program in fitted])

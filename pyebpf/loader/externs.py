@@ -29,14 +29,13 @@ from pyebpf.btf.types import Func
 from pyebpf.errors import ExternError, naming
 from pyebpf.host.kernel_btf import kernel_btf
 from pyebpf.host.modules import ModuleBtf, Modules
-from pyebpf.loader import kconfig
 from pyebpf.loader.patch import load_64
 from pyebpf.spec import CollectionSpec, ProgramSpec, Reference, ReferenceKind, VariableSpec
 from pyebpf.typed import TYPE_CHECKING, Protocol
 from pyebpf.uapi.insn import CALL, JMP, PSEUDO_BTF_ID, PSEUDO_KFUNC_CALL, PSEUDO_MAP_VALUE
 
 if TYPE_CHECKING:
-    from pyebpf.loader import ksyms
+    from pyebpf.loader import kconfig, ksyms
 
 __all__ = ["EXTERNS", "Externs"]
 
@@ -184,6 +183,8 @@ class Externs:
                 raise ExternError(name, f'extern "{name}" is not declared in {KCONFIG}')
         if config is None or config.btf is None or not config.autocreate:
             return
+        from pyebpf.loader import kconfig
+
         kconfig.fill(config, weak, given)
         variables = dict(spec.variables)
         for each in config_variables(config.btf):

@@ -12,7 +12,6 @@ import os
 from collections.abc import Mapping
 
 from pyebpf import features, pinning
-from pyebpf.abi import check_map
 from pyebpf.errors import (
     LoadError,
     MapIncompatibleError,
@@ -20,15 +19,14 @@ from pyebpf.errors import (
     SyscallError,
     naming,
 )
-from pyebpf.loader import arena, contents
-from pyebpf.loader.pins import file_name, pin_or_undo
-from pyebpf.maps.arena import Arena
+from pyebpf.loader import contents
 from pyebpf.maps.create import completed
-from pyebpf.maps.info import spec_of
 from pyebpf.maps.map import Map
 from pyebpf.spec import MapSpec, Pinning
+from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
 from pyebpf.typed import Any
+from pyebpf.uapi.attrs import MapElem
 from pyebpf.uapi.bpf import MapFlag, MapType
 
 __all__ = ["OF_MAPS", "adopt", "as_loaded", "check", "is_data", "load_map"]
@@ -97,6 +95,8 @@ def load_map(
     asked = spec.pinning is Pinning.BY_NAME or bool(spec.pin_path)
     if not asked or pin_dir is None:
         return _created(spec, btf_fd, loaded, owned)
+    from pyebpf.loader.pins import file_name, pin_or_undo
+
     # A path of the object's own could lead anywhere; where pins go is the caller's to say.
     last_part = os.path.basename(spec.pin_path.rstrip("/"))
     path = os.path.join(pin_dir, file_name("map", last_part or spec.name))
@@ -138,8 +138,12 @@ def _created(
     created = owned.enter_context(kind.from_spec(spec, btf_fd=btf_fd))
     if is_data(spec):
         _fill(created, spec)
-    elif isinstance(created, Arena) and spec.contents:
-        arena.place_globals(created, spec.contents)
+    elif spec.type == MapType.ARENA and spec.contents:
+        from pyebpf.loader.arena import place_globals
+        from pyebpf.maps.arena import Arena
+
+        assert isinstance(created, Arena)
+        place_globals(created, spec.contents)
     elif spec.type in OF_MAPS:
         with naming(f'map "{spec.name}"'):
             contents.fill(created, spec, loaded)
@@ -147,7 +151,11 @@ def _created(
 
 
 def _class_of(spec: MapSpec) -> type[Map[Any, Any]]:
-    return Arena if spec.type == MapType.ARENA else Map
+    if spec.type != MapType.ARENA:
+        return Map
+    from pyebpf.maps.arena import Arena
+
+    return Arena
 
 
 # The map pinned at path, if there is one, with the spec's types.
@@ -172,6 +180,9 @@ def adopt(fd: FD, spec: MapSpec) -> Map[Any, Any]:
     Raises:
         MapIncompatibleError: It is no map, or not like the spec.
     """
+    from pyebpf.abi import check_map
+    from pyebpf.maps.info import spec_of
+
     try:
         if pinning.kind_of(fd.fileno()) != "map":
             raise MapIncompatibleError(spec.name, "not a map")
@@ -188,8 +199,9 @@ def adopt(fd: FD, spec: MapSpec) -> Map[Any, Any]:
 def _fill(created: Map[Any, Any], spec: MapSpec) -> None:
     assert spec.contents is not None
     if spec.contents.strip(b"\0"):
-        with created.raw as raw:
-            raw[bytes(4)] = bytes(spec.contents)
+        with naming(f'update map "{spec.name}"'):
+            data = bytes(spec.contents)
+            bpf.map_update_elem(MapElem(map_fd=created.fileno(), key=bytes(4), value=data))
     if spec.frozen:
         # Before Linux 5.2 there is no such command, and the verifier has no use for it.
         with contextlib.suppress(NotSupportedError):

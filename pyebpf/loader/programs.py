@@ -21,14 +21,13 @@ from pyebpf.errors import (
     VerifierError,
     naming,
 )
-from pyebpf.host import version
 from pyebpf.host.modules import Modules
 from pyebpf.loader import older
 from pyebpf.loader.attach_target import attach_target, needs_target
 from pyebpf.loader.externs import EXTERNS, Externs
 from pyebpf.loader.jump_tables import create_tables
 from pyebpf.loader.patch import load_64
-from pyebpf.loader.struct_ops import Target as Interface
+from pyebpf.loader.plan import Target as Interface
 from pyebpf.maps.map import Map
 from pyebpf.names import kernel_name
 from pyebpf.plain import plain
@@ -178,7 +177,11 @@ def _has_many_places(spec: ProgramSpec) -> bool:
 
 
 def _kernel_version(spec: ProgramSpec) -> int:
-    return version.code() if spec.type == ProgType.KPROBE else 0
+    if spec.type != ProgType.KPROBE:
+        return 0
+    from pyebpf.host import version
+
+    return version.code()
 
 
 def _relocated(spec: ProgramSpec, core_types: Iterable[Btf]) -> tuple[bytes, dict[int, str]]:

@@ -6,14 +6,15 @@ import contextlib
 import mmap
 from collections.abc import Mapping
 
-from pyebpf.btf import values
 from pyebpf.errors import BtfError, ClosedError
-from pyebpf.loader.arena import ArenaGlobals
-from pyebpf.maps.arena import Arena
 from pyebpf.maps.map import Map
 from pyebpf.spec import CollectionSpec, MapSpec, VariableSpec
-from pyebpf.typed import Any, Protocol
-from pyebpf.uapi.bpf import MapFlag
+from pyebpf.typed import TYPE_CHECKING, Any, Protocol
+from pyebpf.uapi.bpf import MapFlag, MapType
+
+if TYPE_CHECKING:
+    from pyebpf.btf.codec import Codec
+    from pyebpf.loader.arena import ArenaGlobals
 
 __all__ = ["Memory", "SectionMemory", "Variable", "open_variables"]
 
@@ -133,11 +134,13 @@ class Variable:
     def value(self, value: object) -> None:
         self.raw = self._codec().encode(value)
 
-    def _codec(self) -> values.Codec:
+    def _codec(self) -> Codec:
         btf = self.spec.map.btf
         if btf is None or not self.spec.type_id:
             raise BtfError(f'variable "{self.name}" has no type; use .raw')
-        return values.codec(btf, self.spec.type_id)
+        from pyebpf.btf.values import codec
+
+        return codec(btf, self.spec.type_id)
 
     def __repr__(self) -> str:
         return f"<Variable {self.name!r} of {self._memory.name}>"
@@ -172,6 +175,10 @@ def open_variables(
 
 
 def _memory(section: Map[Any, Any], spec: MapSpec, start: int) -> SectionMemory | ArenaGlobals:
-    if isinstance(section, Arena):
+    if section.type == MapType.ARENA:
+        from pyebpf.loader.arena import ArenaGlobals
+        from pyebpf.maps.arena import Arena
+
+        assert isinstance(section, Arena)
         return ArenaGlobals(section, start)
     return SectionMemory(section, frozen=spec.frozen)

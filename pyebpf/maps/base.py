@@ -14,18 +14,19 @@ from collections.abc import Callable, Iterator
 from pyebpf.btf.btf import Btf
 from pyebpf.errors import ENOTSUPP, EbpfError, SyscallError, naming
 from pyebpf.handle import Handle
-from pyebpf.host.fdinfo import fdinfo
 from pyebpf.maps.codec import Codec
-from pyebpf.maps.info import MapDetails, map_details, map_info
 from pyebpf.maps.kinds import ARRAYS, WAITS
 from pyebpf.maps.types import key_codec, value_bytes, value_codec
-from pyebpf.maps.user_codec import CodecLike
 from pyebpf.spec import MapSpec
 from pyebpf.sys import bpf, kernel
 from pyebpf.sys.fd import FD
-from pyebpf.typed import Any, Generic, TypeVar, overload
+from pyebpf.typed import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from pyebpf.uapi.attrs import MapElem
 from pyebpf.uapi.bpf import MapFlag, MapType
+
+if TYPE_CHECKING:
+    from pyebpf.maps.info import MapDetails
+    from pyebpf.maps.user_codec import CodecLike
 
 __all__ = ["MISUSES", "MapBase"]
 
@@ -173,12 +174,16 @@ class MapBase(Handle, Generic[K, V]):
 
     def info(self) -> MapDetails:
         """Return what the kernel knows about the map. Since Linux 4.13."""
+        from pyebpf.maps.info import map_details
+
         with naming(f'info of map "{self.name}"'):
             return map_details(self.fileno())
 
     @property
     def id(self) -> int:
         """The kernel's id for it."""
+        from pyebpf.maps.info import map_info
+
         return map_info(self.fileno()).id
 
     def close(self) -> None:
@@ -226,6 +231,8 @@ class MapBase(Handle, Generic[K, V]):
 
     # Why the kernel lets nobody change (or read) it, by this descriptor or at all.
     def _forbidding(self) -> str:
+        from pyebpf.host.fdinfo import fdinfo
+
         told = {} if self.closed else fdinfo("self", self.fileno())
         if told.get("frozen"):
             return "the map is frozen"

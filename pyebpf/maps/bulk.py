@@ -42,8 +42,8 @@ from pyebpf.maps.codec import Codec, PerCpuCodec
 from pyebpf.maps.kinds import HASHES, PER_CPU
 from pyebpf.maps.native import column, native_format
 from pyebpf.sys import bpf, kernel
-from pyebpf.sys.elements import quiet_call
 from pyebpf.sys.fd import FD
+from pyebpf.sys.slots import quiet_call
 from pyebpf.typed import Any
 from pyebpf.uapi.attrs import MapCreate, MapElem, ProgLoad
 from pyebpf.uapi.bpf import MapFlag, MapType, ProgFlag, ProgType

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 
 from pyebpf.errors import ENOTSUPP, EbpfError, NotSupportedError, SyscallError
-from pyebpf.maps import dtypes, iterate
+from pyebpf.maps import iterate
 from pyebpf.maps.base import MapBase
 from pyebpf.maps.batch import Batch, NoBatchError
 from pyebpf.maps.bulk_choice import (
@@ -34,14 +34,14 @@ from pyebpf.maps.kinds import (
     SPARSE,
     SPARSE_WITH_COOKIES,
 )
-from pyebpf.maps.mapped import mapped_entries
-from pyebpf.maps.native import column
 from pyebpf.maps.types import value_bytes
-from pyebpf.maps.user_codec import CodecLike
 from pyebpf.spec import MapSpec
 from pyebpf.sys.fd import FD
-from pyebpf.typed import Any, Generic, TypeVar, cast, overload
+from pyebpf.typed import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 from pyebpf.uapi.bpf import Cmd, MapFlag, MapType, UpdateFlag
+
+if TYPE_CHECKING:
+    from pyebpf.maps.user_codec import CodecLike
 
 __all__ = ["ManyElements"]
 
@@ -234,6 +234,8 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
             IterationAborted: The map changes faster than it can be walked.
             NotSupportedError: *in_kernel* is wanted and not to be had.
         """
+        from pyebpf.maps.native import column
+
         keys, values, number = self._entries(in_kernel)
         found: dict[K, V] = {}
         # Some at a time, so that what is made on the way stays in the CPU's caches.
@@ -263,6 +265,8 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
             IterationAborted: The map changes faster than it can be walked.
             NotSupportedError: *in_kernel* is wanted and not to be had.
         """
+        from pyebpf.maps import dtypes
+
         keys, values, _ = self._entries(in_kernel)
         return (
             dtypes.array(self.key_codec, keys, self.btf),
@@ -337,6 +341,8 @@ class ManyElements(MapBase[K, V], Generic[K, V]):
 
     def _entries(self, wanted: bool | None) -> Entries:
         if not wanted and self.type == MapType.ARRAY and self.flags & MapFlag.MMAPABLE:
+            from pyebpf.maps.mapped import mapped_entries
+
             # What cannot be mapped says why the plain way.
             with contextlib.suppress(EbpfError), self.memory(writable=False) as memory:
                 return mapped_entries(memory, self.value_size, self.max_entries)

@@ -17,12 +17,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 from pyebpf import btf_object
-from pyebpf.abi import MapAbi, check_map
-from pyebpf.btf.addresses import with_addresses
 from pyebpf.btf.btf import Btf
-from pyebpf.btf.codec import Codec as BtfCodec
-from pyebpf.btf.records import RecordCodec
-from pyebpf.btf.values import codec
 from pyebpf.errors import (
     BtfError,
     EbpfError,
@@ -33,20 +28,21 @@ from pyebpf.errors import (
 from pyebpf.maps.base import MISUSES
 from pyebpf.maps.codec import BytesCodec, Codec, PerCpuCodec
 from pyebpf.maps.create import completed, create, with_defaults
-from pyebpf.maps.info import spec_of
 from pyebpf.maps.kinds import ARRAYS, LOCAL_STORAGE, OF_MAPS
 from pyebpf.maps.many import ManyElements
-from pyebpf.maps.own_types import plain_types
 from pyebpf.maps.per_cpu import PerCpuOperations
 from pyebpf.maps.queue import QueueOperations
 from pyebpf.maps.subscript import Subscript
-from pyebpf.maps.types import type_named
-from pyebpf.maps.user_codec import CodecLike, as_codec
 from pyebpf.spec import Descriptor, MapSpec
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
-from pyebpf.typed import Any, Generic, TypeVar, cast
+from pyebpf.typed import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from pyebpf.uapi.bpf import Cmd, MapType, OpenFlag
+
+if TYPE_CHECKING:
+    from pyebpf.abi import MapAbi
+    from pyebpf.btf.records import RecordCodec
+    from pyebpf.maps.user_codec import CodecLike
 
 __all__ = ["Map", "loaded_maps"]
 
@@ -134,6 +130,8 @@ class Map(
             numa_node=numa_node,
             btf=btf,
         )
+        from pyebpf.maps.user_codec import as_codec, type_named
+
         if isinstance(key, str):
             spec.key_type_id = type_named(btf, key)
         if isinstance(value, str):
@@ -265,11 +263,15 @@ class Map(
         value: CodecLike | None,
         expect: MapSpec | MapAbi | None = None,
     ) -> Map[Any, Any]:
+        from pyebpf.maps.info import spec_of
+
         try:
             spec = spec_of(fd.fileno())
             if isinstance(expect, MapSpec):
                 expect = completed(expect)
             if expect is not None:
+                from pyebpf.abi import check_map
+
                 check_map(expect, spec)
             if isinstance(expect, MapSpec):
                 spec, expect.flags = expect, spec.flags
@@ -331,6 +333,10 @@ class Map(
     def _with_addresses(self, type_id: int, fields: tuple[str, ...]) -> RecordCodec | None:
         if self.btf is None or not type_id:
             return None
+        from pyebpf.btf.addresses import with_addresses
+        from pyebpf.btf.records import RecordCodec
+        from pyebpf.btf.values import codec
+
         if not isinstance(codec(self.btf, type_id), RecordCodec):
             return None
         return with_addresses(self.btf, type_id, fields)
@@ -338,8 +344,10 @@ class Map(
     # Of keys and of one CPU's values: what they are seen as, so those given by name, too.
     @property
     def _type_ids(self) -> list[int]:
+        from pyebpf.btf.codec import Codec
+
         seen = (self.key_codec, self.one_value_codec)
-        return [each.type_id if isinstance(each, BtfCodec) else 0 for each in seen]
+        return [each.type_id if isinstance(each, Codec) else 0 for each in seen]
 
     def new_like(self) -> Map[K, V]:
         """Make a fresh, empty map from the same definition, with the same types."""
@@ -549,6 +557,8 @@ def loaded_maps() -> Iterator[Map[Any, Any]]:
 # The spec's BTF in the kernel, plain types where the kind cannot do without any, or nothing.
 def _load_types(spec: MapSpec) -> FD | None:
     if spec.type in LOCAL_STORAGE and not (spec.btf and spec.value_type_id and spec.key_type_id):
+        from pyebpf.maps.own_types import plain_types
+
         btf, spec.key_type_id, spec.value_type_id = plain_types(spec.value_size)
         return btf_object.load(btf)
     if spec.btf is None or not spec.value_type_id:

@@ -19,13 +19,14 @@ from collections.abc import Callable
 from pyebpf.errors import EbpfError
 from pyebpf.maps.base import MapBase
 from pyebpf.maps.codec import Codec, PerCpuCodec
-from pyebpf.maps.native import native_format
-from pyebpf.maps.user_codec import CodecLike
 from pyebpf.spec import MapSpec
-from pyebpf.sys.elements import Elements, call, last_errno, quiet_call
+from pyebpf.sys.elements import Elements
 from pyebpf.sys.fd import FD
-from pyebpf.typed import Any, Generic, TypeVar, overload
+from pyebpf.typed import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from pyebpf.uapi.bpf import Cmd
+
+if TYPE_CHECKING:
+    from pyebpf.maps.user_codec import CodecLike
 
 __all__ = ["Subscript"]
 
@@ -35,6 +36,13 @@ D = TypeVar("D")
 
 # What the quick way stumbles over: somebody at the cells, a key or value of a wrong type or size.
 _NOT_HERE = (IndexError, TypeError, ValueError, OverflowError)
+
+
+# Taken from `pyebpf.sys.slots` with the first cells, before which none is called: that brings
+# ctypes, 2 ms, and not every load looks into a map.
+call: Callable[..., int]
+quiet_call: Callable[..., int]
+last_errno: Callable[[], int]
 
 
 class Subscript(MapBase[K, V], Generic[K, V]):
@@ -155,6 +163,9 @@ class Subscript(MapBase[K, V], Generic[K, V]):
         delete = self._elements.cells(Cmd.MAP_DELETE_ELEM)
         if lookup is None or update is None or delete is None:
             return
+        global call, last_errno, quiet_call
+        from pyebpf.sys.slots import call, last_errno, quiet_call
+
         self._lookup_key = _cell(self.key_codec, lookup.key)
         self._lookup_value = _cell(self.value_codec, lookup.value)
         self._update_key = _cell(self.key_codec, update.key)
@@ -195,6 +206,8 @@ class _NumberOfEachCpu(_Cell):
 
 
 def _cell(codec: Codec, memory: memoryview) -> object:
+    from pyebpf.maps.native import native_format
+
     number = native_format(codec)
     if number is not None:
         return memory.cast(number)  # type: ignore[call-overload]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pyebpf.btf import values
 from pyebpf.errors import BtfError, naming
 from pyebpf.host import cpus
 from pyebpf.maps.codec import BytesCodec, Codec, IndexCodec, PerCpuCodec
@@ -14,13 +13,14 @@ from pyebpf.maps.kinds import (
     PER_CPU,
     TARGETS,
 )
-from pyebpf.maps.objects import CgroupKeyCodec, FdCodec, OwnerCodec, TargetCodec
-from pyebpf.maps.stack_format import StackCodec
-from pyebpf.maps.user_codec import CodecLike, as_codec, type_named
 from pyebpf.spec import MapSpec
+from pyebpf.typed import TYPE_CHECKING
 from pyebpf.uapi.bpf import MapFlag, MapType
 
-__all__ = ["key_codec", "type_named", "value_bytes", "value_codec"]
+if TYPE_CHECKING:
+    from pyebpf.maps.user_codec import CodecLike
+
+__all__ = ["key_codec", "value_bytes", "value_codec"]
 
 # An implementation is the only value of its map; a stack has the number its program was given.
 INDEXED = ARRAYS | {MapType.STRUCT_OPS, MapType.STACK_TRACE}
@@ -35,8 +35,12 @@ def key_codec(spec: MapSpec, given: CodecLike | None = None) -> Codec:
     if given is not None:
         return _fitting(spec, given, "key")
     if spec.type in LOCAL_STORAGE:
+        from pyebpf.maps.objects import OwnerCodec
+
         return OwnerCodec()
     if spec.type in CGROUP_STORAGE and spec.key_size in (8, 16):
+        from pyebpf.maps.objects import CgroupKeyCodec
+
         return CgroupKeyCodec(spec.key_size)
     typed = _typed(spec, spec.key_type_id, spec.key_size)
     if typed is not None:
@@ -60,10 +64,16 @@ def value_codec(spec: MapSpec, given: CodecLike | None = None) -> Codec:
     if given is not None:
         one = _fitting(spec, given, "value")
     elif spec.type in HOLDS_FDS:
+        from pyebpf.maps.objects import FdCodec
+
         one = FdCodec(spec.value_size)
     elif spec.type in TARGETS and spec.value_size in (4, 8):
+        from pyebpf.maps.objects import TargetCodec
+
         one = TargetCodec(spec.value_size, devices=spec.type != MapType.CPUMAP)
     elif spec.type == MapType.STACK_TRACE:
+        from pyebpf.maps.stack_format import StackCodec
+
         one = StackCodec(spec.value_size, build_ids=bool(spec.flags & MapFlag.STACK_BUILD_ID))
     else:
         one = _typed(spec, spec.value_type_id, spec.value_size) or BytesCodec(spec.value_size)
@@ -79,6 +89,10 @@ def value_bytes(spec: MapSpec) -> int:
 
 def _fitting(spec: MapSpec, given: CodecLike, what: str) -> Codec:
     size = spec.key_size if what == "key" else spec.value_size
+    if isinstance(given, BytesCodec) and given.size == size:
+        return given  # as of every data section
+    from pyebpf.maps.user_codec import as_codec
+
     try:
         with naming(f'map "{spec.name}"'):
             return as_codec(given, size, btf=spec.btf, what=what)
@@ -89,6 +103,8 @@ def _fitting(spec: MapSpec, given: CodecLike, what: str) -> Codec:
 def _typed(spec: MapSpec, type_id: int, size: int) -> Codec | None:
     if spec.btf is None or not type_id:
         return None
+    from pyebpf.btf import values
+
     try:
         codec: Codec = values.codec(spec.btf, type_id)
     except BtfError:

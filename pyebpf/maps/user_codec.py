@@ -20,7 +20,6 @@ from collections.abc import Callable
 
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.types import Composite, Enumeration, Type, Typedef
-from pyebpf.btf.values import codec as btf_codec
 from pyebpf.errors import BtfError
 from pyebpf.maps.codec import BytesCodec, Codec
 from pyebpf.typed import Any, Protocol, TypeAlias
@@ -104,7 +103,9 @@ def _made(given: CodecLike, size: int, btf: Btf | None, what: str) -> Codec:
     if isinstance(given, str):
         type_id = type_named(btf, given)
         if type_id and btf is not None:
-            return btf_codec(btf, type_id)
+            from pyebpf.btf.values import codec
+
+            return codec(btf, type_id)
         return StructCodec(given, what)
     if given is bytes:
         return BytesCodec(_known(size, what), what)

@@ -10,21 +10,21 @@ import errno
 import os
 from collections.abc import Iterator
 
-from pyebpf.abi import ProgramAbi, check_program
-from pyebpf.asm.instruction import Instruction
 from pyebpf.errors import SyscallError, naming
 from pyebpf.handle import Handle
 from pyebpf.plain import plain
-from pyebpf.programs.info import ProgramInfo, program_info
 from pyebpf.spec import ProgramSpec
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
 from pyebpf.typed import TYPE_CHECKING
 from pyebpf.uapi.attrs import ProgBindMap, ProgTestRun
-from pyebpf.uapi.bpf import ProgType, TestRunFlag
+from pyebpf.uapi.bpf import ProgType
 
 if TYPE_CHECKING:
+    from pyebpf.abi import ProgramAbi
+    from pyebpf.asm.instruction import Instruction
     from pyebpf.programs.benchmark import BenchmarkResult
+    from pyebpf.programs.info import ProgramInfo
     from pyebpf.programs.jited import JitedCode
     from pyebpf.programs.stats import ProgramStats
     from pyebpf.programs.xlated import Xlated
@@ -128,6 +128,8 @@ class Program(Handle):
 
         Since Linux 4.4.
         """
+        from pyebpf.abi import check_program
+
         program = cls._adopt(cls._fd_at(path))
         try:
             if expect is not None:
@@ -142,6 +144,8 @@ class Program(Handle):
 
     @classmethod
     def _adopt(cls, fd: FD) -> Program:
+        from pyebpf.programs.info import program_info
+
         try:
             info = program_info(fd.fileno())
         except BaseException:
@@ -154,6 +158,8 @@ class Program(Handle):
 
     def info(self) -> ProgramInfo:
         """Return what the kernel knows about the program. Since Linux 4.13."""
+        from pyebpf.programs.info import program_info
+
         return program_info(self.fileno())
 
     @property
@@ -326,6 +332,8 @@ class Program(Handle):
         attr.repeat = 0 if repeat == 1 and self.type in CONTEXT_ONLY else repeat
         packet = memoryview(data).tobytes()
         # Frames that really travel do not come back.
+        from pyebpf.uapi.per_hook import TestRunFlag
+
         returned = self.type not in CONTEXT_ONLY and not flags & TestRunFlag.XDP_LIVE_FRAMES
         data_out = bytearray(len(packet) + OUTPUT_ROOM if packet and returned else 0)
         if packet:

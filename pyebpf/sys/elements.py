@@ -2,14 +2,9 @@
 
 In: keys and values as bytes of exactly the map's sizes. Out: bytes, or ``None`` for "no such key".
 
-    union bpf_attr  | map_fd  0 | key   | value | flags |     lookup, update, lookup_and_delete: 32
-                    | map_fd  0 | key   |                     delete: 16, the kernel refuses more
-                    | map_fd  0 | key   | next  |             get_next_key: 24
-                      0       4   8       16      24
-
 A call costs what its system call costs plus half a microsecond, because the attr and its buffers
-are made once: `_Slot`. A slot belongs to one call at a time, taken from a free list and put back;
-so threads, signal handlers and finalizers that come in between never share one.
+are made once: `pyebpf.sys.slots.Slot`. A slot belongs to one call at a time, taken from a free list
+and put back; so threads, signal handlers and finalizers that come in between never share one.
 
 Half of that costs what goes through `Cells`, if the memory is used as it is: numbers.
 
@@ -21,11 +16,9 @@ map) use a descriptor of their own, which the last of them closes.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import sys
 from collections.abc import Callable
-from functools import partial
 
 from pyebpf.errors import (
     ClosedError,
@@ -37,21 +30,19 @@ from pyebpf.errors import (
     PrivilegeError,
     SyscallError,
 )
-from pyebpf.sys import privileges
 from pyebpf.sys.fd import FD, duplicate
-from pyebpf.sys.numbers import numbers
-from pyebpf.typed import NamedTuple, Protocol, TypeAlias, final
+from pyebpf.typed import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, final
 from pyebpf.uapi.bpf import Cmd
+
+if TYPE_CHECKING:
+    from pyebpf.sys.slots import Slot
 
 __all__ = [
     "Buffer",
     "Cells",
     "ElementCalls",
     "Elements",
-    "call",
     "element_failure",
-    "last_errno",
-    "quiet_call",
 ]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -59,19 +50,8 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 # Without a GIL nothing keeps close() and a call apart, so every call takes the careful way.
 _has_gil: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
 
-# No argtypes: ctypes converts small ints and a ready byref faster without (250 ns a call).
-_holding_gil = ctypes.PyDLL(None, use_errno=True).syscall
-_releasing_gil = ctypes.CDLL(None, use_errno=True).syscall
-# For `Cells`: 40 ns less without errno. (And 20 less with all arguments in one tuple than bound.)
-quiet_call: Callable[..., int] = ctypes.PyDLL(None).syscall
-# The same with errno, which `last_errno` tells.
-call: Callable[..., int] = _holding_gil
-last_errno = ctypes.get_errno
-
-# Words of the attr; _VALUE is next_key in get_next_key's.
-_KEY, _VALUE, _FLAGS = 1, 2, 3
+_KEY, _FLAGS = 1, 3  # words of the attr
 _NO_FD = 0xFFFFFFFF
-_LOOKUP_SIZE, _DELETE_SIZE, _NEXT_KEY_SIZE = 32, 16, 24
 
 
 class ElementCalls(Protocol):
@@ -125,57 +105,6 @@ class Cells(NamedTuple):
     value: memoryview
 
 
-# An attr with its buffers and the calls bound to it. Two attrs: next_key aliases value.
-@final
-class _Slot:
-    __slots__ = (
-        "delete",
-        "fd",
-        "key",
-        "lookup",
-        "lookup_and_delete",
-        "memory",
-        "next_fd",
-        "next_key",
-        "next_value",
-        "next_words",
-        "update",
-        "value",
-        "where",
-        "words",
-    )
-
-    def __init__(self, key_size: int, value_size: int, *, waits: bool) -> None:
-        # bytearrays, because memoryviews of ctypes' own memory cannot be cast; ctypes looking at
-        # them keeps them from moving.
-        attr, next_attr = bytearray(_LOOKUP_SIZE), bytearray(_NEXT_KEY_SIZE)
-        key, value, following = bytearray(key_size), bytearray(value_size), bytearray(key_size)
-        self.memory = [_pinned(one) for one in (attr, next_attr, key, value, following)]
-        self.key, self.value = memoryview(key), memoryview(value)
-        self.next_value = memoryview(following)
-        self.words = memoryview(attr).cast("Q")
-        self.next_words = memoryview(next_attr).cast("Q")
-        self.fd = memoryview(attr).cast("I")
-        self.next_fd = memoryview(next_attr).cast("I")
-        addresses = [ctypes.addressof(one) if len(one) else 0 for one in self.memory]
-        self.words[_KEY] = self.next_words[_KEY] = addresses[2]
-        self.words[_VALUE] = addresses[3]
-        self.next_words[_VALUE] = addresses[4]
-        call = partial(_releasing_gil if waits else _holding_gil, numbers().bpf)
-        where, next_where = ctypes.byref(self.memory[0]), ctypes.byref(self.memory[1])
-        self.where = where
-        # Plain ints: ctypes would look for _as_parameter_ in an enum first.
-        self.lookup = _bound(call, Cmd.MAP_LOOKUP_ELEM, where, _LOOKUP_SIZE)
-        self.update = _bound(call, Cmd.MAP_UPDATE_ELEM, where, _LOOKUP_SIZE)
-        self.delete = _bound(call, Cmd.MAP_DELETE_ELEM, where, _DELETE_SIZE)
-        self.next_key = _bound(call, Cmd.MAP_GET_NEXT_KEY, next_where, _NEXT_KEY_SIZE)
-        self.lookup_and_delete = _bound(call, Cmd.MAP_LOOKUP_AND_DELETE_ELEM, where, _LOOKUP_SIZE)
-
-    def aim(self, fd: int) -> None:
-        self.fd[0] = fd
-        self.next_fd[0] = fd
-
-
 @final
 class Elements:
     """The calls on the elements of one map; may be shared between threads.
@@ -206,8 +135,8 @@ class Elements:
         self._sizes = (key_size, value_size)
         self._waits = waits
         self._array = array
-        self._slots: list[_Slot] = []
-        self._free: list[_Slot] = []
+        self._slots: list[Slot] = []
+        self._free: list[Slot] = []
 
     def lookup(self, key: Buffer, flags: int = 0) -> bytes | None:
         """Return a copy of the value of *key*, or ``None`` if there is none.
@@ -235,7 +164,7 @@ class Elements:
             if not slot.lookup():
                 return slot.value.tobytes()
             # A signal handler whose own map call fails right here could change what we read.
-            number = ctypes.get_errno()
+            number = slot.errno()
         finally:
             if flags:
                 slot.words[_FLAGS] = 0
@@ -277,7 +206,7 @@ class Elements:
                 slot.words[_FLAGS] = flags
             if not slot.update():
                 return
-            number = ctypes.get_errno()
+            number = slot.errno()
         finally:
             if flags:
                 slot.words[_FLAGS] = 0
@@ -303,7 +232,7 @@ class Elements:
                 _copy("key", slot.key, key)
             if not slot.delete():
                 return True
-            number = ctypes.get_errno()
+            number = slot.errno()
         finally:
             self._put_back(slot)
         if number == errno.ENOENT:
@@ -336,7 +265,7 @@ class Elements:
                     _copy("key", slot.key, key)
             if not slot.next_key():
                 return slot.next_value.tobytes()
-            number = ctypes.get_errno()
+            number = slot.errno()
         finally:
             slot.next_words[_KEY] = here
             self._put_back(slot)
@@ -367,7 +296,7 @@ class Elements:
             slot.words[_FLAGS] = flags
             if not slot.lookup_and_delete():
                 return slot.value.tobytes()
-            number = ctypes.get_errno()
+            number = slot.errno()
         finally:
             slot.words[_FLAGS] = 0
             self._put_back(slot)
@@ -386,8 +315,7 @@ class Elements:
         if self._waits:
             return None
         slot = self._new_slot()  # which never enters the free list
-        size = _DELETE_SIZE if cmd == Cmd.MAP_DELETE_ELEM else _LOOKUP_SIZE
-        return Cells([(numbers().bpf, int(cmd), slot.where, size)], slot.key, slot.value)
+        return Cells([slot.arguments(cmd)], slot.key, slot.value)
 
     @property
     def closed(self) -> bool:
@@ -406,8 +334,10 @@ class Elements:
         self._release()
 
     # Taken out of the free list from the start; enters it when its first call ends.
-    def _new_slot(self) -> _Slot:
-        slot = _Slot(*self._sizes, waits=self._waits)
+    def _new_slot(self) -> Slot:
+        from pyebpf.sys.slots import Slot  # ctypes takes 2 ms, and many maps are never looked into
+
+        slot = Slot(*self._sizes, waits=self._waits)
         self._slots.append(slot)
         fd = self._fd
         slot.aim(fd if fd >= 0 else _NO_FD)
@@ -416,7 +346,7 @@ class Elements:
             slot.aim(_NO_FD)
         return slot
 
-    def _put_back(self, slot: _Slot) -> None:
+    def _put_back(self, slot: Slot) -> None:
         self._free.append(slot)
         if self._own is not None and self._fd < 0:
             self._release()
@@ -451,16 +381,10 @@ def element_failure(cmd: Cmd, number: int, *, array: bool) -> SyscallError:
     if number in (errno.E2BIG, errno.ENOSPC):
         return MapFullError(name, number, "map is full")
     if number == errno.EPERM:
+        from pyebpf.sys import privileges
+
         return PrivilegeError(name, number, privileges.explain(cmd))
     return SyscallError(name, number)
-
-
-def _pinned(memory: bytearray) -> ctypes.Array[ctypes.c_char]:
-    return (ctypes.c_char * len(memory)).from_buffer(memory)
-
-
-def _bound(call: Callable[..., int], cmd: Cmd, where: object, size: int) -> Callable[[], int]:
-    return partial(call, int(cmd), where, size)
 
 
 # The slow way in, for buffers of another item type than bytes; says what is wrong with a size.

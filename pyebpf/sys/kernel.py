@@ -39,19 +39,19 @@ import sys
 from collections.abc import Collection, Iterator
 
 from pyebpf.errors import EbpfError, NotSupportedError, PrivilegeError, SyscallError
-from pyebpf.sys import absence, memlock, mount, privileges
 from pyebpf.sys.call import Memory, Result
 from pyebpf.sys.elements import ElementCalls, Elements
 from pyebpf.sys.failures import failure
 from pyebpf.sys.libc import error_number, libc
-from pyebpf.sys.mapping import Mapping
 from pyebpf.sys.numbers import Numbers, numbers
-from pyebpf.sys.test_run import TestRun
-from pyebpf.typed import Protocol, TypeAlias
+from pyebpf.typed import TYPE_CHECKING, Protocol, TypeAlias
 from pyebpf.uapi.attrs import CommonAttr, ProgLoad
 from pyebpf.uapi.bpf import COMMON_ATTRS, Cmd, ProgType
 from pyebpf.uapi.cstruct import CStruct
-from pyebpf.uapi.if_xdp import AF_XDP
+
+if TYPE_CHECKING:
+    from pyebpf.sys.mapping import Mapping
+    from pyebpf.sys.test_run import TestRun
 
 __all__ = ["Attr", "Kernel", "LinuxKernel", "current", "use"]
 
@@ -173,6 +173,8 @@ class LinuxKernel:
 
     def is_bpffs(self, path: str) -> bool:
         """Return whether *path* exists and is on a bpf file system."""
+        from pyebpf.sys import mount
+
         return mount.is_bpffs(path)
 
     def bpf(self, cmd: Cmd, attr: Attr, *, common: CommonAttr | None = None) -> int:
@@ -202,9 +204,7 @@ class LinuxKernel:
             words += [memory.address(second), len(second)]
         with Result(closes=cmd in _OPENING) as result:
             result.call(self._known().bpf, *words)
-            # Whether this kernel charges them cannot be asked, but a higher limit harms nobody.
-            charged = result.number == errno.EPERM and cmd in privileges.CHARGED
-            if charged and memlock.raise_limit():
+            if result.number == errno.EPERM and _more_to_charge(cmd):
                 result.call(self._known().bpf, *words)
             memory.refresh()
             if result.number:
@@ -234,6 +234,8 @@ class LinuxKernel:
         with Result(closes=True) as result:
             result.call(self._known().perf_event_open, where, pid, cpu, group_fd, flags)
             if result.number in (errno.EPERM, errno.EACCES):
+                from pyebpf.sys import privileges
+
                 reason = privileges.explain_perf()
                 raise PrivilegeError("perf_event_open", result.number, reason)
             if result.number:
@@ -282,6 +284,8 @@ class LinuxKernel:
 
     def mapping(self, fd: int, length: int, *, address: int = 0) -> Mapping:
         """Map memory at an address that matters; arguments and errors as for `Mapping`."""
+        from pyebpf.sys.mapping import Mapping
+
         return Mapping(fd, length, address=address)
 
     def elements(
@@ -295,6 +299,8 @@ class LinuxKernel:
 
         For speed alone, so other kernels need not have it.
         """
+        from pyebpf.sys.test_run import TestRun
+
         return TestRun(fd)
 
     def open(self, path: str, flags: int) -> int:
@@ -445,6 +451,8 @@ class LinuxKernel:
         """
         import socket
 
+        from pyebpf.uapi.if_xdp import AF_XDP
+
         try:
             return socket.socket(AF_XDP, socket.SOCK_RAW | socket.SOCK_CLOEXEC).detach()
         except OSError as error:
@@ -482,11 +490,15 @@ class LinuxKernel:
             if self._lacks(cmd):
                 return NotSupportedError(name, cmd.since)
         if number == errno.E2BIG:
+            from pyebpf.sys import absence
+
             return SyscallError(name, number, absence.unknown_fields(self._call, attr, buffer))
         return SyscallError(name, number)
 
     def _lacks(self, cmd: int) -> bool:
         if cmd not in self._missing:
+            from pyebpf.sys import absence
+
             self._missing[cmd] = absence.lacks(self._call, cmd)
         return self._missing[cmd]
 
@@ -495,6 +507,8 @@ class LinuxKernel:
             return "the permissions of the pin or of a directory above it"
         loading = cmd is Cmd.PROG_LOAD
         place = {Cmd.PROG_LOAD: "expected_attach_type", Cmd.LINK_CREATE: "attach_type"}.get(cmd, "")
+        from pyebpf.sys import privileges
+
         return privileges.explain(
             cmd,
             program_type=getattr(attr, "prog_type", None) if loading else None,
@@ -519,6 +533,14 @@ class LinuxKernel:
             os.close(value)
             return False
         return True if number == errno.EINVAL else None
+
+
+# Whether a refused command may be tried again. Whether this kernel charges what it makes cannot be
+# asked, but a higher limit harms nobody.
+def _more_to_charge(cmd: Cmd) -> bool:
+    from pyebpf.sys import memlock, privileges
+
+    return cmd in privileges.CHARGED and memlock.raise_limit()
 
 
 _current: Kernel = LinuxKernel()

@@ -15,15 +15,17 @@ import sys
 from pyebpf.errors import NotSupportedError, SyscallError
 from pyebpf.sys import kernel
 from pyebpf.sys.fd import FD
-from pyebpf.typed import Protocol
+from pyebpf.typed import TYPE_CHECKING, Protocol
 from pyebpf.uapi.perf import (
     PerfEventAttr,
     PerfIoctl,
     PerfOpenFlag,
-    PerfSw,
     PerfType,
     SampleType,
 )
+
+if TYPE_CHECKING:
+    from pyebpf.uapi.perf_counters import PerfSw
 
 __all__ = [
     "ProbeSource",

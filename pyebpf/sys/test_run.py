@@ -30,7 +30,7 @@ class TestRun:
         fd: The program, which must stay open: the caller sees to it that no run starts later.
 
     Attributes:
-        arguments: For `pyebpf.sys.elements.quiet_call`, which holds the GIL: for the shortest runs.
+        arguments: For `pyebpf.sys.slots.quiet_call`, which holds the GIL: for the shortest runs.
 
     Since Linux 5.14 (programs of type ``BPF_PROG_TYPE_SYSCALL``).
     """

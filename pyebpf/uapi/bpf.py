@@ -9,18 +9,22 @@ earlier.
 from __future__ import annotations
 
 from pyebpf.uapi.cenum import CEnum, c_enum
-from pyebpf.uapi.flags import (
-    AttachFlag,
-    KprobeMultiFlag,
-    MapFlag,
-    NetfilterFlag,
-    OpenFlag,
-    ProgFlag,
-    QueryFlag,
-    TestRunFlag,
-    UpdateFlag,
-    UprobeMultiFlag,
-)
+from pyebpf.uapi.flags import MapFlag, OpenFlag, ProgFlag, UpdateFlag
+
+TYPE_CHECKING = False  # as in the package's own __init__
+if TYPE_CHECKING:
+    from pyebpf.uapi.per_hook import AttachFlag as AttachFlag
+    from pyebpf.uapi.per_hook import BuildIdStatus as BuildIdStatus
+    from pyebpf.uapi.per_hook import CgroupIterOrder as CgroupIterOrder
+    from pyebpf.uapi.per_hook import FdType as FdType
+    from pyebpf.uapi.per_hook import KprobeMultiFlag as KprobeMultiFlag
+    from pyebpf.uapi.per_hook import NetfilterFlag as NetfilterFlag
+    from pyebpf.uapi.per_hook import PerfEventType as PerfEventType
+    from pyebpf.uapi.per_hook import QueryFlag as QueryFlag
+    from pyebpf.uapi.per_hook import StatsType as StatsType
+    from pyebpf.uapi.per_hook import Stream as Stream
+    from pyebpf.uapi.per_hook import TestRunFlag as TestRunFlag
+    from pyebpf.uapi.per_hook import UprobeMultiFlag as UprobeMultiFlag
 
 __all__ = [
     "BUILD_ID_SIZE",
@@ -412,85 +416,10 @@ class LinkType(CEnum):
     TRACING_MULTI = 15
 
 
-@c_enum(
-    "bpf_perf_event_type",
-    prefix="BPF_PERF_EVENT_",
-    since={
-        "UNSPEC": "6.6",
-        "UPROBE": "6.6",
-        "URETPROBE": "6.6",
-        "KPROBE": "6.6",
-        "KRETPROBE": "6.6",
-        "TRACEPOINT": "6.6",
-        "EVENT": "6.6",
-    },
-)
-class PerfEventType(CEnum):
-    """What a link of type ``PERF_EVENT`` is attached to."""
+# What few need is looked up when it is used; the names of all are here.
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pyebpf.uapi import per_hook
 
-    UNSPEC = 0
-    UPROBE = 1
-    URETPROBE = 2
-    KPROBE = 3
-    KRETPROBE = 4
-    TRACEPOINT = 5
-    EVENT = 6
-
-
-@c_enum("bpf_task_fd_type", prefix="BPF_FD_TYPE_")
-class FdType(CEnum):
-    """What ``TASK_FD_QUERY`` found behind an fd."""
-
-    RAW_TRACEPOINT = 0
-    TRACEPOINT = 1
-    KPROBE = 2
-    KRETPROBE = 3
-    UPROBE = 4
-    URETPROBE = 5
-
-
-@c_enum("bpf_stats_type", prefix="BPF_STATS_", since={"RUN_TIME": "5.8"})
-class StatsType(CEnum):
-    """What ``ENABLE_STATS`` switches on."""
-
-    RUN_TIME = 0
-
-
-@c_enum("", prefix="BPF_STREAM_", since={"STDOUT": "6.17", "STDERR": "6.17"})
-class Stream(CEnum):
-    """The output streams of a program."""
-
-    STDOUT = 1
-    STDERR = 2
-
-
-@c_enum(
-    "bpf_cgroup_iter_order",
-    prefix="BPF_CGROUP_ITER_",
-    since={
-        "ORDER_UNSPEC": "6.1",
-        "SELF_ONLY": "6.1",
-        "DESCENDANTS_PRE": "6.1",
-        "DESCENDANTS_POST": "6.1",
-        "ANCESTORS_UP": "6.1",
-        "CHILDREN": "7.0",
-    },
-)
-class CgroupIterOrder(CEnum):
-    """In which order a cgroup iterator walks."""
-
-    ORDER_UNSPEC = 0
-    SELF_ONLY = 1
-    DESCENDANTS_PRE = 2
-    DESCENDANTS_POST = 3
-    ANCESTORS_UP = 4
-    CHILDREN = 5
-
-
-@c_enum("bpf_stack_build_id_status", prefix="BPF_STACK_BUILD_ID_")
-class BuildIdStatus(CEnum):
-    """What a ``bpf_stack_build_id`` holds."""
-
-    EMPTY = 0
-    VALID = 1
-    IP = 2
+    return getattr(per_hook, name)

@@ -9,12 +9,6 @@ __all__ = [
     "MapFlag",
     "OpenFlag",
     "ProgFlag",
-    "AttachFlag",
-    "QueryFlag",
-    "TestRunFlag",
-    "KprobeMultiFlag",
-    "UprobeMultiFlag",
-    "NetfilterFlag",
 ]
 
 
@@ -117,72 +111,3 @@ class ProgFlag(CFlag):
     XDP_DEV_BOUND_ONLY = 1 << 6
     TEST_REG_INVARIANTS = 1 << 7
     TOKEN_FD = 1 << 16
-
-
-@c_flags(
-    "",
-    prefix="BPF_F_",
-    since={
-        "REPLACE": "5.6",
-        "BEFORE": "6.6",
-        "AFTER": "6.6",
-        "ID": "6.6",
-        "PREORDER": "6.15",
-        "LINK": "6.4",
-    },
-    macros=True,
-)
-class AttachFlag(CFlag):
-    """Flags of ``PROG_ATTACH``, and of the links that are ordered among others."""
-
-    ALLOW_OVERRIDE = 1 << 0
-    ALLOW_MULTI = 1 << 1
-    REPLACE = 1 << 2
-    BEFORE = 1 << 3
-    AFTER = 1 << 4
-    ID = 1 << 5
-    PREORDER = 1 << 6
-    LINK = 1 << 13
-
-
-@c_flags("", prefix="BPF_F_", macros=True)
-class QueryFlag(CFlag):
-    """Flags of ``PROG_QUERY``."""
-
-    QUERY_EFFECTIVE = 1 << 0
-
-
-@c_flags(
-    "",
-    prefix="BPF_F_TEST_",
-    since={"RUN_ON_CPU": "5.10", "XDP_LIVE_FRAMES": "5.18", "SKB_CHECKSUM_COMPLETE": "6.11"},
-    macros=True,
-)
-class TestRunFlag(CFlag):
-    """Flags of ``PROG_TEST_RUN``."""
-
-    RUN_ON_CPU = 1 << 0
-    XDP_LIVE_FRAMES = 1 << 1
-    SKB_CHECKSUM_COMPLETE = 1 << 2
-
-
-@c_flags("", prefix="BPF_F_KPROBE_MULTI_", since={"RETURN": "5.18"})
-class KprobeMultiFlag(CFlag):
-    """Flags of a kprobe_multi link."""
-
-    RETURN = 1 << 0
-
-
-@c_flags("", prefix="BPF_F_UPROBE_MULTI_", since={"RETURN": "6.6", "PATH_FD": "7.2"})
-class UprobeMultiFlag(CFlag):
-    """Flags of an uprobe_multi link."""
-
-    RETURN = 1 << 0
-    PATH_FD = 1 << 1
-
-
-@c_flags("", prefix="BPF_F_NETFILTER_", since={"IP_DEFRAG": "6.6"}, macros=True)
-class NetfilterFlag(CFlag):
-    """Flags of a netfilter link."""
-
-    IP_DEFRAG = 1 << 0

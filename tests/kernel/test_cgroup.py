@@ -13,7 +13,7 @@ import pytest
 
 import pyebpf
 from pyebpf import AttachType, link
-from pyebpf.uapi.flags import AttachFlag
+from pyebpf.uapi.per_hook import AttachFlag
 from tests.support.bpftool import bpftool_json
 from tests.support.cgroups import joined
 from tests.support.killed import killed

@@ -12,8 +12,8 @@ from pyebpf.asm.build import R0, R1, R2, add, exit_, load, load_map_value, mov, 
 from pyebpf.asm.slots import Slots
 from pyebpf.maps.map import Map
 from pyebpf.sys import bpf, kernel
-from pyebpf.sys.elements import quiet_call
 from pyebpf.sys.fd import FD
+from pyebpf.sys.slots import quiet_call
 from pyebpf.uapi.attrs import ProgLoad
 from pyebpf.uapi.bpf import MapFlag, MapType, ProgFlag, ProgType
 from tests.support.kernel import needs

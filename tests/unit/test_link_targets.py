@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyebpf.link.anchor import Anchored, place
 from pyebpf.link.kprobe import parse_function
 from pyebpf.link.usdt import parse_probe
-from pyebpf.uapi.flags import AttachFlag
+from pyebpf.uapi.per_hook import AttachFlag
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from pyebpf.uapi.attrs import (
     TaskFdQuery,
 )
 from pyebpf.uapi.bpf import AttachType, FdType, LinkType, PerfEventType, ProgType
-from pyebpf.uapi.flags import KprobeMultiFlag, UprobeMultiFlag
+from pyebpf.uapi.per_hook import KprobeMultiFlag, UprobeMultiFlag
 
 __all__ = ["create_kprobe_link", "create_uprobe_link", "task_fd_query"]
 
