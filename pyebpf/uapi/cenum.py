@@ -17,6 +17,7 @@ fifth of that is enough for what they are, numbers with names: see `_Quick`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from enum import EnumMeta, IntEnum, IntFlag
 
@@ -30,7 +31,7 @@ _INTEGER_FORMATS = "bcdnoxX"
 _NOTHING: Mapping[str, str] = {}
 
 
-if TYPE_CHECKING:
+if TYPE_CHECKING or sys.version_info >= (3, 14):  # which nobody has tried it with
     _Quick = EnumMeta
 else:
 
