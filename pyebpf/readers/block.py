@@ -17,6 +17,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from pyebpf.errors import FormatError
 from pyebpf.typed import Any, NamedTuple
 
 __all__ = ["Alike", "Block", "Cursor", "Room", "Run", "Spans", "alike", "cursor", "spaced"]
@@ -179,24 +180,37 @@ class Cursor:
         deque(self._source, maxlen=0)
 
 
-def cursor(block: Block, decode: Callable[[Any], Any]) -> Cursor:
-    """Return a cursor over what *decode* makes of the payloads of *block*."""
+def cursor(
+    block: Block, decode: Callable[[Any], Any], spoilt: Callable[[], object] | None = None
+) -> Cursor:
+    """Return a cursor over what *decode* makes of the payloads of *block*.
+
+    Args:
+        block: The records.
+        decode: Given each payload.
+        spoilt: Called for each that *decode* says to be malformed, by `FormatError`.
+    """
     payloads, source = block.payloads()
     back: list[Any] = []
-    return Cursor(block, _Replay(decode, payloads, back), source, back)
+    return Cursor(block, _Replay(decode, payloads, back, spoilt), source, back)
 
 
 # Decodes payloads one by one; a signal that interrupts the decoding loses none. An exception of
 # *decode* itself does consume the payload.
 class _Replay:
-    __slots__ = ("_back", "_decode", "_payloads")
+    __slots__ = ("_back", "_decode", "_payloads", "_spoilt")
 
     def __init__(
-        self, decode: Callable[[Any], Any], payloads: Iterator[Any], back: list[Any]
+        self,
+        decode: Callable[[Any], Any],
+        payloads: Iterator[Any],
+        back: list[Any],
+        spoilt: Callable[[], object] | None,
     ) -> None:
         self._decode = decode
         self._payloads = payloads
         self._back = back
+        self._spoilt = spoilt
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -208,6 +222,10 @@ class _Replay:
             payload = next(self._payloads)
         try:
             return self._decode(payload)
+        except FormatError:
+            if self._spoilt is not None:
+                self._spoilt()
+            raise
         except Exception:
             raise
         except BaseException:

@@ -1,14 +1,54 @@
-"""`Lease`: records where the kernel has put them, for a moment."""
+"""`Lease`: records where the kernel has put them, for a moment; `Lending`: how they come there."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 
+from pyebpf.errors import FormatError
 from pyebpf.readers import arrays
-from pyebpf.readers.block import Block
+from pyebpf.readers.block import Block, Cursor
+from pyebpf.readers.source import Source
 from pyebpf.typed import Any
 
-__all__ = ["Lease"]
+__all__ = ["Lease", "Lending"]
+
+
+class Lending:
+    """Takes the next block of a source without copying it.
+
+    Args:
+        source: Where from.
+        queue: Gets the block.
+        faults: Gets what was malformed.
+    """
+
+    def __init__(
+        self, source: Source, queue: deque[Block | Cursor], faults: deque[FormatError]
+    ) -> None:
+        self._source = source
+        self._queue = queue
+        self._faults = faults
+        self._lent: list[Block] = []
+
+    def fetch(self) -> None:
+        """Take it."""
+        found = self._source.lend(arrays.quickest())
+        if isinstance(found, Block):
+            self._lent.append(found)
+            self._queue.append(found)
+        elif found is not None:
+            self._faults.append(found)
+
+    def undo(self) -> None:
+        """Leave it where it is."""
+        for each in self._lent:
+            self._queue.remove(each)
+
+    def end(self) -> None:
+        """Give its memory back: it counts as read."""
+        for each in self._lent:
+            self._source.give_back(each)
 
 
 class Lease:

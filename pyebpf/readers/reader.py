@@ -18,17 +18,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from types import TracebackType
 
 from pyebpf.errors import ClosedError, FormatError, ReaderTimeout
 from pyebpf.readers import arrays
 from pyebpf.readers.aio import Sleepers
 from pyebpf.readers.block import Block, Cursor, Spans
-from pyebpf.readers.lease import Lease
+from pyebpf.readers.lease import Lease, Lending
 from pyebpf.readers.pace import Losses, Pace, deadline_of
 from pyebpf.readers.record import Decoder
 from pyebpf.readers.source import Source
-from pyebpf.readers.stats import ReaderStats
+from pyebpf.readers.stats import ReaderStats, Tally
 from pyebpf.typed import Any, Generic, TypeVar, cast
 
 __all__ = ["Reader"]
@@ -46,8 +45,8 @@ class Reader(Generic[T]):
     Ctrl-C raises ``KeyboardInterrupt`` wherever the reader waits; nothing is lost by it.
 
     A record that cannot be decoded, and bytes in a ring that cannot be a record, raise
-    `FormatError` once and are skipped: records before them come first, the next call goes on
-    behind them.
+    `FormatError` once, are skipped and count as `unknown`: records before them come first, the next
+    call goes on behind them.
     """
 
     _kind = "map"  # what it reads, for messages
@@ -78,7 +77,7 @@ class Reader(Generic[T]):
         self._shown = False  # fileno() was called: keep the flag right
         self._flag = False
         self._wakeups = 0
-        self._dropped = 0  # too short for an array
+        self._spoilt = Tally()  # records that are not what record= or a dtype says
         self._sleepers = Sleepers()
 
     # --- reading
@@ -276,29 +275,18 @@ class Reader(Generic[T]):
         """
         deadline = deadline_of(timeout)
         with self._reading, _Turn(self):
-            lent: list[Block] = []
-
-            def fetch() -> None:
-                found = self._source.lend(arrays.quickest())
-                if isinstance(found, Block):
-                    lent.append(found)
-                    self._queue.append(found)
-                elif found is not None:
-                    self._faults.append(found)
-
+            lending = Lending(self._source, self._queue, self._faults)
             try:
-                self._gather(deadline, fetch)
+                self._gather(deadline, lending.fetch)
                 blocks = self._take_blocks()
                 self._queue.extend(blocks[1:])
             except BaseException:
-                if lent:
-                    self._queue.remove(lent[0])
+                lending.undo()
                 raise
             try:
                 yield Lease(blocks[0] if blocks else _NO_RECORDS, self._dtype, self._name)
             finally:
-                if lent:
-                    self._source.give_back(lent[0])
+                lending.end()
 
     # --- the rest
 
@@ -357,12 +345,7 @@ class Reader(Generic[T]):
     def __enter__(self: Self) -> Self:  # noqa: PYI019 - typing.Self is Python 3.11's
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -400,9 +383,9 @@ class Reader(Generic[T]):
             return
         # It stays in the queue until there is a cursor: a signal may end the making of one.
         found = self._queue[0]
-        self._current = (
-            found if isinstance(found, Cursor) else self._decoders[found.ring].cursor(found)
-        )
+        if isinstance(found, Block):
+            found = self._decoders[found.ring].cursor(found, self._spoilt.add)
+        self._current = found
         self._queue.popleft()
 
     def _look(self) -> None:
@@ -431,7 +414,7 @@ class Reader(Generic[T]):
             except BaseException as error:
                 if isinstance(error, arrays.TooShort):
                     blocks = error.rest
-                    self._dropped += error.number
+                    self._spoilt.add(error.number)
                 self._queue.extendleft(reversed(blocks))
                 filling.keep()
                 raise
@@ -575,15 +558,17 @@ class Reader(Generic[T]):
             try:
                 self._final = self._totals()
             finally:
-                self._current.drop()
-                self._current = _NOTHING
-                self._queue.clear()
-                self._faults.clear()
-                self._source.close()
+                self._let_go()
+
+    def _let_go(self) -> None:
+        self._current.drop()
+        self._current = _NOTHING
+        self._queue.clear()
+        self._faults.clear()
+        self._source.close()
 
     def _totals(self) -> ReaderStats:
-        stats = self._source.stats(self._wakeups)
-        return stats.plus_unknown(self._dropped) if self._dropped else stats
+        return self._source.stats(self._wakeups).plus_unknown(self._spoilt.number)
 
     def _closed_error(self) -> ClosedError:
         return ClosedError(f'reader of {self._kind} "{self._name}" used after close')

@@ -49,15 +49,20 @@ class Decoder(NamedTuple):
     run: DecodeRun | None = None
     dtype: Callable[[], object] | None = None
 
-    def cursor(self, block: Block) -> Cursor:
-        """Return a cursor over the decoded records of *block*."""
+    def cursor(self, block: Block, spoilt: Callable[[], object] | None = None) -> Cursor:
+        """Return a cursor over the decoded records of *block*.
+
+        Args:
+            block: The records.
+            spoilt: Called for each that cannot be decoded.
+        """
         if self.run is not None and isinstance(block.shape, Run):
             made = self.run(block.data, block.shape)
             if made is not None:
                 return Cursor(block, *made)
         if self.one is None:
             return Cursor(block, *block.payloads())
-        return cursor(block, self.one)
+        return cursor(block, self.one, spoilt)
 
 
 def decoder(record: object, *, btf: Btf | None, name: str) -> Decoder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyebpf.plain import plain, replace
 
-__all__ = ["CpuStats", "ReaderStats"]
+__all__ = ["CpuStats", "ReaderStats", "Tally"]
 
 
 @plain(frozen=True, kw_only=True)
@@ -27,7 +27,8 @@ class ReaderStats:
             not got yet.
         lost: Records the kernel dropped because a ring was full, or ``None`` where that cannot be
             known: a BPF ring buffer does not count them, the program sees it and must.
-        unknown: Records of another kind than data and losses, and malformed ones.
+        unknown: Records of another kind than data and losses, and malformed ones: also those that
+            were received, and are not what ``record=`` or a dtype says.
         bytes: Bytes taken out of the rings, headers and padding included.
         wakeups: How often a sleep of this reader ended because there was something to read.
         per_cpu: One entry per CPU that is read, for perf; empty for a BPF ring buffer.
@@ -43,3 +44,20 @@ class ReaderStats:
     def plus_unknown(self, number: int) -> ReaderStats:
         """Return the same with *number* more of `unknown`."""
         return replace(self, unknown=self.unknown + number)
+
+
+class Tally:
+    """A number that grows.
+
+    Attributes:
+        number: So far.
+    """
+
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def add(self, number: int = 1) -> None:
+        """Count more."""
+        self.number += number
