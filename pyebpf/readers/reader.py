@@ -28,6 +28,7 @@ from pyebpf.readers.pace import Losses, Pace, deadline_of
 from pyebpf.readers.record import Decoder
 from pyebpf.readers.source import Source
 from pyebpf.readers.stats import ReaderStats, Tally
+from pyebpf.readers.turn import Turn
 from pyebpf.typed import Any, Generic, TypeVar, cast
 
 __all__ = ["Reader"]
@@ -89,7 +90,7 @@ class Reader(Generic[T]):
             cursor = self._current
             yield from cursor.records
             try:
-                with self._reading, _Turn(self):
+                with self._reading, Turn(self):
                     self._advance(cursor, None)
             except ClosedError:
                 return
@@ -109,7 +110,7 @@ class Reader(Generic[T]):
             for record in cursor.records:
                 yield cast("T", record)
             try:
-                with self._reading, _Turn(self):
+                with self._reading, Turn(self):
                     found = self._advance(cursor, -math.inf)
                 fd = self.fileno()
             except ClosedError:
@@ -133,7 +134,7 @@ class Reader(Generic[T]):
             FormatError: The record is malformed; see the class.
         """
         deadline = deadline_of(timeout)
-        with self._reading, _Turn(self):
+        with self._reading, Turn(self):
             while True:
                 cursor = self._current
                 self._raise_error()
@@ -159,7 +160,7 @@ class Reader(Generic[T]):
         """
         deadline = deadline_of(timeout)
         records: list[T] = []
-        with self._reading, _Turn(self):
+        with self._reading, Turn(self):
             try:
                 for cursor in self._waiting(deadline):
                     records.extend(cursor.records)
@@ -203,7 +204,7 @@ class Reader(Generic[T]):
             FormatError: A record is malformed; see the class.
         """
         deadline = deadline_of(timeout)
-        with self._reading, _Turn(self):
+        with self._reading, Turn(self):
             count = 0
             for cursor in self._waiting(deadline):
                 count += cursor.left
@@ -274,7 +275,7 @@ class Reader(Generic[T]):
             FormatError: The record is malformed; see the class.
         """
         deadline = deadline_of(timeout)
-        with self._reading, _Turn(self):
+        with self._reading, Turn(self):
             lending = Lending(self._source, self._queue, self._faults)
             try:
                 self._gather(deadline, lending.fetch)
@@ -352,7 +353,7 @@ class Reader(Generic[T]):
         state = "closed" if self._closing else "open"
         return f'<{type(self).__name__} of {self._kind} "{self._name}", {state}>'
 
-    # --- turns
+    # --- turns: one thread uses the source, and has *reading*
 
     def _begin_turn(self) -> None:
         if self._active:
@@ -404,7 +405,7 @@ class Reader(Generic[T]):
         make: Callable[[Sequence[Block], memoryview[int] | None], R],
     ) -> R:
         deadline = deadline_of(timeout)
-        with self._reading, _Turn(self):
+        with self._reading, Turn(self):
             filling = arrays.Filling(self._source, self._queue, self._faults, out)
             blocks: list[Block] = []
             try:
@@ -572,20 +573,6 @@ class Reader(Generic[T]):
 
     def _closed_error(self) -> ClosedError:
         return ClosedError(f'reader of {self._kind} "{self._name}" used after close')
-
-
-# One thread uses the source, and has *reading*. No generator, which would cost ten times as much.
-class _Turn:
-    __slots__ = ("_reader",)
-
-    def __init__(self, reader: Reader[Any]) -> None:
-        self._reader = reader
-
-    def __enter__(self) -> None:
-        self._reader._begin_turn()
-
-    def __exit__(self, *exception: object) -> None:
-        self._reader._end_turn()
 
 
 _NO_RECORDS = Block(b"", Spans([], []))
