@@ -29,6 +29,7 @@ from pyebpf.readers.record import Decoder
 from pyebpf.readers.source import Source
 from pyebpf.readers.stats import ReaderStats, Tally
 from pyebpf.readers.turn import Turn
+from pyebpf.sys.forks import stays_here
 from pyebpf.typed import Any, Generic, TypeVar, cast
 
 __all__ = ["Reader"]
@@ -48,9 +49,12 @@ class Reader(Generic[T]):
     A record that cannot be decoded, and bytes in a ring that cannot be a record, raise
     `FormatError` once, are skipped and count as `unknown`: records before them come first, the next
     call goes on behind them.
+
+    A reader stays in the process that made it: in a child of ``fork`` it is closed.
     """
 
     _kind = "map"  # what it reads, for messages
+    _when = "after close"  # what is no use, likewise
 
     def __init__(
         self,
@@ -80,6 +84,7 @@ class Reader(Generic[T]):
         self._wakeups = 0
         self._spoilt = Tally()  # records that are not what record= or a dtype says
         self._sleepers = Sleepers()
+        stays_here(self)
 
     # --- reading
 
@@ -561,6 +566,14 @@ class Reader(Generic[T]):
             finally:
                 self._let_go()
 
+    def _forked(self) -> None:
+        self._reading, self._lifetime = threading.RLock(), threading.RLock()
+        self._closing, self._active = True, False
+        self._when = "in a child of the process that made it"
+        if self._final is None:
+            self._final = _UNKNOWN
+            self._let_go()
+
     def _let_go(self) -> None:
         self._current.drop()
         self._current = _NOTHING
@@ -572,8 +585,9 @@ class Reader(Generic[T]):
         return self._source.stats(self._wakeups).plus_unknown(self._spoilt.number)
 
     def _closed_error(self) -> ClosedError:
-        return ClosedError(f'reader of {self._kind} "{self._name}" used after close')
+        return ClosedError(f'reader of {self._kind} "{self._name}" used {self._when}')
 
 
 _NO_RECORDS = Block(b"", Spans([], []))
 _NOTHING = Decoder().cursor(_NO_RECORDS)
+_UNKNOWN = ReaderStats(received=0, lost=None, unknown=0, bytes=0, wakeups=0)

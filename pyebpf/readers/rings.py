@@ -76,13 +76,13 @@ class Rings:
     """The rings of an owner, which closes with them."""
 
     def __init__(self, owner: Owner) -> None:
-        self._channels = owner.channels
+        self._channels: Sequence[Channel] = owner.channels
         self._lender: Channel | None = None
         self.poller = owner.poller
         self._renew = owner.renew
         self.lost = owner.lost
         self.stats = owner.stats
-        self.close = owner.close
+        self._close = owner.close
 
     @property
     def seen(self) -> int:
@@ -130,3 +130,8 @@ class Rings:
     def waiting(self) -> bool:
         """See `Source`."""
         return any(channel.waiting() for channel in self._channels)
+
+    def close(self) -> None:
+        """See `Source`."""
+        self._channels, self._lender = (), None  # a child may be forked in the midst of reading
+        self._close()

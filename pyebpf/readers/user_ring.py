@@ -16,6 +16,7 @@ from types import TracebackType
 
 from pyebpf.errors import ClosedError, ReaderTimeout, naming
 from pyebpf.maps.map import Map
+from pyebpf.sys.forks import stays_here
 from pyebpf.sys.user_ring import UserBpfRing
 from pyebpf.typed import Any, final
 from pyebpf.uapi.bpf import MapType
@@ -32,7 +33,7 @@ class UserRing:
     """Writes samples into a user ring buffer.
 
     May be shared between threads; each waits for the others' reservations of room, not for their
-    samples to be finished.
+    samples to be finished. A ring has one at a time: in a child of ``fork`` it is closed.
 
     Args:
         map: The ring. A duplicate is held, so the map may be closed.
@@ -57,6 +58,7 @@ class UserRing:
             self._ring = UserBpfRing(duplicate.fileno(), duplicate.max_entries)
             stack.callback(self._ring.close)
             self._stack = stack.pop_all()
+        stays_here(self)
 
     @contextmanager
     def reserve(self, length: int, *, timeout: float | None = 0) -> Iterator[memoryview[int]]:
@@ -171,6 +173,11 @@ class UserRing:
             self._check()
             self._open.discard(place)
             self._ring.finish(place, discard=discard)
+
+    def _forked(self) -> None:
+        self._lock, self._sleeping = threading.RLock(), threading.RLock()
+        self._closed = True
+        self._stack.close()
 
     def _check(self) -> None:
         if self._closed:

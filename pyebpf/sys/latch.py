@@ -18,6 +18,7 @@ nothing to do while nothing happens. Since Linux 4.19.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import struct
@@ -87,7 +88,7 @@ class Latch:
             context = bytearray(_WORD.size)
             self._call("io_setup", calls.setup, len(self._fds), context)
             (self._context,) = _WORD.unpack(context)
-            stack.callback(self._call, "io_destroy", calls.destroy, self._context)
+            stack.callback(self._destroy)
             self._arm(range(len(self._fds)))
             self._stack = stack.pop_all()
 
@@ -109,6 +110,10 @@ class Latch:
     def close(self) -> None:
         """Stop watching; the second time does nothing."""
         self._stack.close()
+
+    def _destroy(self) -> None:
+        with contextlib.suppress(SyscallError):  # EINVAL in a child of fork: it has none
+            self._call("io_destroy", self._calls.destroy, self._context)
 
     # Out: indexes of the descriptors that were ready and can be again.
     def _finished(self) -> list[int]:

@@ -204,6 +204,7 @@ class PerfRing:
 
     def __init__(self, fd: int, pages: int) -> None:
         self.size = pages * _PAGE
+        self._process = os.getpid()
         self._pages = kernel.current().mmap(fd, _PAGE + self.size, writable=True)
         whole = memoryview(self._pages)
         control = whole[:_PAGE]
@@ -253,6 +254,8 @@ class PerfRing:
 
     def close(self) -> None:
         """Unmap the ring; it must not be used afterwards."""
+        if os.getpid() != self._process:
+            _forget(self._pages)
         _unmap(self._views, self._pages)
         del self._data, self._pages
 
@@ -277,6 +280,7 @@ class BackwardRing:
 
     def __init__(self, fd: int, pages: int) -> None:
         self.size = pages * _PAGE
+        self._process = os.getpid()
         self._pages = kernel.current().mmap(fd, _PAGE + self.size, writable=False)
         whole = memoryview(self._pages)
         control = whole[:_PAGE]
@@ -300,7 +304,18 @@ class BackwardRing:
 
     def close(self) -> None:
         """Unmap the ring; it must not be used afterwards."""
+        if os.getpid() != self._process:
+            _forget(self._pages)
         _unmap(self._views, self._pages)
+
+
+# In a child of fork: the kernel does not hand the mappings of perf events down, and what was mapped
+# since may lie where they were. So the object stays for ever, with a view on it that keeps it from
+# being unmapped.
+def _forget(pages: mmap.mmap) -> None:
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(memoryview(pages)))
 
 
 # A mapping with views on it cannot be closed. Some may be the user's, if he keeps what a lease lent
