@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import mmap
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pyebpf.errors import PrivilegeError, SyscallError
 from pyebpf.host import cpus as host_cpus
@@ -23,13 +23,14 @@ from pyebpf.maps.map import Map
 from pyebpf.sys import bpf
 from pyebpf.sys.fd import FD
 from pyebpf.sys.perf_event import open_event
+from pyebpf.sys.rings import read_counts
 from pyebpf.typed import Any, final
 from pyebpf.uapi.attrs import MapElem
 from pyebpf.uapi.bpf import MapType
 from pyebpf.uapi.info import MapInfo
 from pyebpf.uapi.perf import PerfEventAttr, PerfSw, PerfType, ReadFormat, SampleType
 
-__all__ = ["Opener", "cpus_of", "own_file", "store"]
+__all__ = ["Newcomers", "Opener", "cpus_of", "is_alive", "own_file", "store"]
 
 _U32 = struct.Struct("=I")
 
@@ -119,6 +120,40 @@ class Opener:
         return open_event(attr, pid=-1, cpu=cpu)
 
 
+@final
+class Newcomers:
+    """Notices CPUs that come online, and those that come back.
+
+    Args:
+        candidates: Those that matter.
+    """
+
+    def __init__(self, candidates: Iterable[int]) -> None:
+        self._candidates = candidates
+        self._stamp = host_cpus.stamp()
+
+    def meet(self, welcome: Callable[[int], object]) -> None:
+        """Call *welcome* with each candidate that is online, if any CPU has come or gone since.
+
+        Raises:
+            SyscallError: *welcome* did; but it was called with the others, and will not be again.
+        """
+        stamp = host_cpus.stamp()
+        if stamp == self._stamp:
+            return
+        errors: list[SyscallError] = []
+        online = set(host_cpus.online())
+        for cpu in self._candidates:
+            if cpu in online:
+                try:
+                    welcome(cpu)
+                except SyscallError as error:
+                    errors.append(error)
+        self._stamp = stamp
+        if errors:
+            raise errors[0]
+
+
 def _checked(cpus: Iterable[int], events: Map[Any, Any]) -> list[int]:
     numbers = sorted(set(cpus))
     if not numbers:
@@ -138,6 +173,12 @@ def own_file(events: Map[Any, Any]) -> FD | Map[Any, Any]:
         return bpf.map_get_fd_by_id(info.id)
     except PrivilegeError:
         return events.clone()
+
+
+def is_alive(event: FD) -> bool:
+    """Whether the CPU of an event was online all the time: its clock goes."""
+    first, second = (read_counts(event.fileno()) for _ in range(2))
+    return first is not None and second is not None and first[0] != second[0]
 
 
 def store(array: FD | Map[Any, Any], cpu: int, event: FD) -> None:

@@ -19,10 +19,12 @@ from pyebpf.errors import ClosedError, naming
 from pyebpf.host import cpus as host_cpus
 from pyebpf.maps.map import Map
 from pyebpf.readers.block import Block
-from pyebpf.readers.perf_events import Opener, cpus_of, own_file, store
+from pyebpf.readers.perf_events import Newcomers, Opener, cpus_of, is_alive, own_file, store
 from pyebpf.readers.perf_format import parse
 from pyebpf.readers.record import decoder
 from pyebpf.sys import perf_event
+from pyebpf.sys.fd import FD
+from pyebpf.sys.forks import stays_here
 from pyebpf.sys.rings import BackwardRing
 from pyebpf.typed import Any, Generic, TypeVar, final, overload
 
@@ -35,7 +37,10 @@ T = TypeVar("T")
 class PerfHistory(Generic[T]):
     """Keeps the newest records of each CPU.
 
-    May be shared between threads.
+    May be shared between threads. In a child of ``fork`` it is closed.
+
+    CPUs that come online, or come back, are noticed by the next call of any method: what programs
+    put out there before is refused to them. What was kept of a CPU that was away stays.
 
     Args:
         map: The perf event array. A descriptor of its own is held, so the map may be closed. A
@@ -91,26 +96,22 @@ class PerfHistory(Generic[T]):
         cpus: Iterable[int] | None = None,
         record: object = None,
     ) -> None:
-        numbers = cpus_of(map, cpus)
-        opener = Opener(pages, 1, backward=True)
+        candidates = cpus_of(map, cpus)
+        self._newcomers = Newcomers(candidates)
+        self._opener = Opener(pages, 1, backward=True)
+        self._pages = pages
         self._name = map.name
         self._lock = threading.RLock()
         self._paused = self._closed = False
-        self._rings: dict[int, tuple[int, BackwardRing]] = {}  # event and ring by CPU
-        with ExitStack() as stack, naming(f'read map "{map.name}"'):
+        self._rings: dict[int, _Ring] = {}  # by CPU
+        with ExitStack() as self._stack, naming(f'read map "{map.name}"'):
             self._decoder = decoder(record, btf=map.btf, name=map.name)
-            array = own_file(map)
-            stack.callback(array.close)
-            for cpu in numbers:
-                event = opener.open(cpu, must=cpus is not None)
-                if event is None:
-                    continue
-                stack.callback(event.close)
-                ring = BackwardRing(event.fileno(), pages)
-                stack.callback(ring.close)
-                self._rings[cpu] = (event.fileno(), ring)
-                store(array, cpu, event)
-            self._stack = stack.pop_all()
+            self._array = own_file(map)
+            self._stack.callback(self._array.close)
+            for cpu in candidates:
+                self._renew(cpu, must=cpus is not None)
+            self._stack = self._stack.pop_all()
+        stays_here(self)
 
     def snapshot(self) -> dict[int, list[T]]:
         """Return the records that are kept, by CPU, the oldest first.
@@ -122,16 +123,17 @@ class PerfHistory(Generic[T]):
         Raises:
             ClosedError: It is closed.
             FormatError: A record is not what ``record=`` says.
+            SyscallError: The ring of a CPU that has come could not be opened.
         """
         with self._lock:
             self._check()
             copies: dict[int, tuple[bytes, bool]] = {}
             try:
-                for cpu, (event, ring) in self._rings.items():
-                    perf_event.pause(event, paused=True)
+                for cpu, ring in self._rings.items():
+                    perf_event.pause(ring.fileno(), paused=True)
                     settled = host_cpus.pass_over(cpu)
-                    copy = ring.copy()
-                    copies[cpu] = copy, settled or len(copy) < ring.size
+                    copy = ring.memory.copy()
+                    copies[cpu] = copy, settled or len(copy) < ring.memory.size
             finally:
                 self._set(paused=self._paused)
         found = {}
@@ -203,9 +205,60 @@ class PerfHistory(Generic[T]):
             self._paused = paused
 
     def _set(self, *, paused: bool) -> None:
-        for event, _ in self._rings.values():
-            perf_event.pause(event, paused=paused)
+        for ring in self._rings.values():
+            perf_event.pause(ring.fileno(), paused=paused)
 
+    # Also finds the CPUs that have come, see `pyebpf.readers.perf_rings`.
     def _check(self) -> None:
         if self._closed:
             raise ClosedError(f'history of map "{self._name}" used after close')
+        self._newcomers.meet(self._renew)
+
+    # Sees to it that programs find an event of this CPU, with the ring that it has.
+    def _renew(self, cpu: int, *, must: bool = False) -> None:
+        ring = self._rings.get(cpu)
+        if ring is not None and is_alive(ring.writer):
+            return
+        event = self._opener.open(cpu, must=must)
+        if event is None:
+            return
+        with ExitStack() as stack:
+            stack.callback(event.close)
+            if ring is not None:
+                perf_event.redirect(event.fileno(), ring.writer.fileno())
+                store(self._array, cpu, event)
+                stack.pop_all()
+                ring.write_by(event)
+                return
+            ring = _Ring(event, self._pages)
+            stack.callback(ring.close)
+            if self._paused:
+                perf_event.pause(event.fileno(), paused=True)
+            store(self._array, cpu, event)
+            self._stack.push(stack.pop_all())
+        self._rings[cpu] = ring
+
+    def _forked(self) -> None:
+        self._lock, self._closed = threading.RLock(), True
+        self._stack.close()
+
+
+# One CPU's: the event that its memory was mapped from, and the one that writes to it.
+class _Ring:
+    __slots__ = ("_event", "memory", "writer")
+
+    def __init__(self, event: FD, pages: int) -> None:
+        self._event = self.writer = event
+        self.memory = BackwardRing(event.fileno(), pages)
+
+    def fileno(self) -> int:
+        return self._event.fileno()
+
+    def write_by(self, event: FD) -> None:
+        if self.writer is not self._event:
+            self.writer.close()
+        self.writer = event
+
+    def close(self) -> None:
+        self.memory.close()
+        self.writer.close()

@@ -9,9 +9,9 @@ there is not; they are never added up.
 *CPUs that come and go* (tried on Linux 5.10, 6.12, 7.3). With its CPU the kernel switches an event
 off, for good: no hang-up, programs get ``EOPNOTSUPP`` once the CPU is back, only the time that the
 event was enabled stands still. Its ring stays. So one looks once a second whether anything has come
-or gone (`pyebpf.host.cpus.stamp`), and if so opens events for CPUs that are new, and for those that
-came back one that writes into the ring that is there: what was not read yet is still read, in
-order, and the ring's first event still wakes the reader.
+or gone (`Newcomers`), and if so opens events for CPUs that are new, and for those that came back
+one that writes into the ring that is there: what was not read yet is still read, in order, and the
+ring's first event still wakes the reader.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ import time
 from collections import deque
 from contextlib import ExitStack
 
-from pyebpf.errors import FormatError, SyscallError
-from pyebpf.host import cpus
+from pyebpf.errors import FormatError
 from pyebpf.maps.map import Map
 from pyebpf.readers.block import Alike, Block, Cursor, Room, alike
-from pyebpf.readers.perf_events import Opener, own_file, store
+from pyebpf.readers.perf_events import Newcomers, Opener, is_alive, own_file, store
 from pyebpf.readers.perf_format import LONGEST, Parsed, parse
 from pyebpf.readers.source import CHUNK, LENT
 from pyebpf.readers.stats import CpuStats, ReaderStats
@@ -68,13 +67,12 @@ class PerfEvents:
         must: bool,
     ) -> None:
         self.channels: list[_Channel] = []
-        self._candidates = candidates
+        self._newcomers = Newcomers(candidates)
         self._pages = pages
         self._name = events.name
         self._opener = Opener(pages, watermark)
         self._paused = False
         self._changing = threading.RLock()  # of the channels, while others ask for their counts
-        self._stamp = cpus.stamp()
         self._due = time.monotonic() + _RENEWAL
         with ExitStack() as self._stack:
             self._array = own_file(events)
@@ -98,31 +96,18 @@ class PerfEvents:
         if now < self._due:
             return
         self._due = now + _RENEWAL
-        stamp = cpus.stamp()
-        if stamp == self._stamp:
-            return
-        errors: list[SyscallError] = []
-        online = set(cpus.online())
-        channels = {channel.cpu: channel for channel in self.channels}
-        for cpu in self._candidates:
-            if cpu in online:
-                try:
-                    self._revive(cpu, channels.get(cpu))
-                except SyscallError as error:
-                    errors.append(error)
-        self._stamp = stamp
-        if errors:
-            raise errors[0]
+        self._newcomers.meet(self._revive)
 
-    def _revive(self, cpu: int, channel: _Channel | None) -> None:
+    def _revive(self, cpu: int) -> None:
         with self._changing:
+            channel = next((each for each in self.channels if each.cpu == cpu), None)
             if channel is None:
                 channel = self._open(cpu, must=False)
                 if channel is not None:
                     if self._paused:
                         perf_event.pause(channel.event.fileno(), paused=True)
                     store(self._array, cpu, channel.event)
-            elif not channel.is_alive():
+            elif not is_alive(channel.writer):
                 event = self._opener.open(cpu, must=False)
                 if event is not None:
                     channel.write_by(event)
@@ -182,7 +167,7 @@ class _Channel:
         self.cpu = cpu
         self.event = event  # whose ring it is
         self.ring = ring
-        self._writer = event
+        self.writer = event
         self._counts_lost = counts_lost
         self._name = name
         self._received = self._unknown = self._bytes = 0
@@ -192,27 +177,22 @@ class _Channel:
         self._lost = 0  # by the event that writes
         self._lost_before = 0  # by those that did
 
-    def is_alive(self) -> bool:
-        """Whether its CPU was online all the time."""
-        first, second = (read_counts(self._writer.fileno()) for _ in range(2))
-        return first is not None and second is not None and first[0] != second[0]
-
     def write_by(self, event: FD) -> None:
         """Let another event write into the ring, in place of the one whose CPU went offline."""
         try:
-            perf_event.redirect(event.fileno(), self._writer.fileno())
+            perf_event.redirect(event.fileno(), self.writer.fileno())
         except BaseException:
             event.close()
             raise
         self._count_lost()
         self._lost_before, self._lost = self._lost_before + self._lost, 0
         self.close()
-        self._writer = event
+        self.writer = event
 
     def close(self) -> None:
         """Close the event that writes, unless it is the ring's own."""
-        if self._writer is not self.event:
-            self._writer.close()
+        if self.writer is not self.event:
+            self.writer.close()
 
     def look(self) -> None:
         self.seen = self.ring.available()
@@ -313,7 +293,7 @@ class _Channel:
     def _count_lost(self) -> int:
         if not self._counts_lost:
             return self.told
-        counts = read_counts(self._writer.fileno())
+        counts = read_counts(self.writer.fileno())
         if counts is not None:
             self._lost = counts[1]
         return self._lost_before + self._lost

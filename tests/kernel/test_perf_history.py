@@ -109,6 +109,15 @@ def test_records_have_types(array, producer):
         assert history.snapshot()[CPU] == [1, 2, 3]
 
 
+def test_it_outlives_the_map_that_made_it(array, producer):
+    """It has a descriptor, and an open file, of its own."""
+    with array.clone() as own:
+        history = PerfHistory(own, pages=8)
+    with history:
+        producer.run(3, cpu=CPU)
+        assert kept(history) == [1, 2, 3]
+
+
 def test_closed_it_says_so(array):
     """Closing twice is fine."""
     history = PerfHistory(array)

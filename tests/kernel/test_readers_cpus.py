@@ -13,7 +13,9 @@ import pytest
 
 from pyebpf.maps.map import Map
 from pyebpf.readers.perf import PerfReader
+from pyebpf.readers.perf_history import PerfHistory
 from pyebpf.uapi.bpf import MapType
+from tests.support.pairs import sequence
 from tests.support.producers import Producer
 
 CPU = 1
@@ -151,3 +153,32 @@ def test_cpus_that_were_not_asked_for_stay_out():
             assert reader.poll(0.1) == []
         assert producer.other == producer.produced
         assert [each.cpu for each in reader.stats().per_cpu] == [0]
+
+
+def test_a_history_follows_cpus_and_keeps_what_was_there():
+    """Of one that comes back, with what was before; of one that is new."""
+    with (
+        Map.create(
+            type=MapType.PERF_EVENT_ARRAY, key_size=4, value_size=4, max_entries=CPU + 1, name="e"
+        ) as made,
+        Producer("perf", made.fileno()) as producer,
+    ):
+        with PerfHistory(made, pages=8) as history:
+            descriptors = []
+            for round_ in range(1, 4):
+                producer.run(5, cpu=CPU)
+                switch("0")
+                switch("1")
+                assert len(history.snapshot()[CPU]) == 5 * round_
+                descriptors.append(sum(1 for _ in DESCRIPTORS.iterdir()))
+            producer.run(5, cpu=CPU)
+            assert [sequence(each) for each in history.snapshot()[CPU]] == list(range(1, 21))
+            assert (producer.other, producer.full) == (0, 0)
+            assert len(set(descriptors)) == 1
+        switch("0")
+        with PerfHistory(made, pages=8) as history:
+            assert list(history.snapshot()) == [0]
+            switch("1")
+            assert list(history.snapshot()) == [0, CPU]
+            producer.run(5, cpu=CPU)
+            assert len(history.snapshot()[CPU]) == 5

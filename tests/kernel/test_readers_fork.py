@@ -14,6 +14,7 @@ import pyebpf
 from pyebpf.errors import ClosedError
 from pyebpf.maps.map import Map
 from pyebpf.readers.perf import PerfReader
+from pyebpf.readers.perf_history import PerfHistory
 from pyebpf.readers.user_ring import UserRing
 from pyebpf.uapi.bpf import MapType
 from tests.support.children import fork, outcome
@@ -175,6 +176,21 @@ def test_events_leave_the_array_with_the_parents_reader():
             os.close(each)
         os.waitpid(child, 0)
         assert (producer.full, producer.other) == (0, 5)
+
+
+def test_a_history_stays_with_the_parent():
+    """As readers do."""
+    with (
+        Map.create(
+            type=MapType.PERF_EVENT_ARRAY, key_size=4, value_size=4, max_entries=CPU + 1
+        ) as array,
+        Producer("perf", array.fileno()) as producer,
+        PerfHistory(array, pages=8) as history,
+    ):
+        producer.run(3, cpu=CPU)
+        assert outcome(history.snapshot).startswith("ClosedError")
+        assert outcome(history.close) == "None"
+        assert [sequence(each) for each in history.snapshot()[CPU]] == [1, 2, 3]
 
 
 def test_a_writer_stays_with_the_parent():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from pyebpf.errors import ReaderTimeout, SyscallError
 from pyebpf.maps.map import Map
 from pyebpf.readers import perf_rings
 from pyebpf.readers.perf import PerfReader
+from pyebpf.readers.perf_history import PerfHistory
 from pyebpf.sys import kernel
 from pyebpf.testing import FakeKernel
 from pyebpf.uapi.bpf import MapType
@@ -28,6 +30,7 @@ class Machine:
         self.dead: set[int] = set()  # descriptors
         self.opened: list[int] = []  # CPUs
         self.redirected: list[tuple[int, int]] = []
+        self.paused: list[tuple[int, int]] = []
         self.refusal = 0
         self._cpus = root / "sys/devices/system/cpu"
         self._announcements = root / "sys/kernel/uevent_seqnum"
@@ -62,10 +65,17 @@ class Machine:
             return struct.pack("=QQQ", 0, 1, 7)  # it stands still, with seven lost
         return self.fake.read(fd, size)
 
+    def mmap(self, fd, length, *, writable, offset=0) -> mmap.mmap:
+        if not writable:  # the fake has no ring that overwrites
+            return mmap.mmap(-1, length)
+        return self.fake.mmap(fd, length, writable=writable, offset=offset)
+
     def ioctl(self, fd, request, argument=0) -> int:
         if request == PerfIoctl.SET_OUTPUT:
             self.redirected.append((self._fds[fd], self._fds[argument]))
             return 0
+        if request == PerfIoctl.PAUSE_OUTPUT:
+            self.paused.append((self._fds[fd], argument))
         return self.fake.ioctl(fd, request, argument)
 
     def __getattr__(self, name: str):
@@ -177,3 +187,35 @@ def test_nothing_is_opened_while_nothing_changes(machine, array):
         with pytest.raises(ReaderTimeout):
             reader.read(0.01)
     assert machine.opened == [0, 0]
+
+
+def test_a_history_follows_cpus_too(machine, array):
+    """Those that are new, paused if it is, and those that come back, with what was kept of them."""
+    machine.switch(0, 1)
+    with PerfHistory(array) as history:
+        machine.switch(0)
+        machine.switch(0, 1)
+        machine.announce(2)
+        assert sorted(history.snapshot()) == [0, 1]
+        assert machine.opened == [0, 1, 1]
+        assert machine.redirected == [(1, 1)]
+        history.pause()
+        before = len(machine.paused)
+        machine.switch(0, 1, 3)
+        history.pause()
+        assert machine.opened == [0, 1, 1, 3]
+        assert machine.paused[before] == (3, 1)
+        assert sorted(history.snapshot()) == [0, 1, 3]
+        machine.announce(3)
+        history.resume()
+        assert machine.opened == [0, 1, 1, 3]
+
+
+def test_a_history_says_once_what_cannot_be_opened(machine, array):
+    """And keeps the others."""
+    with PerfHistory(array) as history:
+        machine.switch(0, 1)
+        machine.refusal = errno.EMFILE
+        with pytest.raises(SyscallError, match="CPU 1"):
+            history.snapshot()
+        assert sorted(history.snapshot()) == [0]
