@@ -33,7 +33,8 @@ class UserRing:
     """Writes samples into a user ring buffer.
 
     May be shared between threads; each waits for the others' reservations of room, not for their
-    samples to be finished. A ring has one at a time: in a child of ``fork`` it is closed.
+    samples to be finished. A ring has one at a time: in a child of ``fork`` it is closed, and what
+    one left unfinished that was killed is given up by the next, or programs would wait for it.
 
     Args:
         map: The ring. A duplicate is held, so the map may be closed.

@@ -30,6 +30,7 @@ _PAGE = mmap.PAGESIZE
 _HEADER = 8
 _BUSY = 1 << 31
 _DISCARD = 1 << 30
+_LENGTH = _DISCARD - 1
 _U64 = (1 << 64) - 1
 
 
@@ -72,6 +73,7 @@ class UserBpfRing:
         self._views = [self._words, self._producer, self._consumer, self._data, pages, consumer]
         self._fence = fence()
         self._position: int = self._producer[0]
+        self._give_up()
 
     def reserve(self, length: int) -> tuple[int, memoryview[int]] | None:
         """Take room for a sample; what is behind it waits until it is finished.
@@ -100,6 +102,18 @@ class UserBpfRing:
         header = self._words[place >> 2] & ~_BUSY
         self._fence()
         self._words[place >> 2] = header | (_DISCARD if discard else 0)
+
+    # What was left unfinished by a process that died, from the consumer's position on.
+    def _give_up(self) -> None:
+        place = self._consumer[0]
+        self._fence()
+        waiting = distance(self._position, place)
+        while 0 < waiting <= self.size:
+            header = self._words[place % self.size >> 2]
+            if header & _BUSY:
+                self.finish(place % self.size, discard=True)
+            size = ((header & _LENGTH) + _HEADER + 7) & ~7
+            place, waiting = place + size, waiting - size
 
     def wake(self) -> None:
         """End the sleep of whoever waits, and any later one."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import struct
 import threading
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from pyebpf.errors import ClosedError, ReaderTimeout
 from pyebpf.maps.map import Map
 from pyebpf.readers.user_ring import UserRing
 from pyebpf.uapi.bpf import MapType
+from tests.support.children import fork
 from tests.support.programs import built
 
 PATIENCE = 20.0
@@ -190,6 +193,35 @@ def test_closing_gives_up_samples_that_are_being_written(bpf, ring):
     with UserRing(bpf.maps["requests"]) as other:
         other.submit(struct.pack("=Q", 5))
     assert drain(bpf) == [5]
+
+
+def test_what_a_killed_writer_left_unfinished_is_given_up_by_the_next(bpf):
+    """Or programs would stop there for ever; what it had finished comes."""
+    child = fork()
+    if child == 0:
+        ring = UserRing(bpf.maps["requests"])
+        ring.submit(struct.pack("=Q", 1))
+        with ring.reserve(2000), ring.reserve(8):
+            ring.submit(struct.pack("=Q", 2))
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert drain(bpf) == [1]
+    assert drain(bpf) == []
+    with UserRing(bpf.maps["requests"]) as ring:
+        ring.submit(struct.pack("=Q", 3))
+        assert drain(bpf) == [2, 3]
+        for number in range(4, 300):
+            ring.submit(struct.pack("=Q", number) + bytes(number))
+            assert drain(bpf) == [number]
+
+
+def test_the_writer_outlives_the_map_that_made_it(bpf):
+    """It has a descriptor of its own."""
+    with bpf.maps["requests"].clone() as own:
+        ring = UserRing(own)
+    with ring:
+        ring.submit(struct.pack("=Q", 1))
+        assert drain(bpf) == [1]
 
 
 def test_another_kind_of_map_is_refused():
