@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from pyebpf.sys.fd import FD
 
@@ -23,11 +24,12 @@ class Sleepers:
     def __init__(self) -> None:
         self._wakes: dict[object, Callable[[], object]] = {}
 
-    async def sleep(self, fd: int, over: Callable[[], bool]) -> None:
+    async def sleep(self, fd: int, seconds: float, over: Callable[[], bool]) -> None:
         """Sleep until *fd* is readable or `wake` is called.
 
         Args:
             fd: A duplicate is watched, so it may be closed meanwhile.
+            seconds: If not 0, sleep for so long, whether *fd* is readable or not.
             over: Whether there is no point in sleeping; asked when `wake` would be heard.
         """
         import asyncio
@@ -43,20 +45,22 @@ class Sleepers:
         try:
             if over():
                 return
-            with FD(os.dup(fd)) as watched:
-                loop.add_reader(watched.fileno(), go_on)
-                try:
-                    await future
-                finally:
-                    loop.remove_reader(watched.fileno())
+            with ExitStack() as stack:
+                if seconds:
+                    stack.callback(loop.call_later(seconds, go_on).cancel)
+                else:
+                    watched = stack.enter_context(FD(os.dup(fd)))
+                    loop.add_reader(watched.fileno(), go_on)
+                    stack.callback(loop.remove_reader, watched.fileno())
+                await future
         finally:
             del self._wakes[future]
 
-    async def pause(self, seconds: float) -> None:
-        """Let the other tasks of the loop run, for a time or for a turn."""
+    async def let_others_run(self) -> None:
+        """Give the other tasks of the loop a turn."""
         import asyncio
 
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(0)
 
     def wake(self) -> None:
         """Let all go on; from any thread."""

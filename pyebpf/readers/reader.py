@@ -48,7 +48,8 @@ class Reader(Generic[T]):
 
     A record that cannot be decoded, and bytes in a ring that cannot be a record, raise
     `FormatError` once, are skipped and count as `unknown`: records before them come first, the next
-    call goes on behind them.
+    call goes on behind them. It is also raised when a ring's next record stays unfinished for 10 s:
+    its program was stopped there for good, or for as long, and the call waits on.
 
     A reader stays in the process that made it: in a child of ``fork`` it is closed.
     """
@@ -121,11 +122,10 @@ class Reader(Generic[T]):
             except ClosedError:
                 return
             if found:
-                await self._sleepers.pause(0)
-            elif self._pace.interval:
-                await self._sleepers.pause(self._pace.interval)
+                await self._sleepers.let_others_run()
             else:
-                await self._sleepers.sleep(fd, lambda: self._closing)
+                pause = self._pace.pause(stalled=self._source.stalled)
+                await self._sleepers.sleep(fd, pause, lambda: self._closing)
 
     def read(self, timeout: float | None = None) -> T:
         """Return the next record.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -17,6 +18,9 @@ from pyebpf.sys.rings import BpfRing
 from pyebpf.typed import Any, final
 
 __all__ = ["RingMaps"]
+
+# Seconds. A program that sleeps may fault in pages while it writes; the others take microseconds.
+_PATIENCE = 10.0
 
 
 @final
@@ -80,6 +84,8 @@ class _Channel:
         self._number = number
         self._name = name
         self._lent: Scan | None = None
+        self._stalled_at = -1  # bytes taken out before
+        self._patience = 0.0
 
     def look(self) -> None:
         self.seen = self.ring.available()
@@ -123,7 +129,7 @@ class _Channel:
     def _scan(self, limit: int, compare: Alike) -> Scan | FormatError | None:
         ring = self.ring
         self.stalled = False
-        if self.seen > ring.size:
+        if self.seen > ring.size or self.seen & 7:
             return self._skip(f"{self.seen} bytes wait in a ring of {ring.size}")
         while self.seen:
             found = scan(ring.words, ring.offset, self.seen, limit=limit, alike=compare)
@@ -133,8 +139,22 @@ class _Channel:
             if found.fault is not None:
                 return self._skip(found.fault.text)
             if found.busy:
-                self.stalled = True
                 self.seen = 0
+                return self._stall()
+        return None
+
+    # It cannot be told apart whether the next record takes long or nobody is there to finish it.
+    def _stall(self) -> FormatError | None:
+        self.stalled = True
+        now = time.monotonic()
+        if self._stalled_at != self.bytes:
+            self._stalled_at, self._patience = self.bytes, now + _PATIENCE
+        elif now >= self._patience:
+            self._patience = now + _PATIENCE
+            return FormatError(
+                f"the next record is not finished after {_PATIENCE:g} s, those behind it wait",
+                where=f'ring of map "{self._name}"',
+            )
         return None
 
     def _took(self, found: Scan) -> None:

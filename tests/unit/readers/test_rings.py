@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import mmap
@@ -9,14 +10,16 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyebpf.errors import FormatError, ReaderTimeout, SyscallError
+from pyebpf.readers import ring_maps
 from pyebpf.readers.perf import PerfReader
+from pyebpf.readers.reader import Reader
 from pyebpf.readers.ring import RingReader
 from pyebpf.sys import kernel, rings
 from pyebpf.sys.rings import distance
@@ -127,6 +130,19 @@ class PerfMemory(Memory):
     def record(self, payload: bytes) -> bytes:
         payload += b"\xee" * (-(12 + len(payload)) % 8)
         return struct.pack("=IHHI", SAMPLE, 1, 12 + len(payload), len(payload)) + payload
+
+
+class Several(Memory):
+    """Some at once: each has its `FakeMap`, in order."""
+
+    def __init__(self, memories: list[BpfMemory]) -> None:
+        self.memories = memories
+        self.mapped = 0
+
+    def mmap(self, fd: int, length: int, *, writable: bool, offset: int = 0) -> mmap.mmap:
+        self.mapped += 1  # two mappings each
+        memory = self.memories[(self.mapped - 1) // 2]
+        return memory.mmap(fd, length, writable=writable, offset=offset)
 
 
 class FakeMap:
@@ -269,6 +285,81 @@ def test_a_busy_record_holds_everything_back_until_it_is_finished():
         thread.join()
 
 
+WAYS: dict[str, Callable[[Reader], object]] = {
+    "read": lambda reader: reader.read(20),
+    "poll": lambda reader: reader.poll(20),
+    "iterate": lambda reader: next(iter(reader)),
+    "async for": lambda reader: asyncio.run(anext(aiter(reader))),
+    "dispatch": lambda reader: reader.dispatch(len, timeout=20),
+    "read_array": lambda reader: reader.read_array(20),
+    "read_array, out": lambda reader: reader.read_array(20, out=bytearray(PAGE)),
+    "read_packed": lambda reader: reader.read_packed(20),
+    "lease": lambda reader: contextlib.ExitStack().enter_context(reader.lease(20)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_record_whose_producer_died_is_an_error_and_not_the_end(monkeypatch, way):
+    """Said once in a while, as nobody can tell; should it be finished after all, it comes."""
+    monkeypatch.setattr(ring_maps, "_PATIENCE", 0.02)
+    with bpf_ring() as (memory, reader):
+        memory.put(memory.record(b"good") + memory.record(b"busy", BUSY) + memory.record(b"next"))
+        assert reader.drain() == [b"good"]
+        for _ in range(2):
+            started = time.monotonic()
+            with pytest.raises(
+                FormatError, match=r'ring of map "events": the next record is not finished after'
+            ):
+                WAYS[way](reader)
+            assert 0.01 < time.monotonic() - started < 10
+        memory.set_header(16, 4)
+        assert reader.drain() == [b"busy", b"next"]
+        assert (reader.stats().received, reader.stats().unknown) == (3, 0)
+
+
+def test_other_rings_go_on_beside_one_whose_producer_died(monkeypatch):
+    """The error names the ring."""
+    monkeypatch.setattr(ring_maps, "_PATIENCE", 0.02)
+    with contextlib.ExitStack() as stack:
+        memories = [BpfMemory(PAGE, 0), BpfMemory(PAGE, 0)]
+        made = []
+        for number, memory in enumerate(memories):
+            stack.callback(memory.close)
+            made.append(stack.enter_context(FakeMap(MapType.RINGBUF, PAGE, memory.ready)))
+            made[-1].name = f"ring{number}"
+        stack.enter_context(kernel.use(Several(memories)))
+        reader = stack.enter_context(RingReader(made))
+        memories[0].put(memories[0].record(b"busy", BUSY))
+        seen: list[bytes] = []
+
+        def read_on() -> None:
+            while True:
+                memories[1].put(memories[1].record(b"good"))
+                seen.extend(reader.poll(20))
+
+        with pytest.raises(FormatError, match='ring of map "ring0": the next record'):
+            read_on()
+        assert seen == [b"good"] * len(seen)
+        assert len(seen) > 1
+
+
+def test_a_task_that_waits_for_a_busy_record_lets_the_processor_rest():
+    """The descriptor is ready all the time, as in the other ways of waiting."""
+
+    async def main(memory: BpfMemory, reader: RingReader) -> bytes:
+        waiting = asyncio.ensure_future(anext(aiter(reader)))
+        started = time.thread_time()
+        await asyncio.sleep(0.3)
+        assert time.thread_time() - started < 0.15
+        memory.set_header(0, 4)
+        return await waiting
+
+    with bpf_ring() as (memory, reader):
+        memory.wake()
+        memory.put(memory.record(b"busy", BUSY))
+        assert asyncio.run(main(memory, reader)) == b"busy"
+
+
 def test_a_reader_that_waits_for_a_busy_record_can_be_closed():
     """From another thread, with no time limit."""
     with bpf_ring() as (memory, reader):
@@ -316,6 +407,19 @@ def test_positions_that_cannot_be_are_an_error_once(open_ring):
             memory.put(memory.record(b"next"))
             (record,) = reader.drain()
             assert record.startswith(b"next")
+
+
+@pytest.mark.parametrize("position", [1, 4, 7])
+def test_a_place_where_no_record_can_begin_is_an_error_once(position):
+    """Whoever else has the map may write the consumer's position."""
+    with bpf_ring(position=position) as (memory, reader):
+        memory.head = 0
+        for _ in range(2):
+            memory.put(memory.record(b"good"))
+        with pytest.raises(FormatError, match="skipped"):
+            reader.read(20)
+        memory.put(memory.record(b"next"))
+        assert reader.drain() == [b"next"]
 
 
 # --- perf
