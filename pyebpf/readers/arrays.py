@@ -34,7 +34,7 @@ from collections.abc import Sequence
 from pyebpf.errors import FormatError
 from pyebpf.readers.block import Alike, Block, Cursor, Room, Run, Spans
 from pyebpf.readers.block import alike as alike_without
-from pyebpf.readers.source import Source
+from pyebpf.readers.source import LENT, Source
 from pyebpf.typed import Any, NamedTuple
 
 __all__ = ["Filling", "Packed", "TooShort", "alike", "array", "packed", "quickest"]
@@ -98,7 +98,10 @@ class Filling:
         seen = source.seen
         if not seen:
             return
-        self.memory = _memory(seen) if self._out is None else self._out
+        if self._out is None:
+            self.memory = _memory(seen if seen <= LENT else source.needed)
+        else:
+            self.memory = self._out
         room = Room(self.memory, alike)
         before, found = len(queue), -1
         while seen and (room.left > _REST or found < 0) and len(queue) > found and not self._faults:

@@ -60,6 +60,11 @@ class LineSource:
         """See `Source`."""
         return sum(map(len, self._lines))
 
+    @property
+    def needed(self) -> int:
+        """See `Source`."""
+        return self.seen
+
     def look(self) -> None:
         """See `Source`."""
         size, pulled = self.seen, False

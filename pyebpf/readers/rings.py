@@ -15,7 +15,17 @@ from pyebpf.readers.stats import ReaderStats
 from pyebpf.sys.poller import Poller
 from pyebpf.typed import Protocol, final
 
-__all__ = ["Channel", "Owner", "Rings"]
+__all__ = ["Channel", "Owner", "Ring", "Rings"]
+
+
+class Ring(Protocol):
+    """The memory of a ring.
+
+    Attributes:
+        size: Bytes of data it holds.
+    """
+
+    size: int
 
 
 class Channel(Protocol):
@@ -28,6 +38,10 @@ class Channel(Protocol):
 
     seen: int
     stalled: bool
+
+    @property
+    def ring(self) -> Ring:
+        """Its memory."""
 
     def look(self) -> None:
         """See how much waits."""
@@ -91,6 +105,11 @@ class Rings:
         for channel in self._channels:
             total += channel.seen
         return total
+
+    @property
+    def needed(self) -> int:
+        """See `Source`."""
+        return sum(min(channel.seen, channel.ring.size) for channel in self._channels)
 
     @property
     def stalled(self) -> bool:

@@ -33,6 +33,10 @@ class Source(Protocol):
     def seen(self) -> int:
         """Bytes that wait, as far as the source has looked."""
 
+    @property
+    def needed(self) -> int:
+        """Bytes of memory that take all of that: `seen`, but for damaged rings."""
+
     def look(self) -> None:
         """See how much waits: `fill` and `lend` hand out that.
 

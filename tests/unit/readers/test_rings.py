@@ -409,6 +409,33 @@ def test_positions_that_cannot_be_are_an_error_once(open_ring):
             assert record.startswith(b"next")
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("what", ["length", "forwards", "backwards"])
+@pytest.mark.parametrize("open_ring", RINGS.values(), ids=RINGS)
+def test_no_way_of_reading_invents_records_of_a_damaged_ring(open_ring, what, way):
+    """An error at once and once; records before and behind it come, and are all there are."""
+    with open_ring(position=10 * PAGE) as (memory, reader):
+        memory.put(memory.record(b"good"))
+        if what == "length":
+            if open_ring is bpf_ring:
+                memory.put(struct.pack("=II", 2 * PAGE, 0) + bytes(8))
+            else:
+                memory.put(struct.pack("=IHHQ", SAMPLE, 0, 2 * PAGE, 0))
+            (first,) = reader.drain()
+            assert first.startswith(b"good")
+        else:
+            reader.drain()
+            memory.head += 2 * memory.size if what == "forwards" else -memory.size
+            memory.put(b"")
+        with pytest.raises(FormatError, match=r"ring of map .*; skipped \d+ bytes"):
+            WAYS[way](reader)
+        assert reader.drain() == []
+        memory.put(memory.record(b"next"))
+        (last,) = reader.drain()
+        assert last.startswith(b"next")
+        assert (reader.stats().received, reader.stats().unknown) == (2, 1)
+
+
 @pytest.mark.parametrize("position", [1, 4, 7])
 def test_a_place_where_no_record_can_begin_is_an_error_once(position):
     """Whoever else has the map may write the consumer's position."""
