@@ -49,9 +49,10 @@ class PerfReader(Reader[T]):
         record: What a record is: ``None`` for bytes, or as told in `pyebpf.readers.record`.
         interval: Look at the rings once in so many seconds, instead of at each wake-up: fewer and
             larger batches for less of a CPU, at the price of that much delay.
-        on_lost: Called with the number of records lost, when a reading call sees that more are. An
-            exception it raises comes out of that call; nothing is lost by it. Losses at the very
-            end show in `stats` only.
+        on_lost: Called with the number of records lost, when a reading call sees that more are,
+            before that returns what it has read: so each batch has its count. An exception it
+            raises comes out of that call; nothing is lost by it. Losses at the very end show in
+            `stats` only.
 
     Raises:
         ValueError: *map* is of another type, or *pages*, *watermark* or *cpus* are out of range.

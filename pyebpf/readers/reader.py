@@ -559,12 +559,12 @@ class Reader(Generic[T]):
 
     def _give_back(self) -> None:
         with self._lifetime:
-            if self._final is not None:
-                return
-            try:
-                self._final = self._totals()
-            finally:
-                self._let_go()
+            if self._final is None:
+                self._final = _UNKNOWN  # should drops= raise
+                try:
+                    self._final = self._totals()
+                finally:
+                    self._let_go()
 
     def _forked(self) -> None:
         self._reading, self._lifetime = threading.RLock(), threading.RLock()

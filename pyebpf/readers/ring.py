@@ -15,7 +15,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pyebpf.errors import NotSupportedError, naming
 from pyebpf.maps.map import Map
@@ -46,13 +46,14 @@ class RingReader(Reader[T]):
             several maps also a mapping from their names to that.
         drops: Where the programs count records they could not put into the ring: a map of numbers
             (all its values are added up, those of all CPUs too), a variable of the collection, or
-            a function that returns the count. Without it ``stats().lost`` is ``None``, which means
-            that nobody knows; see the module's text.
+            a function that returns the count. The reader holds a duplicate of the map; with the
+            collection its variables close. Then, and without *drops*, ``stats().lost`` is
+            ``None``, which means that nobody knows; see the module's text.
         interval: Look at the rings once in so many seconds, instead of at each wake-up: fewer and
             larger batches for less of a CPU, at the price of that much delay.
-        on_lost: Called with the number of records lost, when a reading call sees that more are: it
-            reads *drops* at each look. An exception it raises comes out of that call; nothing is
-            lost by it.
+        on_lost: Called with the number of records lost, when a reading call sees that more are,
+            before that returns what it has read: so each batch has its count. It costs a look at
+            *drops* each time. An exception it raises comes out of that call; nothing is lost by it.
 
     Raises:
         ValueError: A map is of another type, or there is none; *on_lost* without *drops*.
@@ -118,7 +119,7 @@ class RingReader(Reader[T]):
             decoders = [
                 decoder(_record_of(each, record), btf=each.btf, name=each.name) for each in maps
             ]
-            source = Rings(RingMaps(maps, None if drops is None else _counter(drops)))
+            source = Rings(RingMaps(maps, drops))
             super().__init__(source, decoders, name=names, pace=pace, losses=Losses(on_lost))
 
 
@@ -135,22 +136,3 @@ def _record_of(map_: Map[Any, Any], record: object) -> object:
     if map_.name not in record:
         raise ValueError(f'record= says nothing of map "{map_.name}"')
     return record[map_.name]
-
-
-def _counter(drops: Any) -> Callable[[], int]:  # noqa: ANN401  three kinds, told apart here
-    if isinstance(drops, Map):
-        return lambda: sum(_numbers(value) for value in drops.values())
-    if hasattr(drops, "value"):
-        return lambda: int(drops.value)
-    if callable(drops):
-        return lambda: int(drops())
-    raise TypeError(f"drops= must be a map, a variable or a callable, not {drops!r}")
-
-
-# One value, or one per CPU.
-def _numbers(value: int | bytes | Iterable[int | bytes]) -> int:
-    if isinstance(value, int):
-        return value
-    if isinstance(value, bytes):
-        raise TypeError("drops= is a map whose values are not numbers")
-    return sum(_numbers(each) for each in value)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 
-from pyebpf.errors import FormatError
+from pyebpf.errors import ClosedError, FormatError
 from pyebpf.maps.map import Map
 from pyebpf.readers.block import Alike, Block, Cursor, Room, alike
 from pyebpf.readers.ring_format import Scan, scan
@@ -29,18 +29,20 @@ class RingMaps:
 
     Args:
         maps: Duplicates of them are held.
-        drops: Returns how many records programs could not put into them, if that is known.
+        drops: Where it is counted what programs could not put into them, see `RingReader`.
 
     Attributes:
         channels: One for each map.
         poller: Ready when there is something in one of them.
     """
 
-    def __init__(self, maps: Sequence[Map[Any, Any]], drops: Callable[[], int] | None) -> None:
-        self._drops = drops
-        self._dropped_before = 0 if drops is None else drops()
+    def __init__(self, maps: Sequence[Map[Any, Any]], drops: object) -> None:
         self.channels: list[_Channel] = []
         with ExitStack() as stack:
+            if isinstance(drops, Map):
+                drops = stack.enter_context(drops.clone())
+            self._drops = None if drops is None else _counter(drops)
+            self._dropped_before = 0 if self._drops is None else self._drops()
             self.poller = Poller()
             stack.callback(self.poller.close)
             for number, each in enumerate(maps):
@@ -56,7 +58,12 @@ class RingMaps:
 
     def lost(self) -> int | None:
         """See `Source`."""
-        return None if self._drops is None else self._drops() - self._dropped_before
+        if self._drops is None:
+            return None
+        try:
+            return self._drops() - self._dropped_before
+        except ClosedError:  # a variable, whose collection is
+            return None
 
     def stats(self, wakeups: int) -> ReaderStats:
         """See `Source`."""
@@ -71,6 +78,25 @@ class RingMaps:
     def close(self) -> None:
         """See `Source`."""
         self._stack.close()
+
+
+def _counter(drops: Any) -> Callable[[], int]:  # noqa: ANN401  three kinds, told apart here
+    if isinstance(drops, Map):
+        return lambda: sum(_numbers(value) for value in drops.values())
+    if hasattr(drops, "value"):
+        return lambda: int(drops.value)
+    if callable(drops):
+        return lambda: int(drops())
+    raise TypeError(f"drops= must be a map, a variable or a callable, not {drops!r}")
+
+
+# One value, or one per CPU.
+def _numbers(value: int | bytes | Iterable[int | bytes]) -> int:
+    if isinstance(value, int):
+        return value
+    if isinstance(value, bytes):
+        raise TypeError("drops= is a map whose values are not numbers")
+    return sum(_numbers(each) for each in value)
 
 
 # One map's ring.
