@@ -44,7 +44,8 @@ class Reader(Generic[T]):
 
     Iterate, or use `read`, `poll` or `drain`. One thread reads at a time, another that tries waits
     for its turn; `close` and `stats` may be called from any thread and from signal handlers.
-    Ctrl-C raises ``KeyboardInterrupt`` wherever the reader waits; nothing is lost by it.
+    Ctrl-C raises ``KeyboardInterrupt`` wherever the reader waits; nothing is lost by it. Signals
+    whose handlers raise nothing do not end a wait.
 
     A record that cannot be decoded, and bytes in a ring that cannot be a record, raise
     `FormatError` once, are skipped and count as `unknown`: records before them come first, the next
@@ -175,7 +176,8 @@ class Reader(Generic[T]):
                 self._error = error  # the records in front of it come first
             except BaseException:
                 # The caller gets nothing, so nothing counts as read.
-                self._put_back(records)
+                if records:
+                    self._put_back(records)
                 raise
         return records
 

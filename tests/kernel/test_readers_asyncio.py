@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Iterator
 
@@ -142,6 +143,40 @@ def test_other_tasks_run_while_records_never_end(both):
         return turns
 
     assert asyncio.run(main()) > 3
+
+
+def test_what_a_slow_task_does_not_take_stays_in_the_ring(kind):
+    """Back-pressure: a chunk is read ahead, no more; what the ring refuses is counted."""
+
+    async def main(made: Pair) -> list[int]:
+        records = aiter(made.reader)
+        made.produce(1)
+        seen = [sequence(await anext(records))]
+        made.produce(50_000)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert made.reader.stats().received == 1
+        seen.append(sequence(await anext(records)))
+        assert made.reader.stats().received <= 1 + (1 << 16) // 1000
+        made.produce(50_000)
+        received = made.reader.stats().received
+        while len(seen) < received:
+            seen.append(sequence(await anext(records)))
+            received = made.reader.stats().received
+        await records.aclose()
+        return seen
+
+    with pair(kind, 0) as made:
+        made.producer.resize(992)
+        seen = asyncio.run(main(made))
+        seen += [sequence(record) for record in made.reader.drain()]
+        assert made.producer.full > 0
+        assert len(seen) == made.producer.produced - made.producer.full
+        assert all(before < after for before, after in itertools.pairwise(seen))
+        if kind == "perf":
+            made.produce(1)  # lets LOST records in, on old kernels
+            assert made.reader.drain()
+            assert made.reader.stats().lost == made.producer.full
 
 
 @pytest.mark.parametrize("where", ["in the loop", "in a thread"])
