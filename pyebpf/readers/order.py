@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterator
 
 from pyebpf.errors import ClosedError
@@ -41,6 +42,7 @@ class InOrder(Generic[T]):
         # Key, a number that keeps equal keys in order and records from being compared, record.
         self._heap: list[tuple[int, int, T]] = []
         self._numbers = itertools.count()
+        self._polled: deque[T] = deque()  # not in the heap yet
         self._newest = self._last = -(1 << 63)
 
     def __iter__(self) -> Iterator[T]:
@@ -48,22 +50,29 @@ class InOrder(Generic[T]):
         # Records that are held back stay in the heap if the caller stops, and come next time.
         heap, span = self._heap, int(self._delay * 1e9)
         while True:
+            self._push()
             while heap and heap[0][0] <= self._newest - span:
                 yield self._pop()
             try:
-                records = self._reader.poll(self._delay if heap else None)
+                self._polled.extend(self._reader.poll(self._delay if heap else None))
             except ClosedError:
                 break
-            self._push(records)
             # Nothing newer came for as long as anything older may take.
-            if heap and not records:
+            if heap and not self._polled:
                 self._newest += span
         while heap:
             yield self._pop()
 
-    def _push(self, records: list[T]) -> None:
-        for record in records:
-            key = self._key(record)
+    def _push(self) -> None:
+        while self._polled:
+            record = self._polled.popleft()
+            try:
+                key = self._key(record)
+            except Exception:
+                raise
+            except BaseException:
+                self._polled.appendleft(record)
+                raise
             self._newest = max(self._newest, key)
             heapq.heappush(self._heap, (key, next(self._numbers), record))
 
@@ -81,7 +90,8 @@ def in_order(reader: Reader[T], *, key: Callable[[T], int], delay: float = 0.01)
     Args:
         reader: Of several CPUs, or several rings.
         key: From a record to its time in nanoseconds, from one clock for all CPUs:
-            ``lambda event: event.time`` with ``bpf_ktime_get_ns()``.
+            ``lambda event: event.time`` with ``bpf_ktime_get_ns()``. An exception it raises comes
+            out of the loop, without that record; the next loop goes on with the others.
         delay: Seconds a record is held back at most, so that older ones can overtake it. With too
             little some come too late: they are handed out all the same, and counted in ``late``.
 

@@ -91,6 +91,38 @@ def test_closing_the_reader_ends_it_after_what_is_held_back(reader):
     assert seen == [1, 2, 3]
 
 
+@pytest.mark.parametrize("error", [LookupError, KeyboardInterrupt], ids=lambda each: each.__name__)
+def test_an_exception_of_the_key_loses_no_other_record(reader, error):
+    """Its own record is consumed; but Ctrl-C, which has nothing to do with it, loses none."""
+    producer, opened = reader
+    asked: list[int] = []
+
+    def key(record: bytes) -> int:
+        asked.append(sequence(record))
+        if asked[-1] in (2, 30) and asked.count(asked[-1]) == 1:
+            raise error
+        return asked[-1] * SECOND
+
+    ordered = in_order(opened, key=key, delay=0.01)
+    producer.run(50, cpu=CPUS[0])
+    lost = 2 if error is LookupError else 0
+    seen: list[int] = []
+    failures = 0
+    giving_up = threading.Timer(20, opened.close)
+    giving_up.start()
+    while len(seen) < 50 - lost and not opened.closed:
+        try:
+            for record in ordered:
+                seen.append(sequence(record))
+                if len(seen) == 50 - lost:
+                    break
+        except error:
+            failures += 1
+    giving_up.cancel()
+    assert failures == 2
+    assert seen == [each for each in range(1, 51) if not lost or each not in (2, 30)]
+
+
 @pytest.mark.parametrize("delay", [-1, float("nan")])
 def test_a_delay_that_is_none_is_refused(reader, delay):
     """Seconds, 0 or more."""
