@@ -147,7 +147,10 @@ _KINDS = {"perf": _perf, "ring": _ring, "discard": _ring_discarding}
 class Producer:
     """One program and its books; one thread at a time runs it."""
 
-    def __init__(self, kind: str, target: int, *, base: int = 16, mask: int = 0) -> None:
+    def __init__(
+        self, kind: str, target: int, *, base: int = 16, mask: int = 0, start: int = 0
+    ) -> None:
+        self._start = start  # what the numbers are counted from
         self._books = Map.create(
             type=MapType.ARRAY, key_size=4, value_size=_VALUE, max_entries=1, name="books"
         )
@@ -173,8 +176,8 @@ class Producer:
 
     def resize(self, base: int, mask: int = 0) -> None:
         """Make records base + (sequence & mask) bytes long, and start the books anew."""
-        value = struct.pack("=5Q", 0, 0, 0, base, mask).ljust(_PAYLOAD, b"\0") + b"\xab" * HUGE
-        self._books.update(_KEY, value)
+        books = struct.pack("=5Q", self._start, 0, 0, base, mask).ljust(_PAYLOAD, b"\0")
+        self._books.update(_KEY, books + b"\xab" * HUGE)
 
     def run(self, times: int = 1, *, cpu: int | None = None) -> None:
         """Run the program so often, on the given CPU."""
@@ -211,7 +214,7 @@ class Producer:
 
     def _counts(self) -> tuple[int, int, int]:
         produced, full, other = struct.unpack_from("=3Q", self._books.lookup(_KEY))
-        return produced, full, other
+        return produced - self._start, full, other
 
     def close(self) -> None:
         """Unload the program."""
