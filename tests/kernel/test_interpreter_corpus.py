@@ -56,6 +56,7 @@ SINCE = {"exceptions": "6.7", "isa_v4": "6.6", "isa_v4.loop": "6.9"}
 ELSEWHERE = {
     "map_kinds": "devices, processors, tasks, cgroups, stacks",
     "user_ring": "user ring buffers, which the interpreter does not model",
+    "streams": "streams, likewise",
 }
 
 

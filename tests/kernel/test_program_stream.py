@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 import pyebpf
@@ -10,6 +12,7 @@ from pyebpf.readers import program_stream
 from pyebpf.readers.program_stream import ProgramStream
 from pyebpf.sys import bpf as commands
 from pyebpf.uapi.bpf import Stream
+from tests.support import kernel
 from tests.support.programs import built
 
 
@@ -57,3 +60,24 @@ def test_a_kernel_without_streams_is_named(monkeypatch):
         monkeypatch.setattr(commands, "prog_stream_read_by_fd", lacking)
         with pytest.raises(NotSupportedError, match=r"STREAM_READ_BY_FD.*6\.17"):
             ProgramStream(program)
+
+
+def test_what_a_program_prints_is_read():
+    """By a program of this kernel, in pieces of its own; the reader sleeps meanwhile."""
+    kernel.needs("6.17", "streams of programs")
+    with pyebpf.load(built("streams")) as bpf:
+        program = bpf.programs["print"]
+        with ProgramStream(program, interval=0.01) as lines:
+            answer = program.run(bytes(64)).retval
+            if answer == -errno.ENOMEM & 0xFFFFFFFF:
+                pytest.skip("a kernel that has memory for streams in every context")
+            assert answer == 0
+            assert [lines.read(5.0), lines.read(5.0)] == ["packet of 64 bytes", "and"]
+            program.run(bytes(100))
+            program.run(bytes(64))
+            assert [lines.read(5.0) for _ in range(3)] == [
+                "packet of 100 bytes",
+                "andpacket of 64 bytes",
+                "and",
+            ]
+            assert lines.stats().received == 5

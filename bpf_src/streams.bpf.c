@@ -1,0 +1,24 @@
+/* Prints to the program's own stream (Linux 6.17), by the name that the function has there. */
+#include "bpf.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+int bpf_stream_vprintk(int stream, const char *format, const void *values, __u32 size,
+		       void *program) __ksym __weak;
+int bpf_stream_vprintk_impl(int stream, const char *format, const void *values, __u32 size,
+			    void *program) __ksym __weak;
+
+enum { STDERR = 2 };
+
+SEC("tc")
+int print(struct __sk_buff *ctx)
+{
+	static const char format[] = "packet of %u bytes\nand";
+	__u64 values[] = { ctx->len };
+
+	if (bpf_stream_vprintk_impl)
+		return bpf_stream_vprintk_impl(STDERR, format, values, sizeof(values), 0);
+	if (bpf_stream_vprintk)
+		return bpf_stream_vprintk(STDERR, format, values, sizeof(values), 0);
+	return -1;
+}
