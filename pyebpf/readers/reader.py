@@ -78,7 +78,6 @@ class Reader(Generic[T]):
         self._error: Exception | None = None  # of decoding; in front of all records
         self._reading = threading.RLock()
         self._lifetime = threading.RLock()
-        self._active = False  # somebody holds *reading* and uses the source
         self._closing = False
         self._final: ReaderStats | None = None
         self._shown = False  # fileno() was called: keep the flag right
@@ -97,7 +96,7 @@ class Reader(Generic[T]):
             cursor = self._current
             yield from cursor.records
             try:
-                with self._reading, Turn(self):
+                with self._free(), Turn(self):
                     self._advance(cursor, None)
             except ClosedError:
                 return
@@ -117,7 +116,7 @@ class Reader(Generic[T]):
             for record in cursor.records:
                 yield cast("T", record)
             try:
-                with self._reading, Turn(self):
+                with self._free(), Turn(self):
                     found = self._advance(cursor, -math.inf)
                 fd = self.fileno()
             except ClosedError:
@@ -140,7 +139,7 @@ class Reader(Generic[T]):
             FormatError: The record is malformed; see the class.
         """
         deadline = deadline_of(timeout)
-        with self._reading, Turn(self):
+        with self._free(), Turn(self):
             while True:
                 cursor = self._current
                 self._raise_error()
@@ -166,7 +165,7 @@ class Reader(Generic[T]):
         """
         deadline = deadline_of(timeout)
         records: list[T] = []
-        with self._reading, Turn(self):
+        with self._free(), Turn(self):
             try:
                 for cursor in self._waiting(deadline):
                     records.extend(cursor.records)
@@ -211,7 +210,7 @@ class Reader(Generic[T]):
             FormatError: A record is malformed; see the class.
         """
         deadline = deadline_of(timeout)
-        with self._reading, Turn(self):
+        with self._free(), Turn(self):
             count = 0
             for cursor in self._waiting(deadline):
                 count += cursor.left
@@ -282,7 +281,7 @@ class Reader(Generic[T]):
             FormatError: The record is malformed; see the class.
         """
         deadline = deadline_of(timeout)
-        with self._reading, Turn(self):
+        with self._free(), Turn(self):
             lending = Lending(self._source, self._queue, self._faults)
             try:
                 self._gather(deadline, lending.fetch)
@@ -344,10 +343,11 @@ class Reader(Generic[T]):
         with self._lifetime:
             if self._final is None:
                 self._source.poller.raise_flag()
+        # A signal handler may have interrupted a read of this very thread: that read ends now and
+        # gives everything back on its way out.
+        reads = self._reading._is_owned()  # type: ignore[attr-defined]
         with self._reading:
-            # Not if a signal handler interrupted a read of this very thread: that read ends now
-            # and gives everything back on its way out.
-            if not self._active:
+            if not reads:
                 self._give_back()
 
     def __enter__(self: Self) -> Self:  # noqa: PYI019 - typing.Self is Python 3.11's
@@ -362,21 +362,24 @@ class Reader(Generic[T]):
 
     # --- turns: one thread uses the source, and has *reading*
 
-    def _begin_turn(self) -> None:
-        if self._active:
+    # The lock, which no thread but this one may have already. A flag would stay set if a signal
+    # handler raised before it was taken back; C lets go of its locks whatever happens.
+    def _free(self) -> threading.RLock:
+        if self._reading._is_owned():  # type: ignore[attr-defined]  # as threading.Condition asks
             raise ValueError(
                 "reader used by a callback, or a signal handler, that interrupted its reading"
             )
+        return self._reading
+
+    def _begin_turn(self) -> None:
         if self._closing:
             raise self._closed_error()
-        self._active = True
 
     def _end_turn(self) -> None:
         try:
             if self._shown and not self._closing:
                 self._show()
         finally:
-            self._active = False
             if self._closing:
                 self._give_back()
 
@@ -412,7 +415,7 @@ class Reader(Generic[T]):
         make: Callable[[Sequence[Block], memoryview[int] | None], R],
     ) -> R:
         deadline = deadline_of(timeout)
-        with self._reading, Turn(self):
+        with self._free(), Turn(self):
             filling = arrays.Filling(self._source, self._queue, self._faults, out)
             blocks: list[Block] = []
             try:
@@ -570,7 +573,7 @@ class Reader(Generic[T]):
 
     def _forked(self) -> None:
         self._reading, self._lifetime = threading.RLock(), threading.RLock()
-        self._closing, self._active = True, False
+        self._closing = True
         self._when = "in a child of the process that made it"
         if self._final is None:
             self._final = _UNKNOWN

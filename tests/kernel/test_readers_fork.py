@@ -21,6 +21,7 @@ from tests.support.children import fork, outcome
 from tests.support.pairs import CPU, Pair, pair, sequence
 from tests.support.producers import Producer
 from tests.support.programs import built
+from tests.support.ways import is_read
 
 PATIENCE = 20.0
 REFUSED = "used in a child of the process that made it"
@@ -90,7 +91,7 @@ def test_a_child_forked_while_another_thread_waits_does_not_wait_for_it(both):
     seen: list[int] = []
     thread = threading.Thread(target=lambda: seen.extend(map(sequence, both.reader)))
     thread.start()
-    while not both.reader._active:
+    while not is_read(both.reader):
         os.sched_yield()
     assert outcome(lambda: (both.reader.close(), both.reader.stats().lost)) == "(None, None)"
     both.produce(4)

@@ -26,7 +26,7 @@ from tests.support.children import fork
 from tests.support.pairs import CPU, pair, sequence
 from tests.support.producers import Producer, on_cpu
 from tests.support.programs import built
-from tests.support.ways import ONE, WAYS
+from tests.support.ways import ONE, WAYS, is_read
 
 PATIENCE = 20.0
 
@@ -41,7 +41,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 def until_it_reads(reader: Reader) -> None:
     """Wait until another thread does; where it waits in a loop of its own, that has begun."""
-    while not reader._active and not reader._sleepers._wakes:
+    while not is_read(reader) and not reader._sleepers._wakes:
         os.sched_yield()
 
 

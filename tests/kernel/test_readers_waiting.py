@@ -26,6 +26,7 @@ from pyebpf.readers.ring import RingReader
 from pyebpf.sys.latch import Latch
 from pyebpf.uapi.bpf import MapType
 from tests.support.producers import Producer
+from tests.support.ways import is_read
 
 CPU = min(os.sched_getaffinity(0))
 PATIENCE = 20.0
@@ -349,7 +350,7 @@ def signal_while_reading(reader: Reader, handler: Callable[..., None]) -> Iterat
     this = threading.get_ident()
 
     def send() -> None:
-        while not reader._active:
+        while not is_read(reader):
             os.sched_yield()
         signal.pthread_kill(this, signal.SIGALRM)
 

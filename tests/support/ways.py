@@ -14,10 +14,18 @@ import numpy as np
 from pyebpf.readers.reader import Reader
 from tests.support.pairs import sequence
 
-__all__ = ["BATCHES", "ONE", "WAYS", "Way"]
+__all__ = ["BATCHES", "ONE", "WAYS", "Way", "is_read"]
 
 Way = Callable[[Reader, "float | None"], "list[int]"]
 U8 = np.dtype("u8")
+
+
+def is_read(reader: Reader) -> bool:
+    """Say whether another thread is reading now."""
+    free = reader._reading.acquire(blocking=False)
+    if free:
+        reader._reading.release()
+    return not free
 
 
 def read(reader: Reader, timeout: float | None) -> list[int]:
