@@ -144,8 +144,8 @@ def test_the_books_of_each_producer_agree(kind, way, count, mask, slow):
         books = Books(slow=slow)
         burst = BURST if slow else 0
         if burst:
-            for producer in producers:
-                producer.run(burst)
+            for index, producer in enumerate(producers):
+                producer.run(burst, cpu=CPUS[index % len(CPUS)])
         with producing(producers, last):
             TAKERS[way](reader, books)
         for number, producer in enumerate(producers, 1):
