@@ -70,7 +70,8 @@ class TracePipe(Reader[TraceLine]):
 
     A message of several lines comes as several records, each with the head of the first; empty
     lines are left out. ``stats().lost`` says how many events were overwritten before they were
-    read, as the kernel tells with the next line; a gap it has no number for counts as 1.
+    read, as the kernel tells with the next line; a gap it has no number for counts as 1. A call
+    takes no more than 256 KiB of text at a time.
 
     Args:
         instance: Read the buffer of this tracing instance, where events have to be enabled
