@@ -22,6 +22,7 @@ from pyebpf.readers.ring import RingReader
 from pyebpf.sys import perf_event
 from pyebpf.uapi.bpf import MapType
 from pyebpf.uapi.perf import PerfEventAttr, PerfSw, PerfType
+from tests.support.amount import amount
 from tests.support.children import fork
 from tests.support.pairs import CPU, pair, sequence
 from tests.support.producers import Producer, on_cpu
@@ -100,15 +101,22 @@ def test_closing_waits_for_a_lease_in_another_thread(kind):
 @every_way
 def test_ctrl_c_ends_every_way_of_waiting_and_loses_nothing(kind, way):
     """Wherever it comes while nothing is there."""
+    this = threading.get_ident()
+
+    def interrupt(reader: Reader) -> None:
+        until_it_reads(reader)
+        signal.pthread_kill(this, signal.SIGALRM)
+
     with pair(kind, 0) as made:
         before = signal.signal(signal.SIGALRM, signal.default_int_handler)
         try:
-            for delay in (0.002, 0.01, 0.02):
-                signal.setitimer(signal.ITIMER_REAL, delay)
+            for _ in range(amount(20)):
+                thread = threading.Thread(target=interrupt, args=(made.reader,))
+                thread.start()
                 with pytest.raises(KeyboardInterrupt):
                     WAYS[way](made.reader, None)
+                thread.join(PATIENCE)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
         made.produce(3)
         seen: list[int] = []
