@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from pyebpf.sys.fd import FD
 
@@ -65,4 +65,5 @@ class Sleepers:
     def wake(self) -> None:
         """Let all go on; from any thread."""
         for wake in list(self._wakes.values()):
-            wake()
+            with suppress(RuntimeError):  # its loop was closed, and the task never goes on
+                wake()

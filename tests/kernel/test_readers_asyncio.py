@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import threading
 from collections.abc import Iterator
@@ -196,6 +197,19 @@ def test_closing_ends_the_iteration_of_a_sleeping_task(kind, where):
     with pair(kind, 0) as made:
         made.produce(2)
         assert asyncio.run(main(made.reader)) == [1, 2]
+
+
+def test_a_reader_closes_after_a_loop_that_left_a_task_sleeping(kind):
+    """Nobody is there to be woken."""
+    loop = asyncio.new_event_loop()
+    with pair(kind, 0) as made:
+        task = loop.create_task(take(made.reader, 1))
+        loop.run_until_complete(asyncio.sleep(0.01))
+        loop.close()
+        made.reader.close()
+        assert made.reader.stats().received == 0
+    with contextlib.suppress(RuntimeError):
+        task.get_coro().close()  # which cannot leave the loop any more
 
 
 def test_a_record_that_cannot_be_decoded_is_an_error_once(kind):
