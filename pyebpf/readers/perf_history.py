@@ -148,6 +148,7 @@ class PerfHistory(Generic[T]):
 
         Raises:
             ClosedError: It is closed.
+            SyscallError: As for `snapshot`; it goes on recording.
         """
         self._pause(paused=True)
 
@@ -156,6 +157,7 @@ class PerfHistory(Generic[T]):
 
         Raises:
             ClosedError: It is closed.
+            SyscallError: As for `snapshot`; it stays paused.
         """
         self._pause(paused=False)
 
