@@ -343,11 +343,13 @@ class Reader(Generic[T]):
         with self._lifetime:
             if self._final is None:
                 self._source.poller.raise_flag()
-        # A signal handler may have interrupted a read of this very thread: that read ends now and
-        # gives everything back on its way out.
+        # A callback, or a signal handler, may have interrupted a read of this very thread: that
+        # read ends now and gives everything back on its way out.
         reads = self._reading._is_owned()  # type: ignore[attr-defined]
         with self._reading:
-            if not reads:
+            if reads:
+                self._current.drop()
+            else:
                 self._give_back()
 
     def __enter__(self: Self) -> Self:  # noqa: PYI019 - typing.Self is Python 3.11's
