@@ -169,9 +169,11 @@ class Cursor:
         """How many records have not been taken."""
         return operator.length_hint(self._source) + len(self._back)
 
-    def rest(self) -> Block:
-        """Return the block of those."""
-        left = self.left
+    def take_rest(self) -> Block:
+        """Take them all, and return their block."""
+        # In one call, or an iteration in another thread may have one of them, too.
+        left = len(list(self._source)) + len(self._back)
+        self._back.clear()
         return self.block if left == self.block.number else self.block.rest(left)
 
     def drop(self) -> None:

@@ -432,7 +432,7 @@ class Reader(Generic[T]):
                 filling.keep()
                 raise
 
-    # All records as they are, out of what was read ahead.
+    # All records as they are, out of what was read ahead, and of iterations that stand there.
     def _take_blocks(self) -> list[Block]:
         if self._current is _NOTHING and len(self._queue) == 1:
             only = self._queue[0]
@@ -440,11 +440,11 @@ class Reader(Generic[T]):
                 self._queue.clear()
                 return [only]
         waiting = [self._current, *self._queue]
-        if any(isinstance(each, Cursor) and each.again for each in waiting):
+        if any(isinstance(each, Cursor) and each.again and each.left for each in waiting):
             raise ValueError(
                 "records that an interrupted poll() has decoded come first: poll again"
             )
-        blocks = [each.rest() if isinstance(each, Cursor) else each for each in waiting]
+        blocks = [each.take_rest() if isinstance(each, Cursor) else each for each in waiting]
         self._current = _NOTHING
         self._queue.clear()
         return [block for block in blocks if block.number]

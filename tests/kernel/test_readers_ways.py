@@ -202,6 +202,24 @@ def test_an_array_refused_after_an_interrupted_poll_loses_nothing(kind, out):
         assert made.reader.drain() == list(range(1, MANY + 1))
 
 
+def test_an_array_comes_again_once_what_a_poll_had_decoded_is_read(kind):
+    """However it was read."""
+    calls: list[bytes] = []
+
+    def interrupted(record: bytes) -> int:
+        calls.append(record)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return sequence(record)
+
+    with pair(kind, 0, record=interrupted) as made:
+        made.produce(5)
+        with pytest.raises(KeyboardInterrupt):
+            made.reader.poll(0)
+        assert [made.reader.read(0) for _ in range(2)] == [1, 2]
+        assert numbers(made.reader.read_array(0, dtype=U8)) == [3, 4, 5]
+
+
 def unpacked(packed) -> list[bytes]:
     places = zip(packed.starts, packed.lengths, strict=True)
     return [bytes(packed.data[start : start + length]) for start, length in places]
@@ -378,3 +396,17 @@ def test_arrays_and_leases_go_on_where_other_ways_stopped(both):
     while len(array := both.reader.read_array(0, dtype=U8)):
         seen += numbers(array)
     assert seen == list(range(1, MANY + 1))
+
+
+def test_an_iteration_goes_on_behind_an_array_or_a_lease(both):
+    """Also one that stopped in front of their records."""
+    both.produce(10)
+    records = iter(both.reader)
+    assert sequence(next(records)) == 1
+    assert numbers(both.reader.read_array(0, dtype=U8)) == list(range(2, 11))
+    both.produce(10)
+    assert sequence(next(records)) == 11
+    with both.reader.lease(0) as lent:
+        assert [sequence(bytes(each)) for each in lent] == list(range(12, 21))
+    both.produce(1)
+    assert sequence(next(records)) == 21

@@ -67,12 +67,14 @@ def test_a_run_decodes_as_its_records_do_one_by_one(btf, record, first, length):
         cursor = made.cursor(block)
         seen = [next(cursor.records) for _ in range(7)]
         assert cursor.left == 13
-        seen += made.cursor(cursor.rest()).records
+        seen += made.cursor(cursor.take_rest()).records
         if isinstance(record, type):  # ctypes instances do not compare
             seen, expected = [bytes(each) for each in seen], [bytes(each) for each in wanted]
         else:
             expected = wanted
         assert seen == expected
+        assert (cursor.left, list(cursor.records)) == (0, [])
+        cursor = made.cursor(block)
         cursor.drop()
         assert (cursor.left, list(cursor.records)) == (0, [])
 
@@ -105,8 +107,23 @@ def test_a_signal_during_the_decoding_loses_nothing():
     with pytest.raises(KeyboardInterrupt):
         next(cursor.records)
     assert cursor.left == 3
-    assert cursor.rest() == Block(b"012345", Spans([3, 4, 5], [4, 5, 6]))
     assert list(cursor.records) == [3, 4, 5]
+
+
+def test_the_rest_is_taken_once_with_what_comes_again():
+    """Whoever iterates there comes to the end."""
+
+    def decode(data: bytes) -> int:
+        if data == b"3":
+            raise KeyboardInterrupt
+        return int(data)
+
+    block = Block(b"012345", Spans(list(range(6)), list(range(1, 7))))
+    cursor = decoder(decode, btf=None, name="events").cursor(block)
+    with pytest.raises(KeyboardInterrupt):
+        list(cursor.records)
+    assert cursor.take_rest() == Block(b"012345", Spans([3, 4, 5], [4, 5, 6]))
+    assert (cursor.left, list(cursor.records)) == (0, [])
 
 
 @pytest.mark.parametrize("name", ["event", "struct event", "event_t"])
