@@ -1,12 +1,13 @@
-/* Prints to the program's own stream (Linux 6.17), by the name that the function has there. */
+/* Prints to the program's own stream, by the name and the arguments that the function has in 6.18, 6.17 and 7.0. */
 #include "bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
-int bpf_stream_vprintk(int stream, const char *format, const void *values, __u32 size,
-		       void *program) __ksym __weak;
 int bpf_stream_vprintk_impl(int stream, const char *format, const void *values, __u32 size,
 			    void *program) __ksym __weak;
+int bpf_stream_vprintk___first(int stream, const char *format, const void *values, __u32 size,
+			       void *program) __ksym __weak;
+int bpf_stream_vprintk(int stream, const char *format, const void *values, __u32 size) __ksym __weak;
 
 enum { STDERR = 2 };
 
@@ -18,7 +19,9 @@ int print(struct __sk_buff *ctx)
 
 	if (bpf_stream_vprintk_impl)
 		return bpf_stream_vprintk_impl(STDERR, format, values, sizeof(values), 0);
+	if (bpf_stream_vprintk___first)
+		return bpf_stream_vprintk___first(STDERR, format, values, sizeof(values), 0);
 	if (bpf_stream_vprintk)
-		return bpf_stream_vprintk(STDERR, format, values, sizeof(values), 0);
+		return bpf_stream_vprintk(STDERR, format, values, sizeof(values));
 	return -1;
 }
