@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pyebpf.daemon.dump import DumpStats as DumpStats
     from pyebpf.daemon.dump import dump_reliably as dump_reliably
     from pyebpf.daemon.limits import remove_memlock_limit as remove_memlock_limit
+    from pyebpf.daemon.modules import import_all as import_all
     from pyebpf.daemon.registry import open_maps as open_maps
     from pyebpf.daemon.upgrade import open_or_create as open_or_create
     from pyebpf.daemon.upgrade import open_parallel as open_parallel
@@ -183,6 +184,7 @@ _HOMES = {
     "open_or_create": "pyebpf.daemon.upgrade",
     "open_parallel": "pyebpf.daemon.upgrade",
     "remove_memlock_limit": "pyebpf.daemon.limits",
+    "import_all": "pyebpf.daemon.modules",
     "ktime_to_datetime": "pyebpf.host.clock",
     "attach": "pyebpf.link.auto",
     "link": "pyebpf.link",

@@ -30,6 +30,7 @@ from pyebpf.errors import (
     PrivilegeError,
     SyscallError,
 )
+from pyebpf.sys.explanation import told
 from pyebpf.sys.fd import FD, duplicate
 from pyebpf.typed import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, final
 from pyebpf.uapi.bpf import Cmd
@@ -381,10 +382,14 @@ def element_failure(cmd: Cmd, number: int, *, array: bool) -> SyscallError:
     if number in (errno.E2BIG, errno.ENOSPC):
         return MapFullError(name, number, "map is full")
     if number == errno.EPERM:
-        from pyebpf.sys import privileges
-
-        return PrivilegeError(name, number, privileges.explain(cmd))
+        return PrivilegeError(name, number, told(lambda: _explain(cmd)))
     return SyscallError(name, number)
+
+
+def _explain(cmd: Cmd) -> str:
+    from pyebpf.sys import privileges
+
+    return privileges.explain(cmd)
 
 
 # The slow way in, for buffers of another item type than bytes; says what is wrong with a size.

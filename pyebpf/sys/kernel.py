@@ -41,6 +41,7 @@ from collections.abc import Collection, Iterator
 from pyebpf.errors import EbpfError, NotSupportedError, PrivilegeError, SyscallError
 from pyebpf.sys.call import Memory, Result
 from pyebpf.sys.elements import ElementCalls, Elements
+from pyebpf.sys.explanation import told
 from pyebpf.sys.failures import failure
 from pyebpf.sys.libc import error_number, libc
 from pyebpf.sys.numbers import Numbers, numbers
@@ -234,10 +235,7 @@ class LinuxKernel:
         with Result(closes=True) as result:
             result.call(self._known().perf_event_open, where, pid, cpu, group_fd, flags)
             if result.number in (errno.EPERM, errno.EACCES):
-                from pyebpf.sys import privileges
-
-                reason = privileges.explain_perf()
-                raise PrivilegeError("perf_event_open", result.number, reason)
+                raise PrivilegeError("perf_event_open", result.number, told(_explain_perf))
             if result.number:
                 raise SyscallError("perf_event_open", result.number)
             return result.value
@@ -481,7 +479,8 @@ class LinuxKernel:
     ) -> EbpfError:
         name = cmd.c_name
         if number == errno.EPERM or (number == errno.EACCES and cmd is not Cmd.PROG_LOAD):
-            return PrivilegeError(name, number, self._privilege(cmd, number, attr))
+            reason = told(lambda: self._privilege(cmd, number, attr))
+            return PrivilegeError(name, number, reason)
         if number == errno.ENOSYS:
             return NotSupportedError("bpf(2)", "3.18", "CONFIG_BPF_SYSCALL is not set")
         if number == errno.EINVAL:
@@ -490,15 +489,20 @@ class LinuxKernel:
             if self._lacks(cmd):
                 return NotSupportedError(name, cmd.since)
         if number == errno.E2BIG:
-            from pyebpf.sys import absence
-
-            return SyscallError(name, number, absence.unknown_fields(self._call, attr, buffer))
+            return SyscallError(name, number, told(lambda: self._unknown_fields(attr, buffer)))
         return SyscallError(name, number)
+
+    def _unknown_fields(self, attr: Attr, buffer: bytearray) -> str:
+        from pyebpf.sys import absence
+
+        return absence.unknown_fields(self._call, attr, buffer)
 
     def _lacks(self, cmd: int) -> bool:
         if cmd not in self._missing:
-            from pyebpf.sys import absence
-
+            try:
+                from pyebpf.sys import absence
+            except ImportError:  # see pyebpf.sys.explanation
+                return False
             self._missing[cmd] = absence.lacks(self._call, cmd)
         return self._missing[cmd]
 
@@ -535,11 +539,19 @@ class LinuxKernel:
         return True if number == errno.EINVAL else None
 
 
+def _explain_perf() -> str:
+    from pyebpf.sys import privileges
+
+    return privileges.explain_perf()
+
+
 # Whether a refused command may be tried again. Whether this kernel charges what it makes cannot be
 # asked, but a higher limit harms nobody.
 def _more_to_charge(cmd: Cmd) -> bool:
-    from pyebpf.sys import memlock, privileges
-
+    try:
+        from pyebpf.sys import memlock, privileges
+    except ImportError:  # see pyebpf.sys.explanation
+        return False
     return cmd in privileges.CHARGED and memlock.raise_limit()
 
 

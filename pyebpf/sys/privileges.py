@@ -113,16 +113,17 @@ class Capabilities:
     Attributes:
         mask: Bits of ``CapEff``.
         initial: Whether they count outside of a user namespace.
+        known: ``/proc`` says so; else nothing is assumed to be missing.
     """
 
-    __slots__ = ("initial", "mask")
+    __slots__ = ("initial", "known", "mask")
 
     def __init__(self, root: str = "/") -> None:
-        # Without /proc assume nothing is missing, so that nothing wrong is said.
         self.mask = (1 << 64) - 1
+        self.known = False
         for line in _text(root, "proc/self/status").splitlines():
             if line.startswith("CapEff:"):
-                self.mask = int(line.split()[1], 16)
+                self.mask, self.known = int(line.split()[1], 16), True
         ranges = _text(root, "proc/self/uid_map").split()
         self.initial = not ranges or ranges == ["0", "0", _WHOLE_ID_RANGE]
 
@@ -157,14 +158,18 @@ def explain(
             ``None`` if that cannot be told.
         root: The directory that stands for ``/``.
     """
-    missing = Capabilities(root).missing(*_needed(cmd, program_type, attach_type, map_type))
+    needed = _needed(cmd, program_type, attach_type, map_type)
+    capabilities = Capabilities(root)
+    missing = capabilities.missing(*needed)
     reasons = []
-    if missing:
+    if not capabilities.known:
+        reasons.append(_unknown(*needed))
+    elif missing:
         reasons.append(_needs(missing))
         disabled = _text(root, "proc/sys/kernel/unprivileged_bpf_disabled").strip()
         if disabled not in ("", "0"):
             reasons.append(f"kernel.unprivileged_bpf_disabled={disabled}")
-    elif not Capabilities(root).initial:
+    elif not capabilities.initial:
         reasons.append(
             "capabilities of a user namespace do not count: those of the initial one, or a BPF "
             "token (since Linux 6.9), are needed"
@@ -187,7 +192,9 @@ def explain_perf(*, root: str = "/") -> str:
     missing = capabilities.missing("CAP_PERFMON")
     level = _text(root, "proc/sys/kernel/perf_event_paranoid").strip()
     reasons = []
-    if missing:
+    if not capabilities.known:
+        reasons.append(_unknown("CAP_PERFMON"))
+    elif missing:
         reasons.append(_needs(missing))
         if level:
             reasons.append(f"kernel.perf_event_paranoid={level}")
@@ -218,6 +225,10 @@ def _needed(
     if cmd is Cmd.PROG_LOAD and program_type is not None and program_type not in _FREE_TYPES:
         return ("CAP_BPF", "CAP_NET_ADMIN")
     return ("CAP_BPF",)
+
+
+def _unknown(*needed: str) -> str:
+    return f"{_needs(list(needed))}; there is no /proc to say whether this process has that"
 
 
 def _needs(missing: list[str]) -> str:
