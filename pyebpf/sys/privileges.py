@@ -162,7 +162,7 @@ def explain(
     capabilities = Capabilities(root)
     missing = capabilities.missing(*needed)
     reasons = []
-    if not capabilities.known:
+    if not capabilities.known and cmd not in _OTHER_REASONS:
         reasons.append(_unknown(*needed))
     elif missing:
         reasons.append(_needs(missing))
@@ -228,7 +228,8 @@ def _needed(
 
 
 def _unknown(*needed: str) -> str:
-    return f"{_needs(list(needed))}; there is no /proc to say whether this process has that"
+    takes = _needs(list(needed)).replace("needs", "takes", 1)
+    return f"{takes}, and there is no /proc to say whether this process has that"
 
 
 def _needs(missing: list[str]) -> str:

@@ -56,7 +56,7 @@ def run(before: str, after: str, root: pathlib.Path) -> str:
 def test_everything_works_once_all_is_imported(tmp_path):
     """Maps, readers, errors with their explanations."""
     said = run("pyebpf.import_all()", USES + REFUSED + INVALID, tmp_path)
-    assert "needs CAP_BPF" in said
+    assert "takes CAP_BPF" in said
     assert "max_entries is 0" in said
 
 

@@ -137,6 +137,12 @@ def test_an_unlimited_process_is_not_told_of_the_limit(
 def test_without_proc_nothing_wrong_is_said(tmp_path: pathlib.Path) -> None:
     """An empty root: no capability is claimed to be missing."""
     assert "CAP_" not in privileges.explain(Cmd.OBJ_PIN, root=str(tmp_path))
+    for said in (
+        privileges.explain(Cmd.MAP_CREATE, root=str(tmp_path)),
+        privileges.explain_perf(root=str(tmp_path)),
+    ):
+        assert said.startswith("takes CAP_")
+        assert said.endswith("there is no /proc to say whether this process has that")
 
 
 def test_a_limit_that_cannot_be_raised_is_no_error() -> None:
