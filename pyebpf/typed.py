@@ -8,8 +8,10 @@ many objects are made. Every other word is `_Word`, or a base class without cont
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
-if TYPE_CHECKING:
+if TYPE_CHECKING or sys.version_info >= (3, 14):  # which nobody has tried the stand-ins with
     from typing import IO as IO
     from typing import Any as Any
     from typing import BinaryIO as BinaryIO
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from typing import final as final
     from typing import overload as overload
 else:
-    import sys
     from types import GenericAlias
 
     try:  # what namedtuple takes, if there is one: C reads fields faster
