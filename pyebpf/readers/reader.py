@@ -274,7 +274,7 @@ class Reader(Generic[T]):
             timeout: Seconds to wait; 0 does not wait, ``None`` waits for ever.
 
         Yields:
-            Up to 256 KiB of records of one ring, none if the time is over.
+            Up to 256 KiB of records of one ring, of a large one 1 MiB; none if the time is over.
 
         Raises:
             ClosedError: The reader is closed, also if that happens while it waits.

@@ -141,7 +141,8 @@ class _Channel:
         return None
 
     def lend(self, compare: Alike) -> Block | FormatError | None:
-        found = self._scan(LENT, compare)
+        # A large ring can spare more, and to lend costs as much as to look at 4000 records.
+        found = self._scan(max(LENT, min(self.ring.size >> 3, 4 * LENT)), compare)
         if found is None or isinstance(found, FormatError):
             return found
         self._lent = found
