@@ -7,6 +7,7 @@ import importlib
 import inspect
 import json
 import pathlib
+import pkgutil
 import subprocess
 import sys
 
@@ -47,6 +48,14 @@ def test_every_public_name_resolves() -> None:
 def test_public_names_stand_once() -> None:
     """`__all__` has no doubles."""
     assert sorted(set(pyebpf.__all__)) == sorted(pyebpf.__all__)
+
+
+@pytest.mark.parametrize("package", ["features", "link"])
+def test_no_module_takes_the_place_of_a_name(package: str) -> None:
+    """Importing a module binds its name in the package, whatever that was before."""
+    module = importlib.import_module(f"pyebpf.{package}")
+    modules = {each.name for each in pkgutil.iter_modules(module.__path__)}
+    assert modules & set(module.__all__) == set()
 
 
 def test_star_import_gives_exactly_the_public_names() -> None:

@@ -11,8 +11,6 @@ import importlib
 
 TYPE_CHECKING = False  # as in the package's own __init__
 if TYPE_CHECKING:
-    from pyebpf.features.af_xdp import af_xdp as af_xdp
-    from pyebpf.features.af_xdp import xdp_bind_flag as xdp_bind_flag
     from pyebpf.features.attach import attach_cookie as attach_cookie
     from pyebpf.features.attach import uprobe_multi as uprobe_multi
     from pyebpf.features.attach import uprobe_multi_process as uprobe_multi_process
@@ -46,6 +44,8 @@ if TYPE_CHECKING:
     from pyebpf.features.programs import program_type as program_type
     from pyebpf.features.reporting import Report as Report
     from pyebpf.features.reporting import report as report
+    from pyebpf.features.sockets import af_xdp as af_xdp
+    from pyebpf.features.sockets import xdp_bind_flag as xdp_bind_flag
 
 _HOMES = {
     "Answer": "feature",
@@ -55,7 +55,7 @@ _HOMES = {
     "LIMITS": "instructions",
     "Report": "reporting",
     "accepted_name": "maps",
-    "af_xdp": "af_xdp",
+    "af_xdp": "sockets",
     "attach_cookie": "attach",
     "attach_type": "links",
     "btf_features": "btf",
@@ -82,7 +82,7 @@ _HOMES = {
     "uprobe_multi": "attach",
     "uprobe_multi_process": "attach",
     "uprobe_session": "attach",
-    "xdp_bind_flag": "af_xdp",
+    "xdp_bind_flag": "sockets",
 }
 
 __all__ = list(_HOMES)

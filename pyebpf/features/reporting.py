@@ -17,13 +17,13 @@ from collections.abc import Collection, Iterable, Mapping
 
 from pyebpf.errors import EbpfError
 from pyebpf.features import attach, maps, programs
-from pyebpf.features.af_xdp import af_xdp, xdp_bind_flag
 from pyebpf.features.btf import BTF_KINDS
 from pyebpf.features.commands import command
 from pyebpf.features.feature import Answer, Feature, Finding
 from pyebpf.features.helpers import helper
 from pyebpf.features.instructions import INSTRUCTIONS, LIMITS
 from pyebpf.features.links import attach_type, kprobe_session, link_type
+from pyebpf.features.sockets import af_xdp, xdp_bind_flag
 from pyebpf.host import kconfig, version
 from pyebpf.host.kernel_btf import kernel_btf
 from pyebpf.plain import plain

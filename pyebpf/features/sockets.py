@@ -1,4 +1,4 @@
-"""Probes of AF_XDP sockets."""
+"""Probes of sockets: AF_XDP, and how they may be bound."""
 
 from __future__ import annotations
 
