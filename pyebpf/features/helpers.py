@@ -6,7 +6,7 @@ import struct
 
 from pyebpf.errors import EbpfError
 from pyebpf.features.feature import Feature
-from pyebpf.features.programs import TARGETED, program_type, request, tried
+from pyebpf.features.programs import TARGETED, program_type, refused, request, tried
 from pyebpf.uapi.bpf import ProgType
 from pyebpf.uapi.helpers import FuncId
 from pyebpf.uapi.insn import CALL, EXIT, JMP
@@ -20,7 +20,8 @@ _REFUSALS = (b"invalid func ", b"unknown func ", b"cannot use helper ")
 def helper(number: FuncId, kind: ProgType) -> Feature:
     """Return the feature "this helper in programs of this type".
 
-    It cannot be told of types whose programs name a target (tracing, LSM, freplace, struct_ops).
+    It cannot be told of types whose programs name a target (tracing, LSM, freplace, struct_ops),
+    nor is there a "no" without ``CAP_BPF`` and ``CAP_PERFMON``, which some helpers ask for.
     """
     number = FuncId(number)
     return Feature(f"{number} in {kind}", number.since, lambda: _try_helper(number, kind))
@@ -34,4 +35,4 @@ def _try_helper(number: FuncId, kind: ProgType) -> bool:
         raise EbpfError("what such programs may call depends on their targets")
     code = struct.pack("=BBhi", JMP | CALL, 0, 0, int(number)) + bytes([JMP | EXIT, *bytes(7)])
     refusal, log = tried(request(kind, code))
-    return not refusal or not any(words in log for words in _REFUSALS)
+    return not refusal or not any(words in log for words in _REFUSALS) or refused()

@@ -7,7 +7,7 @@ import struct
 import sys
 
 from pyebpf.features.feature import Feature
-from pyebpf.features.programs import request, takes, tried
+from pyebpf.features.programs import refused, request, takes, tried
 from pyebpf.sys import bpf
 from pyebpf.uapi import insn
 from pyebpf.uapi.attrs import MapCreate
@@ -30,7 +30,7 @@ _STORE = insn.STX | insn.ATOMIC | insn.DW
 
 def _of(name: str, since: str, *code: bytes) -> Feature:
     def attempt() -> bool:
-        return takes(ProgType.SOCKET_FILTER, b"".join(code) + _ZERO + _EXIT)
+        return takes(ProgType.SOCKET_FILTER, b"".join(code) + _ZERO + _EXIT) or refused()
 
     return Feature(name, since, attempt)
 
@@ -40,13 +40,14 @@ def _try_map_values() -> bool:
     shape = MapCreate(map_type=MapType.ARRAY, key_size=4, value_size=32, max_entries=1)
     with bpf.map_create(shape) as array:
         load = _i(insn.LD | insn.IMM | insn.DW, 1, insn.PSEUDO_MAP_VALUE, 0, array.fileno())
-        return takes(ProgType.SOCKET_FILTER, load + _i(0, 0, 0, 0, 16) + _ZERO + _EXIT)
+        code = load + _i(0, 0, 0, 0, 16) + _ZERO + _EXIT
+        return takes(ProgType.SOCKET_FILTER, code) or refused()
 
 
 # E2BIG before the limit of 4096 instructions was raised to a million, EINVAL for any other reason.
 def _try_large() -> bool:
     number, _ = tried(request(ProgType.SOCKET_FILTER, _ZERO * 4096 + _EXIT))
-    return number not in (errno.E2BIG, errno.EINVAL)
+    return number not in (errno.E2BIG, errno.EINVAL) or refused()
 
 
 #: By what they are called; "instruction set" as in ``clang -mcpu``.

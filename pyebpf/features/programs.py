@@ -6,10 +6,11 @@ import errno
 import struct
 import sys
 
+from pyebpf.errors import PrivilegeError
 from pyebpf.features.feature import Feature, accepted, errno_of
-from pyebpf.sys import bpf
+from pyebpf.sys import bpf, kernel
 from pyebpf.uapi.attrs import MapCreate, ProgLoad
-from pyebpf.uapi.bpf import AttachType, MapType, ProgFlag, ProgType
+from pyebpf.uapi.bpf import AttachType, Cmd, MapType, ProgFlag, ProgType
 from pyebpf.uapi.insn import CALL, JMP, PSEUDO_BTF_ID, PSEUDO_FUNC, PSEUDO_MAP_VALUE
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "probe_read_kernel",
     "program_flag",
     "program_type",
+    "refused",
     "request",
     "takes",
     "tried",
@@ -150,6 +152,21 @@ def tried(attr: ProgLoad) -> tuple[int, bytes]:
     attr.log_level, attr.log_buf, attr.log_size = 1, log, len(log)
     number = errno_of(lambda: bpf.prog_load(attr).close())
     return number, bytes(log).partition(b"\0")[0]
+
+
+def refused() -> bool:
+    """Return False, the answer of a kernel that refused, unless it allows others more than us.
+
+    Raises:
+        PrivilegeError: This process lacks ``CAP_BPF`` or ``CAP_PERFMON``: it means nothing.
+    """
+    from pyebpf.host import privileges
+
+    missing = privileges.Capabilities(kernel.current().root).missing("CAP_BPF", "CAP_PERFMON")
+    if missing:
+        reason = f"without {' and '.join(missing)} the verifier allows less"
+        raise PrivilegeError(str(Cmd.PROG_LOAD), errno.EPERM, reason)
+    return False
 
 
 def takes(kind: ProgType, code: bytes = RETURN_ZERO, /, **fields: int | bytes) -> bool:

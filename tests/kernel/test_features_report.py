@@ -15,7 +15,14 @@ from pyebpf.uapi.helpers import FuncId
 from tests.support import kernel
 from tests.support.amount import FEWER
 from tests.support.bpftool import bpftool_json
-from tests.support.children import outcome, outcome_as_nobody
+from tests.support.children import (
+    CAP_BPF,
+    CAP_NET_ADMIN,
+    CAP_PERFMON,
+    outcome,
+    outcome_as_nobody,
+    outcome_with,
+)
 
 # Where programs load slowly only these types are asked for their helpers.
 FEW = [
@@ -123,6 +130,19 @@ def test_settings_and_configuration_agree_with_bpftool(report, theirs):
 
 # --- releases ----------------------------------------------------------------------------------
 
+# What a policy may keep a machine from telling even its root.
+POLICED = {
+    "BPF_TRACE_RAW_TP",
+    "BPF_TRACE_FENTRY",
+    "BPF_TRACE_FEXIT",
+    "BPF_TRACE_FSESSION",
+    "BPF_TRACE_FENTRY_MULTI",
+    "BPF_TRACE_FEXIT_MULTI",
+    "BPF_TRACE_FSESSION_MULTI",
+    "BPF_MODIFY_RETURN",
+    "BPF_LSM_MAC",
+    "BPF_LINK_TYPE_TRACING_MULTI",
+}
 CONFIGURED = {
     "BPF_LIRC_MODE2",
     "BPF_TRACE_KPROBE_MULTI",
@@ -152,6 +172,7 @@ def test_what_there_is_came_with_its_release(report, group, members):
         finding = found[str(each)]
         if finding.answer is Answer.UNKNOWN:
             assert finding.reason
+            assert str(each) in POLICED
             continue
         if str(each) in CONFIGURED and finding.answer is Answer.NO:
             continue
@@ -270,6 +291,30 @@ def test_no_privilege_is_no_no(report):
 
     assert outcome_as_nobody(as_nobody) == "AssertionError: []"
     assert outcome(differences) == "[]"
+
+
+@pytest.mark.parametrize(
+    "capabilities",
+    [(), (CAP_BPF,), (CAP_BPF, CAP_NET_ADMIN), (CAP_BPF, CAP_PERFMON), (CAP_NET_ADMIN,)],
+    ids=str,
+)
+def test_half_a_privilege_is_no_no(report, capabilities):
+    """Daemons have some capabilities: helpers that ask for others cannot be told."""
+    kernel.needs("5.8", "CAP_BPF")
+
+    def differences() -> str:
+        feature._answers.clear()
+        mine = features.report(helpers=FEW).groups
+        return str(
+            [
+                (group, name, report.groups[group][name].answer.value, each.answer.value)
+                for group, found in mine.items()
+                for name, each in found.items()
+                if each.answer not in (Answer.UNKNOWN, report.groups[group][name].answer)
+            ]
+        )
+
+    assert outcome_with(differences, *capabilities) == "[]"
 
 
 def test_an_answer_is_no_truth_value():

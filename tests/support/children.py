@@ -5,11 +5,16 @@ In: a function; out: what it returned, or the text of what it raised.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import struct
 import warnings
 from collections.abc import Callable
 
 NOBODY = 65534
+CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 12, 21, 38, 39
+_PR_SET_KEEPCAPS = 8
+_CAPABILITY_VERSION_3 = 0x20080522
 
 
 def fork() -> int:
@@ -30,6 +35,24 @@ def outcome_as_nobody(action: Callable[[], object]) -> str:
         return "allowed"
 
     return outcome(as_nobody)
+
+
+def outcome_with(action: Callable[[], object], *capabilities: int) -> str:
+    """Return what `outcome` does, for user nobody with these capabilities and no others."""
+
+    def limited() -> object:
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0) == 0
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        mask = sum(1 << each for each in capabilities)
+        low, high = mask & 0xFFFFFFFF, mask >> 32
+        header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+        assert libc.capset(header, struct.pack("=6I", low, low, 0, high, high, 0)) == 0
+        return action()
+
+    return outcome(limited)
 
 
 def outcome(action: Callable[[], object]) -> str:
