@@ -26,6 +26,8 @@ MAX_LOG_TRIES = 30
 FUNC_INFO_SIZE = 8
 LINE_INFO_SIZE = 16
 LOG_LEVEL_BRANCHES = 1
+# Bits that make the log say where the verifier was: BPF_LOG_LEVEL. Others are about its form.
+LOG_LEVELS = 3
 # The verifier was stopped, whatever it had written by then.
 INTERRUPTED = frozenset({errno.EAGAIN, errno.EINTR, errno.ENOMEM})
 
@@ -55,15 +57,14 @@ def load(request: LoadRequest) -> tuple[FD, str]:
         attr.line_info = request.line_info
         attr.line_info_rec_size = LINE_INFO_SIZE
         attr.line_info_cnt = len(request.line_info) // LINE_INFO_SIZE
-    if not request.log_level:
-        try:
-            return bpf.prog_load(attr), ""
-        except SyscallError as error:
-            first = error
-    else:
-        first = None
+    level, first = request.log_level, None
     try:
-        return _load_with_log(request)
+        if not level & LOG_LEVELS:
+            try:
+                return _offer(request, level)
+            except SyscallError as error:
+                first, level = error, level | LOG_LEVEL_BRANCHES
+        return _offer(request, level)
     except SyscallError as error:
         log, truncated = _text(attr.log_buf), error.errno == errno.ENOSPC
         error = first if truncated and first else error
@@ -79,9 +80,11 @@ def load(request: LoadRequest) -> tuple[FD, str]:
 
 
 # Offers the program until the log fits; the last error leaves with the log in attr.log_buf.
-def _load_with_log(request: LoadRequest) -> tuple[FD, str]:
+def _offer(request: LoadRequest, level: int) -> tuple[FD, str]:
     attr = request.attr
-    attr.log_level = request.log_level or LOG_LEVEL_BRANCHES
+    if not level:
+        return bpf.prog_load(attr), ""
+    attr.log_level = level
     size = min(max(request.log_size or FIRST_LOG_SIZE, 128), MAX_LOG_SIZE)
     for _ in range(MAX_LOG_TRIES):
         attr.log_buf, attr.log_size, attr.log_true_size = bytearray(size), size, 0

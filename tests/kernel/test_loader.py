@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import sys
 import warnings
 
@@ -12,6 +13,7 @@ import pytest
 import pyebpf
 from pyebpf.btf_object import btf_by_id
 from pyebpf.host.kernel_btf import kernel_btf
+from tests.support import refusals
 from tests.support.bpftool import bpftool_json
 from tests.support.programs import built, names
 
@@ -173,6 +175,21 @@ def test_a_programs_own_log_level_goes_before_that_of_the_load():
     with pyebpf.load(spec, log_level=1) as bpf:
         assert bpf.programs["first"].verifier_log == ""
         assert "processed" in bpf.programs["second"].verifier_log
+
+
+def test_statistics_alone_cost_a_refusal_nothing():
+    """BPF_LOG_STATS for programs that load; one that does not is explained as ever."""
+    with pyebpf.load(built("subprogs"), log_level=4, log_size=128) as bpf:
+        log = bpf.programs["first"].verifier_log
+    assert "processed" in log
+    assert "(95) exit" not in log
+    messages = []
+    for level in (0, 4):
+        with pytest.raises(pyebpf.VerifierError) as caught:
+            pyebpf.load(refusals.spec_of("unchecked_lookup"), log_level=level)
+        messages.append(re.sub(r"\d+ lines omitted", "", caught.value.explain()))
+        assert caught.value.source is not None
+    assert messages[0] == messages[1]
 
 
 def test_bpftool_sees_the_same_program():
