@@ -11,12 +11,13 @@ from pyebpf.btf import types as t
 from pyebpf.btf.btf import Btf
 from pyebpf.btf.encode import encode
 from pyebpf.btf.sanitize import BtfFeatures, sanitize
-from pyebpf.btf_object import load
+from pyebpf.btf_object import BtfObject, load, loaded_btfs
 from pyebpf.elf import load_spec
 from pyebpf.features.btf import btf_features
 from pyebpf.sys import bpf
 from pyebpf.uapi.attrs import BtfLoad
-from tests.support import programs
+from tests.support import kernel, programs
+from tests.support.bpftool import bpftool_json, missed
 
 FEATURES = [field.name for field in dataclasses.fields(BtfFeatures)]
 TYPES = [
@@ -91,3 +92,12 @@ def test_the_kernel_takes_what_clang_wrote_and_its_oldest_form(name: str) -> Non
     assert btf is not None
     accepted(sanitize(btf, known()))
     accepted(sanitize(btf, BtfFeatures(**dict.fromkeys(FEATURES, False))))
+
+
+def test_all_types_the_kernel_holds_are_listed() -> None:
+    """loaded_btfs() opens each that bpftool shows; ours is among them, as long as it says."""
+    kernel.needs("5.4", "BPF_BTF_GET_NEXT_ID")
+    with BtfObject(load(Btf.decode(sanitize(Btf.decode(encode(TYPES)), known())))) as ours:
+        assert missed("btf", loaded_btfs(), ours) == set()
+        shown = bpftool_json("btf", "show", "id", str(ours.id))
+        assert shown["size"] == len(ours.read().raw)

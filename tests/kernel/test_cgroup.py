@@ -209,6 +209,7 @@ def test_bpftool_shows_the_same(cgroup):
             found = bpftool_json("cgroup", "show", str(cgroup))
         except subprocess.CalledProcessError as error:
             found = json.loads(error.stdout)
+        assert {each["attach_flags"] for each in found} <= {"multi"}
         shown = {each["attach_type"]: each["id"] for each in found}
         if not shown:
             pytest.skip("this bpftool does not list a cgroup's programs on this kernel")

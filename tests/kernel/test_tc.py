@@ -269,6 +269,9 @@ def test_bpftool_shows_the_same_on_the_network(bpf, netns):
         assert [each["id"] for each in shown["xdp"]] == [xdp.programs["xdp_one"].id]
         found = {each["kind"].split("/")[0]: each for each in shown["tc"]}
         assert found["clsact"]["name"] == "pyebpf:two"
+        assert found["clsact"]["id"] == bpf.programs["two"].id
+        assert [each["mode"] for each in shown["xdp"]] == ["generic"]
+        assert link.query_xdp("lo").generic_id == shown["xdp"][0]["id"]
         if "tcx" in found:  # bpftool of Linux 6.6
             assert found["tcx"]["prog_id"] == bpf.programs["one"].id
             assert found["tcx"]["link_id"] == tcx.id

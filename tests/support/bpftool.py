@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 import pytest
 
@@ -24,3 +25,27 @@ def bpftool(*arguments: str) -> str:
 def bpftool_json(*arguments: str) -> Any:
     """Return what bpftool prints as JSON."""
     return json.loads(bpftool("-j", *arguments))
+
+
+class Listed(Protocol):
+    """An object of the kernel's, opened."""
+
+    @property
+    def id(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+def missed(kind: str, listed: Iterable[Listed], *ours: Listed) -> set[int]:
+    """Return the ids that a listing of ours does not have, but bpftool's before and after it do.
+
+    Other processes make and close objects meanwhile, so nothing can be said about the rest.
+    """
+    wanted = {each.id for each in ours}
+    before = {each["id"] for each in bpftool_json(kind, "show")}
+    found = set()
+    for each in listed:
+        found.add(each.id)
+        each.close()
+    after = {each["id"] for each in bpftool_json(kind, "show")}
+    return ((before & after) | wanted) - found
