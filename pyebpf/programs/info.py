@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import array
 
-from pyebpf.plain import plain
+from pyebpf.host.fdinfo import fdinfo
+from pyebpf.plain import plain, replace
+from pyebpf.programs.source_tables import SourceTables
 from pyebpf.sys import bpf
 from pyebpf.typed import TYPE_CHECKING
 from pyebpf.uapi.bpf import ProgType
@@ -13,7 +15,9 @@ from pyebpf.uapi.info import ProgInfo
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["ProgramInfo", "program_info"]
+__all__ = ["ProgramInfo", "program_details", "program_info"]
+
+_LONGEST_NAME = 15  # BPF_OBJ_NAME_LEN, without the NUL
 
 
 @plain(frozen=True, kw_only=True)
@@ -41,6 +45,8 @@ class ProgramInfo:
         run_count: Runs while statistics were on (Linux 5.1).
         run_time_ns: Nanoseconds spent in those runs.
         recursion_misses: Runs skipped because it was running already (Linux 5.12).
+        full_name: Its whole name if its types tell (Linux 5.0), else *name*.
+        memlock: Bytes of kernel memory it takes; ``None`` where ``/proc`` does not tell.
     """
 
     id: int
@@ -63,6 +69,8 @@ class ProgramInfo:
     run_count: int
     run_time_ns: int
     recursion_misses: int
+    full_name: str
+    memlock: int | None = None
 
     @property
     def load_time(self) -> datetime:
@@ -90,10 +98,11 @@ def program_info(fd: int) -> ProgramInfo:
         again = ProgInfo(nr_map_ids=raw.nr_map_ids, map_ids=ids)
         bpf.obj_get_info_by_fd(fd, again)
         map_ids = tuple(ids)[: again.nr_map_ids]
+    name = bytes(raw.name).partition(b"\0")[0].decode(errors="replace")
     return ProgramInfo(
         id=raw.id,
         type=ProgType(raw.type),
-        name=bytes(raw.name).partition(b"\0")[0].decode(errors="replace"),
+        name=name,
         tag=bytes(raw.tag).hex(),
         map_ids=map_ids,
         btf_id=raw.btf_id,
@@ -111,4 +120,29 @@ def program_info(fd: int) -> ProgramInfo:
         run_count=raw.run_cnt,
         run_time_ns=raw.run_time_ns,
         recursion_misses=raw.recursion_misses,
+        full_name=name,
     )
+
+
+def program_details(fd: int) -> ProgramInfo:
+    """As `program_info`, with what only its types and ``/proc/self/fdinfo`` tell.
+
+    Raises:
+        SyscallError: *fd* is not a program's.
+
+    Since Linux 4.13.
+    """
+    found = program_info(fd)
+    full_name = _full_name(fd) if len(found.name) == _LONGEST_NAME and found.btf_id else ""
+    return replace(
+        found, full_name=full_name or found.name, memlock=fdinfo("self", fd).get("memlock")
+    )
+
+
+# The first function is the program itself.
+def _full_name(fd: int) -> str:
+    known, asked = ProgInfo(), ProgInfo()
+    bpf.obj_get_info_by_fd(fd, known)
+    tables = SourceTables(known, asked)
+    bpf.obj_get_info_by_fd(fd, asked)
+    return tables.functions().get(0, "")

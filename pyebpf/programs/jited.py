@@ -85,6 +85,8 @@ def jited(fd: int) -> JitedCode:
         asked.jited_line_info_rec_size = known.jited_line_info_rec_size
     tables = SourceTables(known, asked)
     bpf.obj_get_info_by_fd(fd, asked)
+    if not any(code):  # hidden: the buffer is as it was
+        return JitedCode(functions=(), lines={})
     # Before Linux 4.18 a program was one function, and its length that of the code.
     sizes = list(lengths) or [len(code)][: len(code)]
     names = list(tables.functions().values())

@@ -158,14 +158,16 @@ class Program(Handle):
 
     def info(self) -> ProgramInfo:
         """Return what the kernel knows about the program. Since Linux 4.13."""
-        from pyebpf.programs.info import program_info
+        from pyebpf.programs.info import program_details
 
-        return program_info(self.fileno())
+        return program_details(self.fileno())
 
     @property
     def id(self) -> int:
         """The kernel's id for it."""
-        return self.info().id
+        from pyebpf.programs.info import program_info
+
+        return program_info(self.fileno()).id
 
     @property
     def instructions(self) -> tuple[Instruction, ...]:
@@ -188,7 +190,9 @@ class Program(Handle):
     @property
     def size(self) -> int:
         """Bytes of its code in the kernel, as the verifier left it."""
-        return self.info().xlated_size
+        from pyebpf.programs.info import program_info
+
+        return program_info(self.fileno()).xlated_size
 
     def disassemble(
         self, *, names: bool = True, sources: bool = False, raw_bytes: bool = False

@@ -12,19 +12,21 @@ Names of maps, functions and helpers are asked for; what cannot be named stays a
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Mapping
 
 from pyebpf.asm.instruction import Instruction, decode_all, encode_all
 from pyebpf.asm.opcode import CALL, LOAD_IMMEDIATE_64
 from pyebpf.asm.text import disassemble
-from pyebpf.errors import SourceLine, SyscallError
-from pyebpf.host import kallsyms
+from pyebpf.errors import PrivilegeError, SourceLine, SyscallError
+from pyebpf.host import kallsyms, privileges
 from pyebpf.maps.info import map_info
 from pyebpf.plain import field, plain, replace
 from pyebpf.program_text import names_of
 from pyebpf.programs.source_tables import SourceTables
-from pyebpf.sys import bpf
+from pyebpf.sys import bpf, kernel
+from pyebpf.uapi.bpf import Cmd
 from pyebpf.uapi.helpers import FuncId
 from pyebpf.uapi.info import ProgInfo
 from pyebpf.uapi.insn import PSEUDO_CALL, PSEUDO_MAP_FD, PSEUDO_MAP_VALUE
@@ -34,6 +36,7 @@ __all__ = ["Xlated", "xlated", "xlated_text"]
 # What the immediates of calls of helpers count from: kernel/bpf/core.c.
 _BASE = "__bpf_call_base"
 _ADDRESS = (1 << 64) - 1
+_BLINDED = "net.core.bpf_jit_harden blinds it, and addresses of the kernel are hidden from us"
 
 
 @plain(frozen=True, kw_only=True)
@@ -66,6 +69,11 @@ def xlated(fd: int) -> Xlated:
     asked = ProgInfo(xlated_prog_len=len(code), xlated_prog_insns=code)
     tables = SourceTables(known, asked)
     bpf.obj_get_info_by_fd(fd, asked)
+    if not any(code):  # a program has instructions, and none of them is all zeros
+        reason = _BLINDED
+        if not code:
+            reason = privileges.explain(Cmd.OBJ_GET_INFO_BY_FD, root=kernel.current().root)
+        raise PrivilegeError(str(Cmd.OBJ_GET_INFO_BY_FD), errno.EPERM, reason)
     return Xlated(
         instructions=tuple(_distance(each) for each in decode_all(code, sys.byteorder)),
         functions=tables.functions(),

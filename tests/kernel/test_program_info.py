@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import os
+import re
 import struct
 import subprocess
 
@@ -12,11 +14,25 @@ import pytest
 import pyebpf
 from pyebpf import Map, MapType
 from pyebpf.host import kallsyms
+from pyebpf.host.kernel_btf import kernel_btf
 from tests.support import kernel
-from tests.support.bpftool import bpftool, bpftool_json
+from tests.support.bpftool import bpftool, bpftool_json, missed
+from tests.support.children import (
+    CAP_BPF,
+    CAP_NET_ADMIN,
+    CAP_SYS_ADMIN,
+    NOBODY,
+    outcome_as_nobody,
+    outcome_with,
+)
 from tests.support.programs import only
 
-PROGRAMS = [("count", "to_ring"), ("subprogs", "first"), ("xdp_drop", "xdp_drop")]
+PROGRAMS = [
+    ("count", "to_ring"),
+    ("subprogs", "first"),
+    ("xdp_drop", "xdp_drop"),
+    ("probes", "on_raw_tracepoint"),
+]
 
 
 @pytest.fixture(params=PROGRAMS, ids="-".join)
@@ -33,13 +49,14 @@ def test_what_is_shown_of_a_program_agrees(loaded):
     expected = {
         "id": ours.id,
         "type": str(ours.type).removeprefix("BPF_PROG_TYPE_").lower(),
-        "name": ours.name,
+        "name": ours.full_name,
         "tag": ours.tag,
         "gpl_compatible": ours.gpl_compatible,
         "loaded_at": int(ours.load_time.timestamp()),
         "uid": ours.created_by_uid,
         "bytes_xlated": ours.xlated_size,
         "jited": ours.jited_size > 0,
+        "bytes_memlock": ours.memlock,
     }
     assert {name: theirs[name] for name in expected} == expected
     assert theirs.get("map_ids", []) == list(ours.map_ids)
@@ -58,12 +75,50 @@ def test_the_time_of_the_load_is_a_datetime(real_kernel):
     assert when.utcoffset() == dt.timedelta(0)
 
 
-def test_who_loaded_it_and_what_the_verifier_did(loaded):
-    """Uid, instructions the verifier went through, licence, section, size."""
+def test_a_long_name_is_told_whole(real_kernel):
+    """The kernel cuts it, the types of the program have it."""
+    with pyebpf.load(only("probes", "on_raw_tracepoint")) as bpf:
+        info = bpf.programs["on_raw_tracepoint"].info()
+        assert (info.name, info.full_name) == ("on_raw_tracepoi", "on_raw_tracepoint")
+        with pyebpf.Program.from_id(info.id) as again:
+            assert again.info().full_name == "on_raw_tracepoint"
+
+
+def test_what_it_attaches_to_is_told():
+    """The type in the kernel's own types."""
+    kernel.needs("6.0", "attach_btf_id in the info of programs")
+    with pyebpf.load(only("probes", "on_tp_btf")) as bpf:
+        info = bpf.programs["on_tp_btf"].info()
+    assert kernel_btf().describe(info.attach_btf_id) == "btf_trace_sched_process_fork"
+    (vmlinux,) = [each for each in bpftool_json("btf", "show") if each.get("name") == "vmlinux"]
+    assert info.attach_btf_obj_id == vmlinux["id"]
+
+
+def test_who_loaded_it_is_told():
+    """Here another user than the one that asks."""
+    kernel.needs("5.8", "CAP_BPF")
+    spec = only("xdp_drop", "xdp_drop")
+
+    def uid() -> int:
+        with pyebpf.load(spec) as bpf:
+            return bpf.programs["xdp_drop"].info().created_by_uid
+
+    assert outcome_with(uid, CAP_BPF, CAP_NET_ADMIN) == str(NOBODY)
+
+
+def test_verified_instructions_are_those_of_the_log():
+    """As many as the verifier says it processed."""
+    kernel.needs("5.16", "verified_insns")
+    with pyebpf.load(only("subprogs", "first"), log_level=4) as bpf:
+        program = bpf.programs["first"]
+        (processed,) = re.findall(r"processed (\d+) insns", program.verifier_log)
+        assert program.info().verified_instructions == int(processed)
+
+
+def test_what_its_object_says_of_it(loaded):
+    """Licence, section, size; of an opened one just what the kernel knows."""
     info = loaded.info()
     assert info.created_by_uid == os.getuid()
-    if kernel.version() >= (5, 16):
-        assert info.verified_instructions >= 2
     assert loaded.license in ("GPL", "Dual MIT/GPL")
     assert info.gpl_compatible
     assert loaded.section
@@ -71,6 +126,31 @@ def test_who_loaded_it_and_what_the_verifier_did(loaded):
     with pyebpf.Program.from_id(loaded.id) as again:
         assert again.info() == info
         assert (again.section, again.license, again.size) == ("", "", loaded.size)
+
+
+def test_a_program_is_opened_by_a_descriptor(loaded):
+    """The caller keeps its own: closing one leaves the other."""
+    with pyebpf.Program.from_fd(loaded.fileno()) as again:
+        assert again.fileno() != loaded.fileno()
+        assert (again.info(), again.type) == (loaded.info(), loaded.type)
+    assert loaded.id
+
+
+def test_code_is_not_shown_to_everybody(loaded):
+    """It says so: there is never an empty program."""
+    said = outcome_as_nobody(loaded.disassemble)
+    assert said.startswith("PrivilegeError: BPF_OBJ_GET_INFO_BY_FD: EPERM: needs CAP_BPF")
+    assert outcome_with(lambda: loaded.jited().functions) == "()"
+    number = loaded.id
+
+    # Addresses are hidden from who opens it, whoever loaded it.
+    def opened() -> object:
+        with pyebpf.Program.from_id(number) as again:
+            return again.jited().functions, len(again.xlated().instructions)
+
+    if kernel.hides_addresses():
+        shown = len(loaded.xlated().instructions)
+        assert outcome_with(opened, CAP_SYS_ADMIN) == f"((), {shown})"
 
 
 def test_machine_code_is_where_the_kernel_says(loaded):
@@ -105,13 +185,23 @@ def test_machine_code_has_lines(loaded):
     code = loaded.jited()
     if not code.functions:
         pytest.skip("this kernel interprets programs, or hides their code")
-    known = set(loaded.xlated().lines.values())
+    xlated = loaded.xlated()
+    starts = sorted(xlated.functions)
     assert code.lines
-    for address, line in code.lines.items():
-        assert line in known
-        assert any(
-            each.address <= address <= each.address + len(each.code) for each in code.functions
-        )
+    placed = 0
+    for number, each in enumerate(code.functions):
+        # The same lines in the same order: of several at one address the last one stays.
+        end = starts[number + 1] if number + 1 < len(starts) else math.inf
+        lines = [
+            xlated.lines[slot] for slot in sorted(xlated.lines) if starts[number] <= slot < end
+        ]
+        places = range(each.address, each.address + len(each.code) + 1)
+        found = [code.lines[place] for place in sorted(code.lines) if place in places]
+        rest = iter(lines)
+        assert all(line in rest for line in found)
+        assert found[0] == lines[0]
+        placed += len(found)
+    assert placed == len(code.lines)
 
 
 def test_a_bound_map_lives_as_long_as_the_program(real_kernel):
@@ -135,14 +225,4 @@ def test_a_bound_map_lives_as_long_as_the_program(real_kernel):
 
 def test_all_programs_of_the_kernel_are_those_of_bpftool(loaded):
     """Iterated by id: ours is among them."""
-    found = {}
-    for program in pyebpf.loaded_programs():
-        with program:
-            found[program.id] = program.info().tag
-    theirs = {each["id"]: each["tag"] for each in bpftool_json("prog", "show")}
-    mine = loaded.id
-    assert found[mine] == theirs[mine]
-    # Other processes load and unload meanwhile; those that stay are seen by both.
-    assert {n: found[n] for n in found if n in theirs} == {
-        n: theirs[n] for n in theirs if n in found
-    }
+    assert missed("prog", pyebpf.loaded_programs(), loaded) == set()

@@ -93,6 +93,13 @@ def missing_privilege() -> str | None:
     return None
 
 
+def hides_addresses() -> bool:
+    """Say whether processes without CAP_SYSLOG are shown no addresses of the kernel."""
+    settings = pathlib.Path("/proc/sys/kernel")
+    shown = (settings / "kptr_restrict").read_text() == "0\n"
+    return not shown or int((settings / "perf_event_paranoid").read_text()) > 1
+
+
 def next_id(command: int, start: int) -> int | None:
     """Return the id of the kernel's next object after *start*, or ``None`` at the end."""
     attr = ctypes.create_string_buffer(struct.pack("=IIII", start, 0, 0, 0), 16)
