@@ -67,7 +67,11 @@ def measure(run: Callable[[], tuple[int, float]], *, repeat: int, rounds: int) -
 def by_statistics(
     run: Callable[[], int], stats: Callable[[], ProgramStats], repeat: int
 ) -> tuple[int, float]:
-    """Run a program *repeat* times; return its last value and what the kernel counted for a run."""
+    """Run a program *repeat* times; return its last value and what the kernel counted for a run.
+
+    Raises:
+        ValueError: The kernel counted none.
+    """
     retval = 0
     with enable_stats():
         before = stats()
@@ -75,7 +79,9 @@ def by_statistics(
             retval = run()
         after = stats()
     counted = after.run_count - before.run_count
-    return retval, (after.run_time_ns - before.run_time_ns) / counted if counted else 0.0
+    if not counted:
+        raise ValueError(f"not one of {repeat} test runs was of this program: is it attached?")
+    return retval, (after.run_time_ns - before.run_time_ns) / counted
 
 
 # Between the two rounds next to that part of the way from the fastest to the slowest.

@@ -35,8 +35,12 @@ __all__ = ["Program", "RunResult", "loaded_programs"]
 # long as loopback's MTU, an XDP frame gains its headroom and a page. The kernel says ENOSPC only
 # when the effects of the run are real already.
 OUTPUT_ROOM = 256 + (1 << 16)
+# The kernel writes back the whole of its own structure: the longest one, of an skb, has 192 bytes.
+CONTEXT_ROOM = 256
 # Kinds whose test run refuses data_in/data_out: they take a context only.
 CONTEXT_ONLY = frozenset({ProgType.RAW_TRACEPOINT, ProgType.SYSCALL, ProgType.STRUCT_OPS})
+# Kinds that the kernel neither repeats nor times.
+UNTIMED = CONTEXT_ONLY | {ProgType.TRACING}
 
 
 @plain(frozen=True, kw_only=True)
@@ -270,8 +274,8 @@ class Program(Handle):
     ) -> BenchmarkResult:
         """Measure how long the program takes, by test runs; their effects are real.
 
-        Kinds that the kernel does not repeat by itself (raw tracepoints, syscall programs) are
-        measured by the kernel's statistics, which add some nanoseconds.
+        Kinds that the kernel does not repeat by itself (raw tracepoints, tracing and syscall
+        programs) are measured by the kernel's statistics, which add some nanoseconds.
 
         Args:
             data: The packet, as for `run`.
@@ -284,6 +288,7 @@ class Program(Handle):
 
         Raises:
             SyscallError: As for `run`.
+            ValueError: It did not run: a tracing program does where it is attached.
 
         Since Linux 4.12, kinds without repeat 5.10.
         """
@@ -293,7 +298,7 @@ class Program(Handle):
             return self.run(data, ctx=ctx).retval
 
         def one_round() -> tuple[int, float]:
-            if self.type in CONTEXT_ONLY:
+            if self.type in UNTIMED:
                 return by_statistics(once, self.stats, repeat)
             result = self.run(data, ctx=ctx, repeat=repeat)
             return result.retval, float(result.duration_ns)
@@ -316,7 +321,7 @@ class Program(Handle):
 
         Args:
             data: The packet; network kinds need at least 14 bytes.
-            ctx: The context structure, where the kind takes one.
+            ctx: The context structure, where the kind takes one, or as much of it as matters.
             repeat: Number of runs.
             flags: ``BPF_F_TEST_*`` (Linux 5.10).
             cpu: CPU to run on, with ``BPF_F_TEST_RUN_ON_CPU``.
@@ -349,12 +354,12 @@ class Program(Handle):
         if context:
             attr.ctx_in, attr.ctx_size_in = context, len(context)
             if self.type not in CONTEXT_ONLY:
-                ctx_out = bytearray(len(context))
+                ctx_out = bytearray(max(len(context), CONTEXT_ROOM))
                 attr.ctx_out, attr.ctx_size_out = ctx_out, len(ctx_out)
         with naming(f'run program "{self.name}"'):
             bpf.prog_test_run(attr)
         if self.type not in CONTEXT_ONLY:
-            del ctx_out[attr.ctx_size_out :]
+            del ctx_out[min(attr.ctx_size_out, len(context)) :]
         return RunResult(
             retval=attr.retval,
             data=bytes(data_out[: attr.data_size_out]),

@@ -81,6 +81,45 @@ def test_a_context_goes_in_and_comes_out():
         assert struct.unpack_from("=I", result.ctx, 32) == (77,)
 
 
+def test_a_context_may_be_shorter_than_the_kernels():
+    """What is missing is zero; as much as was given comes back, and the run is no failure."""
+    with load("tc", f"r6 = r1; {COUNT} r0 = *(u32 *)(r6 + 8); exit") as bpf:
+        given = struct.pack("=III", 0, 0, 41)  # up to the mark
+        result = bpf.programs["p"].run(bytes(64), ctx=given)
+        assert (result.retval, hits(bpf)) == (41, 1)
+        assert (len(result.ctx), struct.unpack_from("=I", result.ctx, 8)) == (12, (41,))
+    with load("xdp", "r0 = 2; exit") as bpf:
+        result = bpf.programs["p"].run(bytes(64), ctx=struct.pack("=II", 0, 64))
+        assert result.ctx == struct.pack("=II", 0, 64)
+
+
+# struct bpf_sk_lookup: TCP over IPv4 to port 80.
+LOOKUP = struct.pack("=Q15I", 0, socket.AF_INET, socket.IPPROTO_TCP, *[0] * 11, 80, 0)
+IPV4 = struct.pack("!12xH", 0x0800) + b"\x45" + bytes(49)
+
+
+@pytest.mark.parametrize(
+    ("section", "since", "data", "ctx", "size"),
+    [
+        ("socket", "4.12", IPV4, None, 64),
+        ("action", "4.12", IPV4, None, 64),
+        ("cgroup_skb/egress", "4.12", IPV4, None, 64),
+        ("lwt_xmit", "4.12", IPV4, None, 64),
+        ("flow_dissector", "5.1", IPV4, None, 56),  # struct bpf_flow_keys
+        ("sk_lookup", "5.14", b"", LOOKUP, 0),
+        ("netfilter", "6.4", IPV4, None, 0),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_every_kind_that_can_be_run_runs(section, since, data, ctx, size):
+    """Its value, and what becomes of the packet."""
+    kernel.needs(since, f'test runs of SEC("{section}")')
+    with load(section, "r0 = 1; exit") as bpf:
+        result = bpf.programs["p"].run(data, ctx=ctx, repeat=3)
+        assert (result.retval, len(result.data)) == (1, size)
+        assert result.ctx == (ctx or b"")
+
+
 def test_programs_of_objects_run_too():
     """What is loaded from a file, with what its source says."""
     with pyebpf.load(only("xdp_drop", "xdp_drop")) as bpf:

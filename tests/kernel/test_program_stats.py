@@ -8,7 +8,7 @@ import pytest
 
 import pyebpf
 from pyebpf import ProgType
-from pyebpf.programs.benchmark import BenchmarkResult
+from pyebpf.programs.benchmark import BenchmarkResult, by_statistics
 from tests.support.bpftool import bpftool_json
 from tests.support.programs import only
 
@@ -87,6 +87,33 @@ def test_kinds_without_repeat_are_measured_by_statistics(section):
     assert result.retval == 3
     assert stats.run_count == 60
     assert sum(result.rounds) * 20 == pytest.approx(stats.run_time_ns)
+
+
+def test_a_tracing_program_is_measured_where_it_is_attached():
+    """Test runs call the function, whoever traces it: nothing is measured of who does not."""
+    try:
+        bpf = pyebpf.load(assembled("r0 = 0; exit", "fentry/bpf_fentry_test1"))
+    except pyebpf.PrivilegeError as error:
+        if "a policy of this kernel" not in str(error):
+            raise
+        pytest.skip("a policy of this kernel refuses programs that attach to functions")
+    with bpf:
+        program = bpf.programs["p"]
+        with pytest.raises(ValueError, match=r"not one of 2 test runs .* attached"):
+            program.benchmark(repeat=2, rounds=1)
+        with pyebpf.attach(program):
+            result = program.benchmark(repeat=20, rounds=3)
+        stats = program.stats()
+    assert stats.run_count == 60
+    assert sum(result.rounds) * 20 == pytest.approx(stats.run_time_ns)
+    assert result.ns > 0
+
+
+def test_runs_of_others_are_not_measured():
+    """Rather than to say that it takes no time."""
+    silent = pyebpf.ProgramStats(run_count=7, run_time_ns=70, recursion_misses=0)
+    with pytest.raises(ValueError, match="not one of 3 test runs"):
+        by_statistics(lambda: 0, lambda: silent, 3)
 
 
 def test_a_slower_program_takes_longer(real_kernel):
