@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Iterator
 
-from pyebpf.errors import SyscallError, naming
+from pyebpf.errors import ENOTSUPP, SyscallError, naming
 from pyebpf.handle import Handle
 from pyebpf.plain import plain
 from pyebpf.spec import ProgramSpec
@@ -39,6 +39,8 @@ OUTPUT_ROOM = 256 + (1 << 16)
 CONTEXT_ROOM = 256
 # Kinds whose test run refuses data_in/data_out: they take a context only.
 CONTEXT_ONLY = frozenset({ProgType.RAW_TRACEPOINT, ProgType.SYSCALL, ProgType.STRUCT_OPS})
+# The header of Ethernet, which the kernel wants in front of every packet.
+SHORTEST_PACKET = 14
 # Kinds that the kernel neither repeats nor times.
 UNTIMED = CONTEXT_ONLY | {ProgType.TRACING}
 
@@ -356,8 +358,12 @@ class Program(Handle):
             if self.type not in CONTEXT_ONLY:
                 ctx_out = bytearray(max(len(context), CONTEXT_ROOM))
                 attr.ctx_out, attr.ctx_size_out = ctx_out, len(ctx_out)
-        with naming(f'run program "{self.name}"'):
-            bpf.prog_test_run(attr)
+        try:
+            with naming(f'run program "{self.name}"'):
+                bpf.prog_test_run(attr)
+        except SyscallError as error:
+            error.detail = error.detail or _why_not(self.type, error.errno, len(packet), repeat)
+            raise
         if self.type not in CONTEXT_ONLY:
             del ctx_out[min(attr.ctx_size_out, len(context)) :]
         return RunResult(
@@ -370,6 +376,23 @@ class Program(Handle):
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"fd {self.fileno()}"
         return f'<Program "{self.name}" {self.type} {state}>'
+
+
+# What a refusal of a test run means, "" if that is not known.
+def _why_not(kind: ProgType, number: int | None, size: int, repeat: int) -> str:
+    if number == ENOTSUPP:
+        return f"the kernel has no test runs of {kind}"
+    if number == errno.EFAULT and kind == ProgType.TRACING:
+        return "of tracing programs only those of functions have test runs"
+    if number != errno.EINVAL:
+        return ""
+    if kind in CONTEXT_ONLY and size:
+        return f"{kind} takes a context and no packet"
+    if kind in CONTEXT_ONLY and repeat > 1:
+        return f"{kind} is run once, not {repeat} times"
+    if kind not in UNTIMED and kind != ProgType.SK_LOOKUP and size < SHORTEST_PACKET:
+        return f"a packet has {SHORTEST_PACKET} bytes at least, not {size}"
+    return ""
 
 
 def loaded_programs() -> Iterator[Program]:

@@ -120,6 +120,24 @@ def test_every_kind_that_can_be_run_runs(section, since, data, ctx, size):
         assert result.ctx == (ctx or b"")
 
 
+@pytest.mark.parametrize(
+    ("section", "given", "said"),
+    [
+        ("xdp", {"data": bytes(13)}, "a packet has 14 bytes at least, not 13"),
+        ("syscall", {"repeat": 5}, "BPF_PROG_TYPE_SYSCALL is run once, not 5 times"),
+        ("raw_tp/sys_enter", {"data": bytes(64)}, "takes a context and no packet"),
+        ("tp_btf/sched_switch", {}, "of tracing programs only those of functions"),
+        ("tracepoint/sched/sched_switch", {}, "no test runs of BPF_PROG_TYPE_TRACEPOINT"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_a_refusal_says_what_is_wrong(section, given, said):
+    """The kernel's errno, and what it is about."""
+    kernel.needs("5.14", "all of these kinds")
+    with load(section, "r0 = 0; exit") as bpf, pytest.raises(pyebpf.SyscallError, match=said):
+        bpf.programs["p"].run(**given)
+
+
 def test_programs_of_objects_run_too():
     """What is loaded from a file, with what its source says."""
     with pyebpf.load(only("xdp_drop", "xdp_drop")) as bpf:
