@@ -46,6 +46,7 @@ class TcFilter(KeptLink):
         target: For people.
         entry: Its journal entry.
         kind: Of the filter: the program is its action unless this is ``"bpf"``.
+        class_id: Where packets go that match, without *direct*.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class TcFilter(KeptLink):
         target: str,
         entry: Entry,
         kind: str = "bpf",
+        class_id: int = 0,
     ) -> None:
         super().__init__(socket, program, program_id=program_id, target=target, entry=entry)
         self._at = at
         self._direct = direct
         self._made_qdisc = made_qdisc
         self._kind = kind
+        self._class_id = class_id
 
     @property
     def priority(self) -> int:
@@ -104,11 +107,12 @@ class TcFilter(KeptLink):
             wanted = self._program_id if expected is None else expected.id
             if self.info().program_id != wanted:
                 raise SyscallError("RTM_NEWTFILTER", errno.EEXIST, "another program is attached")
-            tc.add_filter(
-                RouteSocket(self._fd), self._at, program.fileno(), name=_MARK + program.name,
-                direct=self._direct, replace=True,
-            )  # fmt: skip
-            self._now_holds(program)
+            name = _MARK + program.name
+            with self._replacing(program, name=name):
+                tc.add_filter(
+                    RouteSocket(self._fd), self._at, program.fileno(), name=name,
+                    direct=self._direct, class_id=self._class_id, replace=True,
+                )  # fmt: skip
 
     def _take_off(self, place: FD) -> None:
         socket = RouteSocket(place)
@@ -156,21 +160,29 @@ def attach_clsact(
     Raises:
         AttachError: Another type of program, no such interface, no direction.
         NetlinkError: ``EEXIST``: there is a filter of that priority and handle, which it names, or
-            an ``ingress`` qdisc; ``ENOENT``: the kernel has no clsact.
+            an ``ingress`` qdisc.
+        NotSupportedError: The kernel has no such qdisc (``CONFIG_NET_SCH_INGRESS``) or filters
+            (``CONFIG_NET_CLS_BPF``).
 
     Since Linux 4.5.
     """
     check_type(program, ProgType.SCHED_CLS)
 
     def add(socket: RouteSocket, at: tc.FilterAt, name: str) -> tc.FilterAt:
-        return tc.add_filter(
-            socket, at, program.fileno(), name=name, direct=direct_action, class_id=class_id,
-            replace=replace,
-        )  # fmt: skip
+        try:
+            return tc.add_filter(
+                socket, at, program.fileno(), name=name, direct=direct_action, class_id=class_id,
+                replace=replace,
+            )  # fmt: skip
+        except NetlinkError as error:
+            if error.errno == errno.ENOENT:
+                text = error.extack or "CONFIG_NET_CLS_BPF is not set"
+                raise NotSupportedError("eBPF classifiers", None, text) from None
+            raise
 
     return _attach(
         program, interface, direction_of(program, direction), (priority, handle), add,
-        kind="bpf", direct=direct_action, clobber_ingress=clobber_ingress,
+        kind="bpf", direct=direct_action, clobber_ingress=clobber_ingress, class_id=class_id,
     )  # fmt: skip
 
 
@@ -231,6 +243,7 @@ def _attach(
     kind: str,
     direct: bool,
     clobber_ingress: bool,
+    class_id: int = 0,
 ) -> TcFilter:
     index = interface_index(interface)
     at = tc.FilterAt(index, way is TcDirection.EGRESS, *order)
@@ -262,7 +275,7 @@ def _attach(
         undo.pop_all()
         return TcFilter(
             socket.fd, owned, program_id=entry.number("program_id"), at=at, direct=direct,
-            made_qdisc=made, target=target, entry=entry, kind=kind,
+            made_qdisc=made, target=target, entry=entry, kind=kind, class_id=class_id,
         )  # fmt: skip
 
 
@@ -311,6 +324,9 @@ def _ensure_clsact(socket: RouteSocket, index: int, *, clobber_ingress: bool) ->
     except NetlinkError as error:
         if error.errno == errno.ENODEV:
             error.detail = f"no network interface of index {index} in this network namespace"
+        elif error.errno in (errno.ENOENT, errno.EOPNOTSUPP):
+            text = error.extack or "CONFIG_NET_SCH_INGRESS is not set"
+            raise NotSupportedError("clsact", "4.5", text) from None
         if error.errno != errno.EEXIST:
             raise
         if not clobber_ingress:

@@ -26,11 +26,23 @@ from pyebpf.programs.program import Program
 from pyebpf.sys import kernel
 from pyebpf.typed import TypeAlias
 
-__all__ = ["Entry", "alive", "entries", "record"]
+__all__ = ["Entry", "alive", "entries", "record", "record_again", "write_down"]
 
 Value: TypeAlias = "int | str"
 
 _DIRECTORY = "run/pyebpf/attachments"
+# What `record` fills in itself.
+_ALWAYS = frozenset(
+    {
+        "kind",
+        "pid",
+        "started",
+        "pid_namespace",
+        "program_id",
+        "program_name",
+        "program_loaded",
+    }
+)
 
 
 @plain(frozen=True)
@@ -71,14 +83,30 @@ def record(kind: str, program: Program, **fields: Value) -> Entry:
         fields: Where.
     """
     info = program.info()
+    return write_down(
+        kind, program_id=info.id, program_name=info.name, program_loaded=info.load_time_ns, **fields
+    )
+
+
+def record_again(entry: Entry, program: Program, **fields: Value) -> Entry:
+    """Write down that *program* is about to take the place of the one that an entry tells of.
+
+    Args:
+        entry: Stays; whoever knows which of the two is attached removes the other's.
+        program: The new one.
+        fields: Where it differs from the entry besides.
+    """
+    ours = {key: value for key, value in entry.fields.items() if key not in _ALWAYS}
+    return record(entry.text("kind"), program, **{**ours, **fields})
+
+
+def write_down(kind: str, **fields: Value) -> Entry:
+    """Write down that this process is about to attach something; arguments as for `record`."""
     whole: dict[str, Value] = {
         "kind": kind,
         "pid": os.getpid(),
         "started": started(os.getpid()),
         "pid_namespace": pid_namespace(),
-        "program_id": info.id,
-        "program_name": info.name,
-        "program_loaded": info.load_time_ns,
         **fields,
     }
     directory = _directory()

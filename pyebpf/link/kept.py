@@ -6,11 +6,13 @@ and stays attached, and so do those of a process that was killed: `pyebpf.link.c
 
 from __future__ import annotations
 
+import contextlib
 import errno
+from collections.abc import Iterator
 
-from pyebpf.errors import ClosedError, SyscallError, naming
+from pyebpf.errors import ClosedError, EbpfError, SyscallError, naming
 from pyebpf.link.base import DescriptorLink
-from pyebpf.link.journal import Entry
+from pyebpf.link.journal import Entry, Value, record_again
 from pyebpf.programs.program import Program
 from pyebpf.sys.fd import FD, duplicate
 
@@ -73,11 +75,25 @@ class KeptLink(DescriptorLink):
         self._fd.close()
         self._program.close()
 
-    # A program took the other's place.
-    def _now_holds(self, program: Program) -> None:
-        before, self._program = self._program, own_program(program)
-        before.close()
-        self._program_id = program.id
+    # Another program takes the place inside the block. Both are written down until that is done: a
+    # process that is killed then has left one of the two.
+    @contextlib.contextmanager
+    def _replacing(self, program: Program, **fields: Value) -> Iterator[None]:
+        owned = own_program(program)
+        try:
+            entry = record_again(self._entry, program, **fields)
+            try:
+                yield
+            except EbpfError:  # refused; after Ctrl-C it may have been done
+                entry.remove()
+                raise
+        except BaseException:
+            owned.close()
+            raise
+        self._program.close()
+        self._entry.remove()
+        self._program, self._entry = owned, entry
+        self._program_id = entry.number("program_id")
 
 
 def own_program(program: Program) -> FD:

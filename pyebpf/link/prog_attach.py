@@ -138,19 +138,24 @@ class ProgAttachment(KeptLink):
         """Put another program in place of this one, without a gap.
 
         Raises:
-            SyscallError: ``ENOENT``: this one is not attached any more; ``EINVAL``: before Linux
-                5.6, or a kind of hook that cannot.
+            SyscallError: ``ENOENT``: this one (or *expected*) is not attached any more;
+                ``EINVAL``: before Linux 5.6, or a kind of hook that cannot.
 
-        Since Linux 5.6 (cgroups), 6.6 (interfaces).
+        Since Linux 5.6 (cgroups), 6.6 (interfaces); of sockmaps and namespaces always, but what
+        another process attaches at the same moment may be overwritten.
         """
         with naming(f'update {self.target} to program "{program.name}"'):
             attr = _attr(self._fd, program, self._hook)
             if self._hook.attach_type not in (*_SOCKMAPS, *_NAMESPACES):
                 attr.attach_flags = self._flags | AttachFlag.REPLACE
                 attr.replace_bpf_fd = (self._program if expected is None else expected).fileno()
-            with _inside(self._fd, self._hook):
+            else:  # where the kernel replaces whatever is there
+                before = self._program_id if expected is None else expected.id
+                if not _attached(self._fd, self._hook, before):
+                    text = "it is not attached any more"
+                    raise SyscallError("BPF_PROG_ATTACH", errno.ENOENT, text)
+            with self._replacing(program), _inside(self._fd, self._hook):
                 bpf.prog_attach(attr)
-            self._now_holds(program)
 
     def _take_off(self, place: FD) -> None:
         # Without BPF_F_ALLOW_MULTI a cgroup gives up its program whichever one is named.

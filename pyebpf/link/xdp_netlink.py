@@ -76,21 +76,24 @@ class XdpNetlink(KeptLink):
         Since Linux 5.7; before, another program may be overwritten.
         """
         with naming(f'update {self.target} to program "{program.name}"'):
-            expected_fd = (self._program if expected is None else expected).fileno()
-            _set(
-                RouteSocket(self._fd), self._ifindex, program.fileno(), self._flags, expected_fd,
-                self._program_id,
-            )  # fmt: skip
-            self._now_holds(program)
+            before = self._program if expected is None else expected
+            before_id = self._program_id if expected is None else expected.id
+            with self._replacing(program):
+                _set(
+                    RouteSocket(self._fd), self._ifindex, program.fileno(), self._flags,
+                    before.fileno(), before_id,
+                )  # fmt: skip
 
     def _take_off(self, place: FD) -> None:
+        socket = RouteSocket(place)
         try:
-            _set(
-                RouteSocket(place), self._ifindex, None, self._flags, self._program.fileno(),
-                self._program_id,
-            )  # fmt: skip
+            _set(socket, self._ifindex, None, self._flags, self._program.fileno(), self._program_id)
         except SyscallError as error:
-            if error.errno != errno.EEXIST:  # another program has taken its place
+            # Another program has taken its place; EBUSY: one that a link holds.
+            if error.errno == errno.EBUSY:
+                if _holds(xdp_state(socket, self._ifindex), self._program_id):
+                    raise
+            elif error.errno != errno.EEXIST:
                 raise
 
 

@@ -257,6 +257,17 @@ def test_without_direct_action_the_verdict_is_a_class(bpf, veth):
     assert bpf.variables["tc_hits"].value == 2
 
 
+def test_an_update_keeps_the_class(bpf, netns):
+    """And whether the return value is the verdict; as tc shows it."""
+    one, two = bpf.programs["one"], bpf.programs["two"]
+    with link.attach_clsact(one, "lo", direct_action=False, class_id=0x10002) as attached:
+        attached.update(two)
+        text = netns.run("tc", "filter", "show", "dev", "lo", "ingress")
+        assert "flowid 1:2" in text
+        assert "pyebpf:two" in text
+        assert "direct-action" not in text
+
+
 def test_bpftool_shows_the_same_on_the_network(bpf, netns):
     """XDP by link and netlink, tcx, clsact: what it calls them, and whose they are."""
     with (

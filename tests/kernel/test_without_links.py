@@ -8,15 +8,17 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 
 import pytest
 
 import pyebpf
 from pyebpf import AttachType, link
 from pyebpf.errors import NotSupportedError, SyscallError
-from pyebpf.sys import kernel
+from pyebpf.sys import kernel, netlink
 from pyebpf.uapi.bpf import Cmd
 from pyebpf.uapi.perf import PerfSw
+from pyebpf.uapi.rtnetlink import NetlinkType
 from tests.support.netns import packets
 from tests.support.programs import only
 
@@ -68,6 +70,29 @@ def test_tc_goes_to_clsact_where_there_is_no_tcx(veth):
         assert isinstance(attached, link.TcFilter)
         bpf.variables["tc_verdict"].value = 2
         assert packets(veth, 2) == 0
+
+
+class WithoutQueues(kernel.LinuxKernel):
+    """The real kernel without a kind of qdisc or filter: ENOENT, as without its module."""
+
+    def __init__(self, kind: bytes) -> None:
+        super().__init__()
+        self._kind = kind
+
+    def rtnetlink(self, fd, data, sequence):
+        if self._kind + b"\0" not in data:
+            return super().rtnetlink(fd, data, sequence)
+        body = struct.pack("=i", -errno.ENOENT) + data[:16]
+        return [netlink.message(NetlinkType.ERROR, 0, sequence, body)]
+
+
+@pytest.mark.parametrize(("kind", "name"), [(b"clsact", "clsact"), (b"bpf", "eBPF classifiers")])
+def test_a_kernel_without_clsact_says_so(netns, kind, name):
+    """By its configuration (NET_SCH_INGRESS, NET_CLS_BPF); and nothing stays."""
+    with pyebpf.load(only("hooks_net", "classify")) as bpf, kernel.use(WithoutQueues(kind)):
+        with pytest.raises(NotSupportedError, match=name):
+            link.attach_clsact(bpf.programs["classify"], "lo", "ingress")
+        assert link.tc_filters("lo", "ingress") == []
 
 
 def test_cgroups_go_through_prog_attach(cgroup, netns):
