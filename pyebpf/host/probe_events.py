@@ -6,7 +6,7 @@
     events/GROUP/NAME/id             number for perf_event_open
 
 The kernel keeps them until they are removed, whoever made them. Ours are in a group of their own,
-``pyebpf_PID_START``, so that what a killed process left can be told from what is in use.
+``pyebpf_PID_START_NAMESPACE``, so that what a killed process left can be told from what is in use.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from pathlib import Path
 
 from pyebpf.errors import NotSupportedError, SyscallError
 from pyebpf.host import tracefs
-from pyebpf.host.processes import started
+from pyebpf.host.processes import pid_namespace, started
 from pyebpf.sys.failures import failure
+from pyebpf.sys.privileges import lockdown
 from pyebpf.typed import Literal, NamedTuple
 
 __all__ = ["Kind", "ProbeEvent", "add", "ours", "remove"]
@@ -28,7 +29,8 @@ __all__ = ["Kind", "ProbeEvent", "add", "ours", "remove"]
 Kind = Literal["kprobe", "uprobe"]
 
 _OURS = re.compile(
-    r"[pr]\d*:(?P<group>pyebpf_(?P<pid>\d+)_(?P<start>\d+))/(?P<name>\w+) (?P<at>\S+)"
+    r"[pr]\d*:(?P<group>pyebpf_(?P<pid>\d+)_(?P<start>\d+)(?:_(?P<space>\d+))?)"
+    r"/(?P<name>\w+) (?P<at>\S+)"
 )
 _MAX_NAME = 63  # MAX_EVENT_NAME_LEN - 1
 
@@ -43,6 +45,7 @@ class ProbeEvent(NamedTuple):
         place: What it probes, as tracefs shows it.
         pid: Of the process that made it.
         start: When that process started.
+        pid_namespace: The inode number of the namespace its id belongs to, 0 if that is not known.
     """
 
     kind: Kind
@@ -51,6 +54,7 @@ class ProbeEvent(NamedTuple):
     place: str
     pid: int
     start: int
+    pid_namespace: int = 0
 
 
 def add(
@@ -72,12 +76,13 @@ def add(
     """
     pid = os.getpid()
     start = started(pid)
-    group = f"pyebpf_{pid}_{start}"
+    namespace = pid_namespace()
+    group = f"pyebpf_{pid}_{start}_{namespace}"
     readable = re.sub(r"\W", "_", place.rpartition("/")[2])[: _MAX_NAME - 9]
     name = f"{'r' if retprobe else 'p'}_{readable}"[: _MAX_NAME - 9] + "_" + secrets.token_hex(4)
     head = f"r{maxactive or ''}" if retprobe else "p"
     _write(kind, f"{head}:{group}/{name} {place}", root)
-    event = ProbeEvent(kind, group, name, place, pid, start)
+    event = ProbeEvent(kind, group, name, place, pid, start, namespace)
     try:
         return event, tracefs.tracepoint_id(group, name, root)
     except BaseException:
@@ -99,25 +104,38 @@ def remove(event: ProbeEvent, root: str | None = None) -> None:
 
 
 def ours(root: str | None = None) -> list[ProbeEvent]:
-    """List all probes that this library made, in whichever process.
+    """List all probes that this library made, in whichever process; none where tracefs is nowhere.
 
     Raises:
         PrivilegeError: Only root may read tracefs.
     """
+    try:
+        directory = tracefs.directory(root)
+    except SyscallError as error:
+        if isinstance(error, PermissionError) and error.cmd != "mount":
+            raise
+        return []
     found = []
     kinds: tuple[Kind, ...] = ("kprobe", "uprobe")
     for kind in kinds:
-        path = tracefs.directory(root) / f"{kind}_events"
+        path = directory / f"{kind}_events"
         try:
             text = path.read_text(encoding="utf-8", errors="surrogateescape")
         except FileNotFoundError:
             continue
+        except PermissionError as error:
+            if error.errno == errno.EPERM and lockdown():  # which lets nobody make or remove any
+                continue
+            raise tracefs.forbidden(str(path), error) from None
         except OSError as error:
             raise failure("open", error.errno, str(path)) from None
         found += [
-            ProbeEvent(kind, m["group"], m["name"], m["at"], int(m["pid"]), int(m["start"]))
+            ProbeEvent(
+                kind, m["group"], m["name"], m["at"], int(m["pid"]), int(m["start"]),
+                int(m["space"] or 0),
+            )
             for m in _OURS.finditer(text)
-        ]
+        ]  # fmt: skip
     return found
 
 
@@ -135,5 +153,7 @@ def _write(kind: Kind, line: str, root: str | None) -> None:
         if not path.exists():
             raise NotSupportedError(f"{kind}s in tracefs", None) from None
         raise SyscallError("write", errno.ENOENT, f'"{line}" to {path}') from None
+    except PermissionError as error:
+        raise tracefs.forbidden(str(path), error) from None
     except OSError as error:
         raise failure("write", error.errno, f'"{line}" to {path}') from None

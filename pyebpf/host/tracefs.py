@@ -13,12 +13,13 @@ import stat
 from pyebpf.errors import EbpfError, LoadError, PrivilegeError, SyscallError
 from pyebpf.host import mounts
 from pyebpf.sys import kernel
+from pyebpf.sys.privileges import lockdown
 from pyebpf.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["directory", "tracepoint_id", "tracepoint_names"]
+__all__ = ["directory", "forbidden", "tracepoint_id", "tracepoint_names"]
 
 # The kernel makes the first for the purpose; the second mounts itself when it is looked at.
 _USUAL = ("sys/kernel/tracing", "sys/kernel/debug/tracing")
@@ -50,7 +51,7 @@ def _directory(root: str | None) -> str:
             if _is_directory(os.path.join(place, "events")):
                 return place
         except PermissionError as error:
-            raise _forbidden(place, error) from None
+            raise forbidden(place, error) from None
     target = candidates[-2]
     if top != "/":
         raise SyscallError("open", errno.ENOENT, f"no tracefs under {top}")
@@ -58,6 +59,13 @@ def _directory(root: str | None) -> str:
 
     mount.mount("tracefs", target, source="tracefs")
     return target
+
+
+def forbidden(place: str, error: OSError) -> PrivilegeError:
+    """Return the error for a file or directory of tracefs that may not be opened."""
+    mode = lockdown() if error.errno == errno.EPERM else ""
+    reason = f"kernel lockdown is at {mode}: {place}" if mode else f"{place} is for root only"
+    return PrivilegeError("open", error.errno or errno.EACCES, reason)
 
 
 def tracepoint_id(category: str, name: str, root: str | None = None) -> int:
@@ -81,7 +89,7 @@ def tracepoint_id(category: str, name: str, root: str | None = None) -> int:
         with open(os.path.join(events, category, name, "id")) as file:
             return int(file.read())
     except PermissionError as error:
-        raise _forbidden(events, error) from None
+        raise forbidden(events, error) from None
     except (OSError, ValueError):
         raise LoadError(whole, f"no tracepoint {whole}{_near(events, category, name)}") from None
 
@@ -132,7 +140,3 @@ def _near(events: str, category: str, name: str) -> str:
     except OSError:
         return ""
     return f" (near: {', '.join(near)})" if near else ""
-
-
-def _forbidden(place: str, error: OSError) -> PrivilegeError:
-    return PrivilegeError("open", error.errno or errno.EACCES, f"{place} is for root only")

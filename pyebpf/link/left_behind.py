@@ -14,14 +14,17 @@ from contextlib import AbstractContextManager
 from pyebpf.errors import SyscallError, naming
 from pyebpf.host import probe_events
 from pyebpf.host.namespaces import netns_path
-from pyebpf.host.processes import started
-from pyebpf.link import clsact, journal, prog_attach, xdp_netlink
+from pyebpf.host.processes import pid_namespace, started
+from pyebpf.link import clsact, journal, prog_attach, struct_ops, xdp_netlink
 from pyebpf.link.kept import KeptLink
 from pyebpf.plain import plain
 from pyebpf.programs.program import Program
 from pyebpf.sys.namespaces import inside_netns
+from pyebpf.typed import TypeAlias
 
 __all__ = ["Leftover", "clean_up", "leftovers"]
+
+Kept: TypeAlias = "KeptLink | struct_ops.StructOpsRegistration"
 
 
 @plain(frozen=True, kw_only=True)
@@ -30,10 +33,10 @@ class Leftover:
 
     Attributes:
         kind: How it was attached: ``"xdp"``, ``"tc"``, ``"attach"`` (``BPF_PROG_ATTACH``),
-            ``"probe"`` (a tracefs event).
+            ``"probe"`` (a tracefs event), ``"struct_ops"`` (an implementation without a link).
         target: Where, for people.
-        program_id: Its id, 0 for a tracefs event whose program is gone.
-        program_name: Its name, as far as the kernel keeps it.
+        program_id: Its id; 0 for a tracefs event, whose program is gone, and for an implementation.
+        program_name: Its name, as far as the kernel keeps it; that of the implementation.
         pid: Of the process that attached it.
     """
 
@@ -79,7 +82,14 @@ def clean_up() -> list[Leftover]:
 
 
 def _stale_probes() -> list[probe_events.ProbeEvent]:
-    return [each for each in probe_events.ours() if started(each.pid) != each.start]
+    return [each for each in probe_events.ours() if not _alive(each)]
+
+
+# A process of another pid namespace counts as running.
+def _alive(event: probe_events.ProbeEvent) -> bool:
+    if event.pid_namespace not in (0, pid_namespace()):
+        return True
+    return started(event.pid) == event.start
 
 
 def _probe(event: probe_events.ProbeEvent) -> Leftover:
@@ -92,7 +102,7 @@ def _probe(event: probe_events.ProbeEvent) -> Leftover:
     )
 
 
-def _leftover(entry: journal.Entry, link: KeptLink) -> Leftover:
+def _leftover(entry: journal.Entry, link: Kept) -> Leftover:
     return Leftover(
         kind=entry.text("kind"),
         target=link.target,
@@ -103,7 +113,7 @@ def _leftover(entry: journal.Entry, link: KeptLink) -> Leftover:
 
 
 # Entries of dead processes whose program is attached still; the others are forgotten.
-def _stale() -> Iterator[tuple[journal.Entry, KeptLink]]:
+def _stale() -> Iterator[tuple[journal.Entry, Kept]]:
     for entry in journal.entries():
         reopen = _REOPEN.get(entry.text("kind"))
         if reopen is None or journal.alive(entry):
@@ -114,10 +124,8 @@ def _stale() -> Iterator[tuple[journal.Entry, KeptLink]]:
 
 
 # Forgets what is not attached any more.
-def _reopened(
-    entry: journal.Entry, reopen: Callable[[journal.Entry], KeptLink | None]
-) -> KeptLink | None:
-    if not _same_program(entry):
+def _reopened(entry: journal.Entry, reopen: Callable[[journal.Entry], Kept | None]) -> Kept | None:
+    if entry.text("kind") != struct_ops.KIND and not _same_program(entry):
         entry.remove()
         return None
     with naming(f"leftover of process {entry.number('pid')}"):
@@ -152,8 +160,9 @@ def _same_program(entry: journal.Entry) -> bool:
         return False
 
 
-_REOPEN: dict[str, Callable[[journal.Entry], KeptLink | None]] = {
+_REOPEN: dict[str, Callable[[journal.Entry], Kept | None]] = {
     xdp_netlink.KIND: xdp_netlink.reopen,
     clsact.KIND: clsact.reopen,
     prog_attach.KIND: prog_attach.reopen,
+    struct_ops.KIND: struct_ops.reopen,
 }

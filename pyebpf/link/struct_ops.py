@@ -6,10 +6,13 @@ without (5.6)       map value set = registered ──▶ deleting the map's valu
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import struct
 
 from pyebpf.errors import ClosedError, EbpfError, LoadError, SyscallError, naming
 from pyebpf.link.base import DescriptorLink, Link
+from pyebpf.link.journal import Entry, write_down
 from pyebpf.maps.map import Map
 from pyebpf.maps.struct_ops import StructOps
 from pyebpf.programs.program import Program
@@ -20,9 +23,11 @@ from pyebpf.uapi.attrs import LinkCreate, LinkUpdate, MapElem
 from pyebpf.uapi.bpf import AttachType, MapFlag, MapType
 from pyebpf.uapi.per_hook import AttachFlag
 
-__all__ = ["StructOpsLink", "StructOpsRegistration", "attach_struct_ops"]
+__all__ = ["KIND", "StructOpsLink", "StructOpsRegistration", "attach_struct_ops", "reopen"]
 
+KIND = "struct_ops"  # in the journal
 _KEY = bytes(4)
+_STATE_AT, _IN_USE = 4, 1  # struct bpf_struct_ops_common_value, enum bpf_struct_ops_state
 
 
 class StructOpsLink(Link):
@@ -68,8 +73,18 @@ class StructOpsLink(Link):
 class StructOpsRegistration(DescriptorLink):
     """A registered implementation that knows no ``bpf_link``: closing it unregisters.
 
-    Unlike a link it outlives a process that ends without closing it.
+    Unlike a link it outlives a process that ends without closing it; `pyebpf.link.clean_up` finds
+    it then.
+
+    Args:
+        fd: The map's descriptor; owned from now on.
+        target: For people.
+        entry: What was written down about it.
     """
+
+    def __init__(self, fd: FD, *, target: str, entry: Entry) -> None:
+        super().__init__(fd, target=target)
+        self._entry = entry
 
     def close(self) -> None:
         """Unregister; what uses the implementation already may go on doing so.
@@ -88,6 +103,16 @@ class StructOpsRegistration(DescriptorLink):
                 # Somebody did it already, or it is still under way.
                 if error.errno not in (errno.ENOENT, errno.EINPROGRESS):
                     raise
+            self._entry.remove()
+
+    def disown(self) -> None:
+        """Close this object and leave it registered, whatever becomes of this process."""
+        self.leave()
+        self._entry.remove()
+
+    def leave(self) -> None:
+        """Close this object alone: it stays registered, and its process answers for it."""
+        self._fd.close()
 
 
 def attach_struct_ops(implementation: Map[Any, Any]) -> Link:
@@ -132,17 +157,39 @@ def _register(implementation: Map[Any, Any], target: str) -> Link:
     if not isinstance(implementation, StructOps):
         raise LoadError(implementation.name, "only who loaded it knows its programs")
     value = implementation.implementation
-    held = FD(duplicate(implementation.fileno()))
-    registration = StructOpsRegistration(held, target=target)
+    with contextlib.ExitStack() as undo:
+        held = FD(duplicate(implementation.fileno()))
+        undo.callback(held.close)
+        entry = write_down(KIND, map_id=implementation.id, program_name=implementation.name)
+        undo.callback(entry.remove)
+        registration = StructOpsRegistration(held, target=target, entry=entry)
+        try:
+            _update(implementation, value)
+        except EbpfError:  # and leave alone what may be registered
+            raise
+        except BaseException:  # Ctrl-C, maybe after the call had its effect
+            registration.close()
+            raise
+        undo.pop_all()
+        return registration
+
+
+def reopen(entry: Entry) -> StructOpsRegistration | None:
+    """Return the registration that the journal tells of, if there is one still."""
+    number, name = entry.number("map_id"), entry.text("program_name")
     try:
-        _update(implementation, value)
-    except EbpfError:
-        held.close()  # and leave alone what may be registered
-        raise
-    except BaseException:  # Ctrl-C, maybe after the call had its effect
-        registration.close()
-        raise
-    return registration
+        with Map.from_id(number) as found, found.raw as raw:
+            if found.type != MapType.STRUCT_OPS or not name.startswith(found.name):
+                return None
+            (state,) = struct.unpack_from("=I", raw[_KEY], _STATE_AT)
+            if state != _IN_USE:
+                return None
+            held = FD(duplicate(found.fileno()))
+    except SyscallError as error:
+        if isinstance(error, PermissionError):
+            raise
+        return None
+    return StructOpsRegistration(held, target=f'implementation "{name}"', entry=entry)
 
 
 # The value of a map with links is set once; after that the kernel says EBUSY and keeps it.

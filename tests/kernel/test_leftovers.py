@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import json
 import os
 import pathlib
@@ -12,7 +14,8 @@ import pytest
 
 import pyebpf
 from pyebpf import link
-from pyebpf.link import journal
+from pyebpf.host import probe_events
+from pyebpf.link import journal, left_behind
 from tests.support.killed import killed
 from tests.support.netns import Namespace
 from tests.support.programs import only
@@ -113,6 +116,38 @@ def test_any_process_finds_a_namespace_that_has_one(program, netns):
             keeper.kill()
             keeper.wait()
     assert link.query_xdp("lo").program_id == 0
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENODEV])
+def test_a_container_without_tracefs_cleans_up_all_the_same(program, netns, monkeypatch, number):
+    """It is not mounted, and may not be: there are no probes to see, but other leftovers."""
+
+    def refused(*_, **__):
+        kind = pyebpf.PrivilegeError if number == errno.EPERM else pyebpf.SyscallError
+        raise kind("mount", number)
+
+    monkeypatch.setattr(probe_events.tracefs, "_directory", refused)
+    with killed(lambda: link.attach_xdp(program, "lo", use_link=False)):
+        assert [each.program_id for each in link.leftovers()] == [program.id]
+        assert [each.program_id for each in link.clean_up()] == [program.id]
+
+
+def test_a_probe_of_another_pid_namespace_is_no_leftover(tracefs):
+    """Its process cannot be seen from here, and may well run."""
+    with pyebpf.load(only("probes", "on_uprobe")) as bpf:
+        attach = functools.partial(
+            link.attach_uprobe, bpf.programs["on_uprobe"], "libc.so.6", "getuid", use_tracefs=True
+        )
+        with killed(attach):
+            (event,) = probe_events.ours()
+            try:
+                here = pathlib.Path("/proc/self/ns/pid").stat().st_ino
+                assert event.pid_namespace == here
+                assert len(link.leftovers()) == 1
+                elsewhere = event._replace(pid_namespace=here + 1)
+                assert left_behind._alive(elsewhere)
+            finally:
+                link.clean_up()
 
 
 @contextlib.contextmanager

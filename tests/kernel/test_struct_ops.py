@@ -11,6 +11,7 @@ import pytest
 import pyebpf
 from pyebpf import link
 from pyebpf.link.struct_ops import StructOpsLink
+from tests.support.killed import killed
 from tests.support.programs import built
 
 TCP_CONGESTION = 13
@@ -276,3 +277,33 @@ def test_what_is_closed_registers_nothing(spec):
     with pytest.raises(pyebpf.ClosedError, match='register implementation "plain"'):
         link.attach_struct_ops(plain)
     assert "pyebpf_plain" not in known_controls()
+
+
+def test_what_a_killed_process_registered_is_found_and_removed(spec):
+    """Without a link the kernel keeps it; a name that is taken stays taken until then."""
+
+    def register():
+        bpf = pyebpf.load(only(spec, "plain"))
+        return bpf, link.attach_struct_ops(bpf.maps["plain"])
+
+    with killed(register) as child:
+        assert "pyebpf_plain" in known_controls()
+        (left,) = link.leftovers()
+        assert (left.kind, left.program_name, left.pid) == ("struct_ops", "plain", child)
+        assert "pyebpf_plain" in known_controls(), "listing leaves it"
+        assert [each.pid for each in link.clean_up()] == [child]
+    assert "pyebpf_plain" not in known_controls()
+    assert link.leftovers() == []
+
+
+def test_a_disowned_implementation_stays(spec):
+    """Until somebody deletes the map's value."""
+    with pyebpf.load(only(spec, "plain")) as bpf:
+        attached = link.attach_struct_ops(bpf.maps["plain"])
+        attached.disown()
+        assert attached.closed
+        assert "pyebpf_plain" in known_controls()
+        assert link.leftovers() == []
+        with bpf.maps["plain"].raw as raw:
+            del raw[bytes(4)]
+        assert "pyebpf_plain" not in known_controls()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pathlib
 
 import pytest
 
-from pyebpf.errors import LoadError, NotSupportedError
-from pyebpf.host import probe_events
-from pyebpf.host.processes import started
+from pyebpf.errors import LoadError, NotSupportedError, PrivilegeError
+from pyebpf.host import probe_events, tracefs
+from pyebpf.host.processes import pid_namespace, started
 
 LISTED = """p:kprobes/others vfs_read
 p:pyebpf_12_345/p_vfs_read_0badcafe vfs_read+4
@@ -57,7 +58,7 @@ def test_a_new_one_is_in_this_processs_group(root, options, head):
     with pytest.raises(LoadError):
         probe_events.add("uprobe", "/lib/libc.so.6:0x10", root=str(root), **options)
     lines = (root / "sys/kernel/tracing/uprobe_events").read_text().splitlines()[1:]
-    group = f"pyebpf_{os.getpid()}_{started(os.getpid())}"
+    group = f"pyebpf_{os.getpid()}_{started(os.getpid())}_{pid_namespace()}"
     assert lines[0].startswith(f"{head}:{group}/{head[0]}_libc_so_6_0x10_")
     assert lines[0].endswith(" /lib/libc.so.6:0x10")
     name = lines[0].split("/")[1].split()[0]
@@ -77,3 +78,23 @@ def test_when_a_process_started():
     """The same at each call, and nothing for one that is not there."""
     assert started(os.getpid()) == started(os.getpid()) > 0
     assert started((1 << 22) + 1) == -1
+
+
+def test_lockdown_is_named_and_has_nothing_to_list(root, monkeypatch):
+    """Where tracefs may not be opened by anybody, there is nothing to find; a user is told why."""
+
+    def refused(*_, **__):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(pathlib.Path, "read_text", refused)
+    monkeypatch.setattr(os, "open", refused)
+    monkeypatch.setattr(probe_events, "started", lambda pid: 5)
+    for module in (probe_events, tracefs):
+        monkeypatch.setattr(module, "lockdown", lambda: "confidentiality")
+    assert probe_events.ours(str(root)) == []
+    with pytest.raises(PrivilegeError, match="kernel lockdown is at confidentiality"):
+        probe_events.add("kprobe", "vfs_read", root=str(root))
+    for module in (probe_events, tracefs):
+        monkeypatch.setattr(module, "lockdown", lambda: "")
+    with pytest.raises(PrivilegeError, match="is for root only"):
+        probe_events.ours(str(root))
