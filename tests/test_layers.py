@@ -90,6 +90,8 @@ COLD = {
     "pyebpf.btf.values": "values that nobody looks at",
     "pyebpf.elf.legacy_maps": "maps that BTF declares",
     "pyebpf.gather": "programs that bring types of their own",
+    "pyebpf.host.traceable": "targets that are there",
+    "pyebpf.host.tracefs": "targets that are there",
     "pyebpf.link.auto": "loads that attach nothing",
     "pyebpf.link.details": "loads that ask nothing",
     "pyebpf.link.group": "hooks that are one place",

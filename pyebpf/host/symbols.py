@@ -324,7 +324,7 @@ def _why(image: _Image, name: str, seen: list[_Symbol]) -> str:
             if len(names) >= _MAX_NAMES:
                 break
     if not names:
-        return " (it has no symbols at all)"
+        return " (it has no symbols at all: give the function's offset in the file)"
 
     import difflib
 

@@ -12,6 +12,7 @@ lists some that cannot be probed.
 from __future__ import annotations
 
 import fnmatch
+import glob
 import re
 from collections import Counter
 from pathlib import Path
@@ -20,7 +21,10 @@ from pyebpf.errors import EbpfError, SyscallError
 from pyebpf.host import tracefs
 from pyebpf.sys import kernel
 
-__all__ = ["functions"]
+__all__ = ["functions", "nearest"]
+
+# Names that one is compared with; all hundred thousand would take seconds.
+_MAX_NAMES = 5000
 
 # How ftrace lists places of functions that the linker has dropped.
 _INVALID = "__ftrace_invalid_address__"
@@ -45,6 +49,21 @@ def functions(pattern: str, *, module: str = "", root: str | None = None) -> lis
         if (not module or its_module == module) and fits.match(name):
             counts[name] += 1
     return [name for name, count in counts.items() if count == 1 and not name.startswith(_INVALID)]
+
+
+def nearest(name: str, *, root: str | None = None) -> str:
+    """Return which functions a name that is not there is near to, for messages; ``""`` if none.
+
+    Args:
+        name: The name.
+        root: The directory that stands for ``/``.
+    """
+    import difflib
+
+    start = name[: min(6, len(name) // 2)]
+    candidates = functions(f"{glob.escape(start)}*", root=root)[:_MAX_NAMES]
+    near = difflib.get_close_matches(name, candidates, n=3)
+    return f" (near: {', '.join(near)})" if near else ""
 
 
 def _all(root: str | None) -> list[tuple[str, str]]:

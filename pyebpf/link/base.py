@@ -178,6 +178,10 @@ class DescriptorLink(Link):
         """Detach, which here is closing."""
         self.close()
 
+    def disown(self) -> None:
+        """Not possible; raises `NotSupportedError`: with the descriptor the program goes."""
+        raise self._refuse("disowning")
+
 
 def loaded_links() -> Iterator[Link]:
     """Open every link the kernel holds, one after another; the caller closes each.

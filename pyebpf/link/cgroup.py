@@ -231,6 +231,8 @@ def _explain(
         error.detail = "this program is attached there already"
     elif error.errno == errno.ENOENT:
         error.detail = "the link or program to go before or after is not attached there"
+    elif error.errno == errno.ESTALE:
+        error.detail = "the list of programs has another revision by now"
     elif error.errno == errno.EPERM:
         _explain_refusal(error, opened, hook)
 

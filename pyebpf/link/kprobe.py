@@ -7,7 +7,6 @@ this machine: ``__x64_sys_name``, ``__arm64_sys_name``, ``__se_sys_name``.
 from __future__ import annotations
 
 import errno
-import glob
 import re
 
 from pyebpf.errors import ENOTSUPP, AttachError, EbpfError, NotSupportedError, SyscallError, naming
@@ -22,7 +21,6 @@ from pyebpf.uapi.bpf import ProgType
 __all__ = ["attach_kprobe", "attach_ksyscall", "by_section", "parse_function"]
 
 _FUNCTION = re.compile(r"(?P<name>[^+]+?)(?:\+(?P<offset>\w+))?")
-_MAX_NAMES = 5000
 _SYSCALL = re.compile(r"(?:__se_)?(?P<call>sys_\w+)")
 
 
@@ -151,12 +149,7 @@ def _explained(error: SyscallError, function: str) -> EbpfError:
         except EbpfError:
             return error
         if not known:
-            import difflib
-
-            # Of a hundred thousand names; comparing with all of them would take seconds.
-            candidates = traceable.functions(f"{glob.escape(function[:6])}*")[:_MAX_NAMES]
-            names = difflib.get_close_matches(function, candidates, n=3)
-            near = f" (near: {', '.join(names)})" if names else ""
+            near = traceable.nearest(function)
             return AttachError(function, f"the kernel has no function {function}{near}")
         if error.errno == errno.EINVAL:
             error.detail = f"no probe can be in {function}, or at this place of it"

@@ -7,11 +7,12 @@ return of the same call.
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 from collections.abc import Sequence
 
-from pyebpf.errors import AttachError, NotSupportedError, SyscallError, naming
-from pyebpf.host import traceable
+from pyebpf.errors import AttachError, EbpfError, NotSupportedError, SyscallError, naming
+from pyebpf.host import kallsyms, traceable
 from pyebpf.link.base import Link
 from pyebpf.link.interface import check_type
 from pyebpf.link.target import section_head, section_target
@@ -88,11 +89,15 @@ def attach_kprobe_multi(
             attr.addrs = array.array("Q", addresses)
         if cookies:
             attr.cookies = array.array("Q", cookies)
-        return _create(program, attr, said, target)
+        return _create(program, attr, said, target, names)
 
 
 def _create(
-    program: Program, attr: LinkCreateKprobeMulti, said: AttachType | None, target: str
+    program: Program,
+    attr: LinkCreateKprobeMulti,
+    said: AttachType | None,
+    target: str,
+    names: list[str],
 ) -> Link:
     kind = AttachType(attr.attach_type)
     try:
@@ -108,8 +113,17 @@ def _create(
                 name, since = ("session", "6.10") if session else ("multi", "5.18")
                 raise NotSupportedError(f"kprobe.{name}", since) from None
         if error.errno == errno.ESRCH:
-            error.detail = "one of the functions is not there, or cannot be traced"
+            error.detail = _untraceable(names)
         raise
+
+
+def _untraceable(names: list[str]) -> str:
+    with contextlib.suppress(EbpfError):
+        known = kallsyms.find(names).by_name
+        for name in names:
+            if name not in known:
+                return f"the kernel has no function {name}{traceable.nearest(name)}"
+    return "one of the functions cannot be traced"
 
 
 # A kernel that has such links looks for the function, which is not there.

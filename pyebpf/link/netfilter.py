@@ -8,12 +8,13 @@ A program returns 1 (``NF_ACCEPT``) or 0 (``NF_DROP``).
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import errno
 
-from pyebpf.errors import NotSupportedError, SyscallError, naming
-from pyebpf.link.base import Link
-from pyebpf.link.interface import check_type
+from pyebpf.errors import EbpfError, NotSupportedError, SyscallError, naming
+from pyebpf.link.base import Link, loaded_links
+from pyebpf.link.interface import check_type, named_program
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf
 from pyebpf.uapi.attrs import LinkCreateNetfilter
@@ -88,7 +89,8 @@ def attach_netfilter(
             return Link(bpf.link_create(attr), target=f"{target}, priority {priority}")
         except SyscallError as error:
             if error.errno == errno.EBUSY:
-                error.detail = f"another program has priority {priority} there: choose another one"
+                there = _holder(hook, family, priority)
+                error.detail = f"{there} has priority {priority} there: choose another one"
             elif error.errno == errno.EAFNOSUPPORT:
                 raise NotSupportedError(f"netfilter programs for {family.name}", None) from None
             elif error.errno == errno.ENOENT and defragment:
@@ -96,3 +98,19 @@ def attach_netfilter(
             elif error.errno == errno.EINVAL and defragment:
                 error.detail = "defragmenting needs a priority above -400, and Linux 6.6"
             raise
+
+
+# The kernel cannot be asked about a hook, and its links do not tell their network namespaces.
+def _holder(hook: int, family: int, priority: int) -> str:
+    from pyebpf.link.kinds import NetfilterDetails
+
+    found = []
+    with contextlib.suppress(EbpfError):
+        for each in loaded_links():
+            with each:
+                told = each.info()
+            if isinstance(told, NetfilterDetails) and (
+                (told.hook, told.family, told.priority) == (hook, family, priority)
+            ):
+                found.append(named_program(told.program_id))
+    return " or ".join(found) or "another program"

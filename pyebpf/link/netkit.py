@@ -14,6 +14,7 @@ from pyebpf.link.attached import query
 from pyebpf.link.base import Link
 from pyebpf.link.interface import check_type, interface_index
 from pyebpf.link.prog_attach import Hook, attach_to
+from pyebpf.link.tcx import explain
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf, kernel
 from pyebpf.sys.fd import FD
@@ -81,9 +82,8 @@ def attach_netkit(
             )
             return Link(bpf.link_create(attr), target=target)
         except SyscallError as error:
-            if error.errno == errno.ENODEV:
-                error.detail = f"no network interface of index {index}"
-            elif error.errno == errno.ENXIO:
+            explain(error, index)
+            if error.errno == errno.ENXIO:
                 error.detail = f"{interface} is no netkit device"
             elif error.errno == errno.EACCES:
                 error.detail = f"{interface} is the peer of a pair: attach at its primary device"

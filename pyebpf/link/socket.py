@@ -62,6 +62,10 @@ class SocketLink(DescriptorLink):
                 if error.errno != errno.ENOENT:  # somebody detached it already
                     raise
 
+    def disown(self) -> None:
+        """Close this object and leave the program on the socket, as long as that lives."""
+        self._fd.close()
+
 
 class ReuseportLink(SocketLink):
     """The program of a group of sockets that share a port; any socket of the group stands for it.

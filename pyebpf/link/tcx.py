@@ -22,7 +22,7 @@ from pyebpf.sys.fd import FD
 from pyebpf.uapi.attrs import LinkCreateTcx
 from pyebpf.uapi.bpf import AttachType, ProgType
 
-__all__ = ["TcDirection", "attach_tcx", "direction_of"]
+__all__ = ["TcDirection", "attach_tcx", "direction_of", "explain"]
 
 
 class TcDirection(enum.Enum):
@@ -111,7 +111,7 @@ def attach_tcx(
             )
             return Link(bpf.link_create(attr), target=target)
         except SyscallError as error:
-            _explain(error, index)
+            explain(error, index)
             if error.errno == errno.EINVAL and not has_tcx():
                 raise NotSupportedError("tcx", "6.6") from None
             raise
@@ -133,7 +133,8 @@ _DETAILS = {
 }
 
 
-def _explain(error: SyscallError, index: int) -> None:
+def explain(error: SyscallError, index: int) -> None:
+    """Say in words what an errno means at a hook with an order, of tcx and netkit."""
     if error.errno == errno.ENODEV:
         error.detail = f"no network interface of index {index} in this network namespace"
     elif error.errno in _DETAILS:

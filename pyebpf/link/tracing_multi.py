@@ -100,7 +100,8 @@ def attach_tracing_multi(
 def _id(name: str) -> int:
     found = kernel_btf().ids(name, BtfKind.FUNC)
     if not found:
-        raise AttachError(name, f"the kernel's types have no function {name}")
+        near = traceable.nearest(name)
+        raise AttachError(name, f"the kernel's types have no function {name}{near}")
     return found[0]
 
 

@@ -11,8 +11,10 @@ SEC("freplace/f"), attach_target    FUNC f                            that progr
 
 from __future__ import annotations
 
+import contextlib
+
 from pyebpf.btf_object import btf_by_id
-from pyebpf.errors import LoadError, naming
+from pyebpf.errors import EbpfError, LoadError, naming
 from pyebpf.host.kernel_btf import kernel_btf
 from pyebpf.host.modules import Modules
 from pyebpf.spec import ProgramSpec
@@ -109,11 +111,28 @@ def _in_kernel(spec: ProgramSpec, prefix: str, kind: BtfKind, modules: Modules) 
             return AttachTarget(found[0])
     what = "function" if kind is BtfKind.FUNC else "type"
     if owner == _KERNEL:
-        raise LoadError(spec.name, f"no {what} {name} in the types of the kernel")
+        raise LoadError(
+            spec.name, f"no {what} {name} in the types of the kernel{_near(name, kind)}"
+        )
     for module, type_id in modules.find(name, kind, module=owner or None):
         return AttachTarget(type_id, module_fd=module.fileno())
     where = f"module {owner}" if owner else "the kernel and its modules"
-    raise LoadError(spec.name, f"no {what} {name} in the types of {where}{modules.remark()}")
+    near = _near(name, kind)
+    raise LoadError(spec.name, f"no {what} {name} in the types of {where}{near}{modules.remark()}")
+
+
+# Names that are meant, maybe: of functions, or of tracepoints, which are types here.
+def _near(name: str, kind: BtfKind) -> str:
+    from pyebpf.host import traceable, tracefs
+
+    if kind is BtfKind.FUNC:
+        with contextlib.suppress(EbpfError):
+            return traceable.nearest(name)
+        return ""
+    import difflib
+
+    near = difflib.get_close_matches(name.removeprefix("btf_trace_"), tracefs.tracepoint_names())
+    return f" (near: {', '.join(near)})" if near else ""
 
 
 def _in_program(spec: ProgramSpec, fd: int) -> AttachTarget:

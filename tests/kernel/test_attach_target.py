@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 import pyebpf
+from pyebpf.spec import CollectionSpec
 from pyebpf.sys import bpf as calls
 from pyebpf.uapi.attrs import ProgLoad
 from pyebpf.uapi.bpf import AttachType
@@ -181,3 +182,20 @@ def test_a_missing_function_is_named(real_kernel, name, message):
     with pytest.raises(pyebpf.LoadError, match=f'load program "on_entry": .*{message}') as caught:
         pyebpf.load(spec)
     assert caught.value.name == "on_entry"
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("fentry/vfs_raed", "no function vfs_raed in .*near: .*vfs_read"),
+        ("fexit/vmlinux:vfs_raed", "no function vfs_raed in .*near: .*vfs_read"),
+        ("lsm/fil_open", "no function bpf_lsm_fil_open in .*near: .*bpf_lsm_file_open"),
+        ("iter/taks", "no function bpf_iter_taks in .*near: .*bpf_iter_task"),
+        ("tp_btf/sched_swich", "no type btf_trace_sched_swich in .*near: .*sched_switch"),
+    ],
+)
+def test_a_misspelt_target_is_told_what_is_near(tracefs, section, message):
+    """Functions of the kernel, security hooks, iterators, tracepoints."""
+    program = pyebpf.ProgramSpec.assemble("p", "r0 = 0; exit", section=section, license="GPL")
+    with pytest.raises(pyebpf.LoadError, match=message):
+        pyebpf.load(CollectionSpec(programs={"p": program}))

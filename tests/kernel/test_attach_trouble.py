@@ -109,3 +109,63 @@ def test_a_misspelt_symbol_is_told_what_is_near():
         pytest.raises(pyebpf.LoadError, match=r"no function getuidd in .*libc.*\(near: getuid, "),
     ):
         link.attach_uprobe(bpf.programs["on_uprobe"], "libc.so.6", "getuidd")
+
+
+# Every way of attaching, given a program that none of them takes.
+WRONG = {
+    "xdp": lambda p: link.attach_xdp(p, "lo"),
+    "tc": lambda p: link.attach_tc(p, "lo", "ingress"),
+    "tcx": lambda p: link.attach_tcx(p, "lo", "ingress"),
+    "clsact": lambda p: link.attach_clsact(p, "lo", "ingress"),
+    "action": lambda p: link.attach_action(p, "lo", "ingress"),
+    "netkit": lambda p: link.attach_netkit(p, "lo"),
+    "netfilter": lambda p: link.attach_netfilter(p, link.NetfilterHook.LOCAL_IN),
+    "netns": link.attach_netns,
+    "lirc": lambda p: link.attach_lirc(p, "/dev/null"),
+    "cgroup": lambda p: link.attach_cgroup(p, "/sys/fs/cgroup"),
+    "socket": lambda p: link.attach_socket(p, None),
+    "reuseport": lambda p: link.attach_reuseport(p, None),
+    "sockmap": lambda p: link.attach_sockmap(p, None),
+    "tracepoint": lambda p: link.attach_tracepoint(p, "sched", "sched_switch"),
+    "perf event": lambda p: link.attach_perf_event(p, PerfSw.CPU_CLOCK, period=1000),
+    "kprobe": lambda p: link.attach_kprobe(p, "schedule"),
+    "ksyscall": lambda p: link.attach_ksyscall(p, "getpgid"),
+    "kprobe.multi": lambda p: link.attach_kprobe_multi(p, pattern="sched*"),
+    "uprobe": lambda p: link.attach_uprobe(p, "libc.so.6", "getuid"),
+    "uprobe.multi": lambda p: link.attach_uprobe_multi(p, "libc.so.6", functions=["getuid"]),
+    "usdt": lambda p: link.attach_usdt(p, "libc.so.6", "libc", "setjmp"),
+    "tracing": link.attach_tracing,
+    "tracing.multi": lambda p: link.attach_tracing_multi(p, pattern="sched*"),
+    "freplace": lambda p: link.attach_freplace(p, p, "function"),
+    "lsm": link.attach_lsm,
+    "iterator": link.attach_iter,
+}
+
+
+@pytest.mark.parametrize("way", WRONG)
+def test_a_program_of_another_type_is_named(way, tracefs):
+    """Before anything is attached or opened."""
+    with (
+        pyebpf.load(only("probes", "on_raw_tracepoint")) as bpf,
+        pytest.raises(pyebpf.AttachError, match='program "on_raw_tracepoint" is '),
+    ):
+        WRONG[way](bpf.programs["on_raw_tracepoint"])
+
+
+def test_a_missing_interface_is_named_by_every_hook(netns):
+    """By name, with those there are; an index by itself."""
+    with pyebpf.load(only("hooks_net", "one", "xdp_one")) as bpf:
+        one, xdp = bpf.programs["one"], bpf.programs["xdp_one"]
+        for attach in (
+            lambda where: link.attach_xdp(xdp, where),
+            lambda where: link.attach_tcx(one, where, "ingress"),
+            lambda where: link.attach_clsact(one, where, "ingress"),
+            lambda where: link.attach_tc(one, where, "ingress"),
+            lambda where: link.attach_netkit(one, where),
+        ):
+            with pytest.raises(pyebpf.AttachError, match=r"no network interface 'lo0'.*near: lo"):
+                attach("lo0")
+            with pytest.raises(
+                pyebpf.EbpfError, match=r"no network interface of index 4711|netkit"
+            ):
+                attach(4711)

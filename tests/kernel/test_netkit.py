@@ -12,6 +12,7 @@ import pytest
 import pyebpf
 from pyebpf import AttachType, link
 from pyebpf.errors import NotSupportedError
+from tests.support.killed import killed
 from tests.support.netns import Veth, packets
 from tests.support.programs import only
 
@@ -66,6 +67,50 @@ def test_a_program_decides_about_what_leaves_an_end(netkit, bpf, peer, use_link)
     assert bpf.variables["tc_hits"].value == 5
     assert packets(netkit, 2, outward=not peer) == 2
     assert bpf.variables["tc_hits"].value == 5
+
+
+def test_each_chooses_its_place_and_can_be_replaced(netkit):
+    """Anchors and revisions as tcx has them, an update in place, and words for what is wrong."""
+    with pyebpf.load(only("hooks_net", "one", "two", "three")) as bpf:
+        one, two, three = (bpf.programs[name] for name in ("one", "two", "three"))
+
+        def order():
+            bpf.variables["order"].value = 0
+            packets(netkit, 1, outward=True)
+            return bpf.variables["order"].value
+
+        with link.attach_netkit(two, netkit.name) as middle:
+            with (
+                link.attach_netkit(one, netkit.name, before=middle),
+                link.attach_netkit(three, netkit.name, after="all", use_link=False),
+            ):
+                assert order() == 123
+                with pytest.raises(pyebpf.SyscallError, match="attached there already"):
+                    link.attach_netkit(one, netkit.name)
+            with pytest.raises(pyebpf.SyscallError, match="another revision"):
+                link.attach_netkit(one, netkit.name, revision=1)
+            with pytest.raises(pyebpf.SyscallError, match="go before or after is not attached"):
+                link.attach_netkit(one, netkit.name, before=three)
+            middle.update(three, expected=two)
+            assert order() == 3
+            middle.detach()
+            assert order() == 0
+        with link.attach_netkit(one, netkit.name, use_link=False) as attached:
+            attached.update(two)
+            assert order() == 2
+            assert attached.info().program_id == two.id
+        with killed(lambda: link.attach_netkit(one, netkit.name, use_link=False)) as child:
+            assert [each.pid for each in link.clean_up()] == [child]
+        assert order() == 0
+
+
+def test_the_peer_end_is_refused(netkit, bpf):
+    """Programs of both ends are attached at the primary one."""
+    with (
+        netkit.peer.entered(),
+        pytest.raises(pyebpf.SyscallError, match="attach at its primary device"),
+    ):
+        link.attach_netkit(bpf.programs["classify"], netkit.peer_name)
 
 
 def test_another_device_is_refused(netkit, veth, bpf):
