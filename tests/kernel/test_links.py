@@ -206,6 +206,16 @@ def test_xdp_wants_an_xdp_program_and_an_interface(probes):
         link.attach_xdp(probes.programs["on_xdp"], "nothing0")
 
 
+def test_an_interface_that_cannot_offload_says_so(probes, veth):
+    """By link or netlink: nothing is attached, in no mode."""
+    for use_link in (None, True, False):
+        with pytest.raises(pyebpf.EbpfError, match='attach program "on_xdp" to XDP on '):
+            link.attach_xdp(
+                probes.programs["on_xdp"], veth.name, mode=pyebpf.XdpMode.OFFLOAD, use_link=use_link
+            )
+    assert link.query_xdp(veth.name).attached == 0
+
+
 def test_a_second_xdp_program_is_told_about_the_first(probes, netns):
     """EBUSY in words."""
     with (

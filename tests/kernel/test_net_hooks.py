@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import pathlib
 import socket
 import subprocess
@@ -258,6 +259,66 @@ def test_a_netfilter_program_drops_packets(veth, hook, outward):
             assert (details.family, details.hook, details.priority) == (2, int(where), -10)
         assert hits(bpf, "netfilter") == 5
         assert packets(veth, 1, outward=outward) == 1
+
+
+def test_a_netfilter_program_decides_what_is_forwarded(veth):
+    """A packet that comes in by the cable and leaves by it again."""
+
+    def came_back() -> int:
+        told = json.loads(veth.peer.run("ip", "-j", "-s", "link", "show", veth.peer_name))
+        return int(told[0]["stats64"]["rx"]["packets"])
+
+    def send(count: int) -> None:
+        with (
+            veth.peer.entered(),
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+        ):
+            for _ in range(count):
+                sock.sendto(b"x", ("10.97.0.9", 4242))
+
+    settings = pathlib.Path("/proc/sys/net/ipv4")
+    (settings / "ip_forward").write_text("1")
+    for name in ("all", veth.name):
+        (settings / f"conf/{name}/send_redirects").write_text("0")
+    subprocess.run(["ip", "route", "add", "10.97.0.0/24", "via", veth.peer_address], check=True)
+    veth.peer.run("ip", "route", "add", "10.97.0.0/24", "via", veth.address)
+    with pyebpf.load(only("hooks_net", "on_netfilter")) as bpf:
+        before = came_back()
+        with link.attach_netfilter(bpf.programs["on_netfilter"], link.NetfilterHook.FORWARD):
+            send(3)
+            assert came_back() == before + 3
+            bpf.variables["netfilter_verdict"].value = 0
+            send(2)
+            assert came_back() == before + 3
+        send(1)
+        assert came_back() == before + 4
+        assert hits(bpf, "netfilter") == 5
+
+
+def test_a_netfilter_program_has_a_family(netns):
+    """That of IPv6 sees no IPv4, and the other way round."""
+    with pyebpf.load(only("hooks_net", "on_netfilter")) as bpf:
+        program, hook = bpf.programs["on_netfilter"], link.NetfilterHook.LOCAL_IN
+        bpf.variables["netfilter_verdict"].value = 0
+        for family, other in ((LOCALHOST, "::1"), ("::1", LOCALHOST)):
+            kind = link.NetfilterFamily.IPV6 if family == "::1" else link.NetfilterFamily.IPV4
+            with link.attach_netfilter(program, hook, family=kind):
+                assert not reaches_itself(family)
+                assert reaches_itself(other)
+            assert reaches_itself(family)
+        assert hits(bpf, "netfilter") == 2
+
+
+def reaches_itself(address: str) -> bool:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(0.2)
+        sock.bind((address, 0))
+        sock.sendto(b"x", sock.getsockname())
+        try:
+            return sock.recv(10) == b"x"
+        except TimeoutError:
+            return False
 
 
 def test_netfilter_priorities_are_taken_once(netns):
