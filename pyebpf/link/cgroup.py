@@ -172,6 +172,9 @@ def _attach_link(
         prog_fd=program.fileno(), target_fd=directory.fileno(), attach_type=hook, flags=flags
     )
     if anchored.flags or revision:
+        # Older kernels refuse the flags, but overlook a revision.
+        if revision and not query(directory, hook).revision:
+            raise NotSupportedError("order among a cgroup's programs", "6.17")
         attr = LinkCreateCgroup(
             prog_fd=program.fileno(),
             target_fd=directory.fileno(),
