@@ -166,6 +166,6 @@ def test_a_missing_interface_is_named_by_every_hook(netns):
             with pytest.raises(pyebpf.AttachError, match=r"no network interface 'lo0'.*near: lo"):
                 attach("lo0")
             with pytest.raises(
-                pyebpf.EbpfError, match=r"no network interface of index 4711|netkit"
+                pyebpf.EbpfError, match=r"no network interface of index 4711|netkit|tcx"
             ):
                 attach(4711)
