@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 
 from pyebpf.btf_object import btf_by_id
-from pyebpf.errors import ENOTSUPP, AttachError, NotSupportedError, SyscallError, naming
-from pyebpf.link.base import Link
-from pyebpf.link.interface import check_type
+from pyebpf.errors import (
+    ENOTSUPP,
+    AttachError,
+    EbpfError,
+    NotSupportedError,
+    SyscallError,
+    naming,
+)
+from pyebpf.link.base import Link, loaded_links
+from pyebpf.link.interface import check_type, named_program
 from pyebpf.programs.program import Program
 from pyebpf.sys import bpf
 from pyebpf.uapi.attrs import LinkCreateTracing, RawTracepointOpen
@@ -103,7 +111,26 @@ def attach_freplace(program: Program, target: Program, function: str) -> Link:
         attr = LinkCreateTracing(
             prog_fd=program.fileno(), target_fd=target.fileno(), target_btf_id=found[0]
         )
-        return Link(bpf.link_create(attr), target=name)
+        try:
+            return Link(bpf.link_create(attr), target=name)
+        except SyscallError as error:
+            if error.errno == errno.EBUSY:
+                error.detail = f"{_replacement(target.id, found[0])} replaces that function"
+            raise
+
+
+def _replacement(target_id: int, btf_id: int) -> str:
+    from pyebpf.link.kinds import TracingDetails
+
+    with contextlib.suppress(EbpfError):
+        for each in loaded_links():
+            with each:
+                told = each.info()
+            if isinstance(told, TracingDetails) and (
+                (told.target_object_id, told.target_btf_id) == (target_id, btf_id)
+            ):
+                return named_program(told.program_id)
+    return "another program"
 
 
 def _with_cookie(program: Program, said: AttachType | None, cookie: int, name: str) -> Link:
