@@ -15,6 +15,8 @@ __all__ = ["helper"]
 
 # What the verifier says, of helpers that do not exist and of those that are other types'.
 _REFUSALS = (b"invalid func ", b"unknown func ", b"cannot use helper ")
+# bpf_get_probe_write_proto in kernel/trace/bpf_trace.c.
+_FOR_ADMINISTRATORS = frozenset({FuncId.probe_write_user})
 
 
 def helper(number: FuncId, kind: ProgType) -> Feature:
@@ -35,4 +37,6 @@ def _try_helper(number: FuncId, kind: ProgType) -> bool:
         raise EbpfError("what such programs may call depends on their targets")
     code = struct.pack("=BBhi", JMP | CALL, 0, 0, int(number)) + bytes([JMP | EXIT, *bytes(7)])
     refusal, log = tried(request(kind, code))
-    return not refusal or not any(words in log for words in _REFUSALS) or refused()
+    if not refusal or not any(words in log for words in _REFUSALS):
+        return True
+    return refused(*(("CAP_SYS_ADMIN",) if number in _FOR_ADMINISTRATORS else ()))

@@ -154,15 +154,20 @@ def tried(attr: ProgLoad) -> tuple[int, bytes]:
     return number, bytes(log).partition(b"\0")[0]
 
 
-def refused() -> bool:
+def refused(*capabilities: str) -> bool:
     """Return False, the answer of a kernel that refused, unless it allows others more than us.
+
+    Args:
+        capabilities: What is asked for beside the usual ones.
 
     Raises:
         PrivilegeError: This process lacks ``CAP_BPF`` or ``CAP_PERFMON``: it means nothing.
     """
     from pyebpf.host import privileges
 
-    missing = privileges.Capabilities(kernel.current().root).missing("CAP_BPF", "CAP_PERFMON")
+    missing = privileges.Capabilities(kernel.current().root).missing(
+        "CAP_BPF", "CAP_PERFMON", *capabilities
+    )
     if missing:
         reason = f"without {' and '.join(missing)} the verifier allows less"
         raise PrivilegeError(str(Cmd.PROG_LOAD), errno.EPERM, reason)

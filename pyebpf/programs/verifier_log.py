@@ -53,8 +53,9 @@ STATE = re.compile(r"(?:\d+: |from \d+ to \d+: | )?(?:frame\d+: ?)?(?=(?:R\d+|fp
 FLAGS = re.compile(r" (?:refs=|cb$|async_cb|callback)")
 # What the log says besides reasons: statistics, steps of the search, states, types of arguments.
 NOISE = re.compile(
-    r"processed \d+ insns|verification time \d|stack depth \d|insns processed |total_states "
-    r"|mark_precise: |last_idx |regs=|parent (?:didn't|already) |from \d+ to \d+|(?:cur|old) state:"
+    r"processed \d+ insns|verification time \d|stack depth |insns processed |total_states "
+    r"|subprog \d+ \(|mark_precise: |last_idx |regs=|parent (?:didn't|already) "
+    r"|from \d+ to \d+|(?:cur|old) state:"
     r"|propagating |func#\d+ @|Validating .+\.\.\.$|Func#\d+ |caller:$|callee:$|returning from "
     r"|to caller at |func '[^']*' arg\d+ has |;|live regs |Live regs |\s*$"
 )
