@@ -7,6 +7,8 @@ import pathlib
 import subprocess
 import sys
 
+from tests.support import kernel
+
 ROOT = pathlib.Path(__file__).parents[3]
 AFTER = """
 import os, sys
@@ -55,6 +57,7 @@ def run(before: str, after: str, root: pathlib.Path) -> str:
 
 def test_everything_works_once_all_is_imported(tmp_path):
     """Maps, readers, errors with their explanations."""
+    kernel.needs("5.19", "maps for those who have a descriptor and no privilege")
     said = run("pyebpf.import_all()", USES + REFUSED + INVALID, tmp_path)
     assert "takes CAP_BPF" in said
     assert "max_entries is 0" in said
