@@ -9,6 +9,7 @@ import pathlib
 import signal
 import struct
 import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -43,6 +44,14 @@ def kind(request: pytest.FixtureRequest) -> str:
 def until_it_reads(reader: Reader) -> None:
     """Wait until another thread does; where it waits in a loop of its own, that has begun."""
     while not is_read(reader) and not reader._sleepers._wakes:
+        os.sched_yield()
+
+
+def until_it_sleeps(task: int) -> None:
+    """Wait until a thread of this process sleeps in poll or epoll, not for the interpreter."""
+    where = pathlib.Path("/proc/self/task", str(task), "wchan")
+    end = time.monotonic() + PATIENCE  # for kernels that do not tell
+    while "poll" not in where.read_text("utf-8") and time.monotonic() < end:
         os.sched_yield()
 
 
@@ -100,11 +109,12 @@ def test_closing_waits_for_a_lease_in_another_thread(kind):
 
 @every_way
 def test_ctrl_c_ends_every_way_of_waiting_and_loses_nothing(kind, way):
-    """Wherever it comes while nothing is there."""
-    this = threading.get_ident()
+    """It comes while the kernel holds the call; earlier, a descriptor may have no owner yet."""
+    this, task = threading.get_ident(), threading.get_native_id()
 
     def interrupt(reader: Reader) -> None:
         until_it_reads(reader)
+        until_it_sleeps(task)
         signal.pthread_kill(this, signal.SIGALRM)
 
     with pair(kind, 0) as made:
