@@ -172,8 +172,11 @@ def test_the_kernels_own_library_has_names(tmp_path):
     for value, _, name in re.findall(r"^(\w+) ([TW]) (\w+)", shown, re.MULTILINE):
         names.setdefault(int(value, 16), set()).add(name)
     assert any("clock_gettime" in each for each in set().union(*names.values()))
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    command = [sys.executable, "-c", "print(flush=True); input()"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
+        assert child.stdout is not None
+        child.stdout.readline()  # Popen returns while the kernel still makes the new memory
         other = ProcessSymbols(child.pid)
         maps = pathlib.Path(f"/proc/{child.pid}/maps").read_text()
         there = int(re.search(r"^(\w+)-.*\[vdso\]$", maps, re.MULTILINE)[1], 16)
