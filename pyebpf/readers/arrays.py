@@ -32,7 +32,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from pyebpf.errors import FormatError
-from pyebpf.readers.block import Alike, Block, Cursor, Room, Run, Spans
+from pyebpf.readers.block import Alike, Block, Entry, Room, Run, Spans
 from pyebpf.readers.block import alike as alike_without
 from pyebpf.readers.source import LENT, Source
 from pyebpf.typed import Any, NamedTuple
@@ -64,8 +64,6 @@ class Filling:
 
     Args:
         source: Where from.
-        queue: Gets their blocks.
-        faults: Gets what was malformed.
         out: Memory to fill; ``None`` for some of our own, as large as it takes.
 
     Attributes:
@@ -75,26 +73,24 @@ class Filling:
         TypeError: *out* is not writable, or no memory at all.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        queue: deque[Block | Cursor],
-        faults: deque[FormatError],
-        out: object,
-    ) -> None:
+    __slots__ = ("_out", "_source", "memory")
+
+    def __init__(self, source: Source, out: object) -> None:
         self._source = source
-        self._queue = queue
-        self._faults = faults
         self._out = None if out is None else _writable(out)
         self.memory: memoryview[int] | None = None
 
-    def fetch(self) -> None:
+    def fetch(self, queue: deque[Entry], faults: deque[FormatError]) -> None:
         """Take what was seen.
+
+        Args:
+            queue: Gets their blocks.
+            faults: Gets what was malformed.
 
         Raises:
             ValueError: Not one record fits.
         """
-        source, queue = self._source, self._queue
+        source = self._source
         seen = source.seen
         if not seen:
             return
@@ -104,21 +100,21 @@ class Filling:
             self.memory = self._out
         room = Room(self.memory, alike)
         before, found = len(queue), -1
-        while seen and (room.left > _REST or found < 0) and len(queue) > found and not self._faults:
+        while seen and (room.left > _REST or found < 0) and len(queue) > found and not faults:
             found = len(queue)
-            self._faults.extend(source.fill(queue, room))
+            source.fill(queue, faults, room)
             seen = source.seen
-        if self._out is not None and seen and len(queue) == before and not self._faults:
+        if self._out is not None and seen and len(queue) == before and not faults:
             raise ValueError(f"out= has {len(room.memory)} bytes, the next record takes more")
 
-    def keep(self) -> None:
+    def keep(self, queue: deque[Entry]) -> None:
         """Make bytes of what is left, as other calls hand it out, and the memory is not ours."""
         left = [
             each._replace(data=bytes(each.data)) if isinstance(each, Block) else each
-            for each in self._queue
+            for each in queue
         ]
-        self._queue.clear()
-        self._queue.extend(left)
+        queue.clear()
+        queue.extend(left)
 
 
 def _memory(size: int) -> memoryview[int]:

@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterator
 from pyebpf.errors import FormatError
 from pyebpf.typed import Any, NamedTuple
 
-__all__ = ["Alike", "Block", "Cursor", "Room", "Run", "Spans", "alike", "cursor", "spaced"]
+__all__ = ["Alike", "Block", "Cursor", "Entry", "Few", "Room", "Run", "Spans", "alike", "cursor"]
+__all__ += ["spaced", "whole"]
 
 Buffer = bytes | memoryview
 Alike = Callable[["memoryview[int]", int, int, int], int]
@@ -83,15 +84,12 @@ class Block(NamedTuple):
             return iter(_slices(*self.shape))
         return map(slice, *self.shape)
 
-    def payloads(self) -> tuple[Iterator[Buffer], Iterator[Any]]:
-        """Iterate over the payloads; and return what that takes from, with a length hint."""
+    def payloads(self) -> list[Buffer]:
+        """Return the payloads: all at once is quicker than one by one."""
         data, shape, _ = self
-        # All at once is quicker than one by one. (And zip is without keywords.)
         if isinstance(shape, Run):
-            made = iter(_payloads(data, shape))
-        else:
-            made = iter([data[start:end] for start, end in zip(shape.starts, shape.ends)])  # noqa: B905
-        return made, made
+            return _payloads(data, shape)
+        return [data[start:end] for start, end in zip(*shape)]  # noqa: B905 - of one length
 
     def rest(self, left: int) -> Block:
         """Return the last *left* records."""
@@ -100,6 +98,27 @@ class Block(NamedTuple):
             return self._replace(shape=Spans(*(each[skipped:] for each in self.shape)))
         skipped = (self.shape.number - left) * self.shape.stride
         return self._replace(data=self.data[skipped:], shape=self.shape._replace(number=left))
+
+
+class Few(tuple["list[bytes]", int]):
+    """A few records, each copied by itself: their bytes, and the number of the map as in `Block`.
+
+    What a wake-up finds when they come one by one. No named tuple, as making one of those is a call
+    of a Python function, and on the way from a wake-up to a callback each of them counts.
+    """
+
+    __slots__ = ()
+
+    @property
+    def ring(self) -> int:
+        """The number of the map."""
+        return self[1]
+
+    def block(self) -> Block:
+        """Return them in one stretch."""
+        payloads, ring = self
+        ends = list(itertools.accumulate(map(len, payloads)))
+        return Block(b"".join(payloads), Spans([0, *ends[:-1]], ends), ring)
 
 
 class Room:
@@ -140,7 +159,7 @@ class Cursor:
     """A place in a block.
 
     Args:
-        block: Where.
+        block: Where; or the few records themselves.
         records: Iterates over what is made of its records.
         source: The iterator that *records* takes from, with a ``__length_hint__``.
         back: Records that were taken from *source* and come again.
@@ -151,7 +170,7 @@ class Cursor:
 
     def __init__(
         self,
-        block: Block,
+        block: Block | Few,
         records: Iterator[Any],
         source: Iterator[Any],
         back: list[Any] | None = None,
@@ -174,7 +193,8 @@ class Cursor:
         # In one call, or an iteration in another thread may have one of them, too.
         left = len(list(self._source)) + len(self._back)
         self._back.clear()
-        return self.block if left == self.block.number else self.block.rest(left)
+        block = whole(self.block)
+        return block if left == block.number else block.rest(left)
 
     def drop(self) -> None:
         """Take them all, so that whoever iterates comes to the end."""
@@ -182,19 +202,34 @@ class Cursor:
         deque(self._source, maxlen=0)
 
 
+Entry = Block | Few | Cursor
+"""What waits to be read, in the queue of a reader."""
+
+
+def whole(entry: Entry) -> Block:
+    """Return all records of *entry* that were not taken, and take them."""
+    if isinstance(entry, Block):
+        return entry
+    return entry.block() if isinstance(entry, Few) else entry.take_rest()
+
+
 def cursor(
-    block: Block, decode: Callable[[Any], Any], spoilt: Callable[[], object] | None = None
+    block: Block | Few,
+    decode: Callable[[Any], Any] | None = None,
+    spoilt: Callable[[], object] | None = None,
 ) -> Cursor:
     """Return a cursor over what *decode* makes of the payloads of *block*.
 
     Args:
         block: The records.
-        decode: Given each payload.
+        decode: Given each payload; ``None`` leaves them as they are.
         spoilt: Called for each that *decode* says to be malformed, by `FormatError`.
     """
-    payloads, source = block.payloads()
+    payloads = iter(block[0] if isinstance(block, Few) else block.payloads())
+    if decode is None:
+        return Cursor(block, payloads, payloads)
     back: list[Any] = []
-    return Cursor(block, _Replay(decode, payloads, back, spoilt), source, back)
+    return Cursor(block, _Replay(decode, payloads, back, spoilt), payloads, back)
 
 
 # Decodes payloads one by one; a signal that interrupts the decoding loses none. An exception of

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from pyebpf.errors import FormatError
 from pyebpf.readers import arrays
-from pyebpf.readers.block import Block, Cursor
+from pyebpf.readers.block import Block, Entry
 from pyebpf.readers.source import Source
 from pyebpf.typed import Any
 
@@ -19,31 +19,32 @@ class Lending:
 
     Args:
         source: Where from.
-        queue: Gets the block.
-        faults: Gets what was malformed.
     """
 
-    def __init__(
-        self, source: Source, queue: deque[Block | Cursor], faults: deque[FormatError]
-    ) -> None:
+    __slots__ = ("_lent", "_source")
+
+    def __init__(self, source: Source) -> None:
         self._source = source
-        self._queue = queue
-        self._faults = faults
         self._lent: list[Block] = []
 
-    def fetch(self) -> None:
-        """Take it."""
+    def fetch(self, queue: deque[Entry], faults: deque[FormatError]) -> None:
+        """Take it.
+
+        Args:
+            queue: Gets the block.
+            faults: Gets what was malformed.
+        """
         found = self._source.lend(arrays.quickest())
         if isinstance(found, Block):
             self._lent.append(found)
-            self._queue.append(found)
+            queue.append(found)
         elif found is not None:
-            self._faults.append(found)
+            faults.append(found)
 
-    def undo(self) -> None:
-        """Leave it where it is."""
+    def undo(self, queue: deque[Entry]) -> None:
+        """Leave it where it is, not in *queue*."""
         for each in self._lent:
-            self._queue.remove(each)
+            queue.remove(each)
 
     def end(self) -> None:
         """Give its memory back: it counts as read."""

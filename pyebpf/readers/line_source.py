@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from pyebpf.errors import FormatError
-from pyebpf.readers.block import Alike, Block, Cursor, Room, Spans
+from pyebpf.readers.block import Alike, Block, Entry, Room, Spans
 from pyebpf.readers.source import LENT
 from pyebpf.readers.stats import ReaderStats
 from pyebpf.sys.poller import Poller
@@ -35,6 +35,7 @@ class LineSource:
     """
 
     stalled = False
+    take_few = None
 
     def __init__(
         self,
@@ -81,7 +82,9 @@ class LineSource:
             self._take(self._tail)
             self._tail = b""
 
-    def fill(self, queue: deque[Block | Cursor], room: Room | None = None) -> list[FormatError]:
+    def fill(
+        self, queue: deque[Entry], faults: deque[FormatError], room: Room | None = None
+    ) -> None:
         """See `Source`."""
         number, size = 0, 0
         for line in self._lines:
@@ -96,7 +99,6 @@ class LineSource:
                 block = block._replace(data=memory)
             queue.append(block)
             self._drop(number)
-        return []
 
     def lend(self, compare: Alike) -> Block | FormatError | None:
         """See `Source`."""

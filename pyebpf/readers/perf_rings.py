@@ -23,7 +23,7 @@ from contextlib import ExitStack
 
 from pyebpf.errors import FormatError
 from pyebpf.maps.map import Map
-from pyebpf.readers.block import Alike, Block, Cursor, Room, alike
+from pyebpf.readers.block import Alike, Block, Entry, Room, alike
 from pyebpf.readers.perf_events import Newcomers, Opener, is_alive, own_file, store
 from pyebpf.readers.perf_format import LONGEST, Parsed, parse
 from pyebpf.readers.source import CHUNK, LENT
@@ -56,6 +56,8 @@ class PerfEvents:
         channels: One for each CPU.
         poller: Ready when there is something in one of them.
     """
+
+    take_few = None
 
     def __init__(
         self,
@@ -194,13 +196,10 @@ class _Channel:
         if self.writer is not self.event:
             self.writer.close()
 
-    def look(self) -> None:
-        self.seen = self.ring.available()
-
     def waiting(self) -> bool:
         return self.ring.available() > 0
 
-    def fill(self, queue: deque[Block | Cursor], room: Room | None) -> FormatError | None:
+    def fill(self, queue: deque[Entry], room: Room | None) -> FormatError | None:
         while self.seen:
             size = self.seen
             if size > self.ring.size:

@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pyebpf.errors import ClosedError, FormatError, ReaderTimeout
 from pyebpf.readers import arrays
 from pyebpf.readers.aio import Sleepers
-from pyebpf.readers.block import Block, Cursor, Spans
+from pyebpf.readers.block import Block, Cursor, Entry, Spans, whole
 from pyebpf.readers.lease import Lease, Lending
 from pyebpf.readers.pace import Losses, Pace, deadline_of
 from pyebpf.readers.record import Decoder
@@ -36,6 +36,7 @@ __all__ = ["Reader"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+Fetch = Callable[["deque[Entry]", "deque[FormatError]"], None]
 Self = TypeVar("Self", bound="Reader[Any]")
 
 
@@ -73,7 +74,7 @@ class Reader(Generic[T]):
         self._pace = pace
         self._losses = losses
         self._current = _NOTHING
-        self._queue: deque[Block | Cursor] = deque()  # cursors: what is put back
+        self._queue: deque[Entry] = deque()  # cursors: what is put back
         self._faults: deque[FormatError] = deque()  # of the rings; behind the queue's records
         self._error: Exception | None = None  # of decoding; in front of all records
         self._reading = threading.RLock()
@@ -282,13 +283,13 @@ class Reader(Generic[T]):
         """
         deadline = deadline_of(timeout)
         with self._free(), Turn(self):
-            lending = Lending(self._source, self._queue, self._faults)
+            lending = Lending(self._source)
             try:
                 self._gather(deadline, lending.fetch)
                 blocks = self._take_blocks()
                 self._queue.extend(blocks[1:])
             except BaseException:
-                lending.undo()
+                lending.undo(self._queue)
                 raise
             try:
                 yield Lease(blocks[0] if blocks else _NO_RECORDS, self._dtype, self._name)
@@ -373,13 +374,9 @@ class Reader(Generic[T]):
             )
         return self._reading
 
-    def _begin_turn(self) -> None:
-        if self._closing:
-            raise self._closed_error()
-
     def _end_turn(self) -> None:
         try:
-            if self._shown and not self._closing:
+            if not self._closing:
                 self._show()
         finally:
             if self._closing:
@@ -396,7 +393,7 @@ class Reader(Generic[T]):
             return
         # It stays in the queue until there is a cursor: a signal may end the making of one.
         found = self._queue[0]
-        if isinstance(found, Block):
+        if not isinstance(found, Cursor):
             found = self._decoders[found.ring].cursor(found, self._spoilt.add)
         self._current = found
         self._queue.popleft()
@@ -405,9 +402,6 @@ class Reader(Generic[T]):
         if self._pace.interval:
             self._pace.start()
         self._source.look()
-
-    def _fill(self) -> None:
-        self._faults.extend(self._source.fill(self._queue))
 
     # All that is there in blocks, which stay in the queue unless *make* can make something of them.
     def _blocks(
@@ -418,7 +412,7 @@ class Reader(Generic[T]):
     ) -> R:
         deadline = deadline_of(timeout)
         with self._free(), Turn(self):
-            filling = arrays.Filling(self._source, self._queue, self._faults, out)
+            filling = arrays.Filling(self._source, out)
             blocks: list[Block] = []
             try:
                 self._gather(deadline, filling.fetch)
@@ -429,7 +423,7 @@ class Reader(Generic[T]):
                     blocks = error.rest
                     self._spoilt.add(error.number)
                 self._queue.extendleft(reversed(blocks))
-                filling.keep()
+                filling.keep(self._queue)
                 raise
 
     # All records as they are, out of what was read ahead, and of iterations that stand there.
@@ -444,7 +438,7 @@ class Reader(Generic[T]):
             raise ValueError(
                 "records that an interrupted poll() has decoded come first: poll again"
             )
-        blocks = [each.take_rest() if isinstance(each, Cursor) else each for each in waiting]
+        blocks = [whole(each) for each in waiting]
         self._current = _NOTHING
         self._queue.clear()
         return [block for block in blocks if block.number]
@@ -477,7 +471,7 @@ class Reader(Generic[T]):
             if self._current is not _NOTHING:
                 yield self._current
             if not self._queue and not self._faults:
-                self._fetched(self._fill)
+                self._fetched(self._source.fill)
             self._next_block()
             if self._current is _NOTHING:
                 break
@@ -489,39 +483,44 @@ class Reader(Generic[T]):
 
     # Fills the queue; nothing is there afterwards only if the time was over. From a wake-up to the
     # records the way is short: what has been looked at is fetched first.
-    def _gather(self, deadline: float | None, fetch: Callable[[], None] | None = None) -> None:
-        source, fetch = self._source, fetch or self._fill
-        while not self._is_ready():
-            if self._fetched(fetch) or not self._is_due(deadline):
-                continue
-            source.poller.rearm()
-            self._look()
-            if self._fetched(fetch):
-                continue
-            rest = None
-            if deadline is not None:
-                rest = deadline - time.monotonic()
-                if rest <= 0:
-                    return
-            self._sleep(rest)
-            self._look()
-
-    # Whether records are there; what is wrong is raised when it is its turn.
-    def _is_ready(self) -> bool:
-        if self._closing:
-            raise self._closed_error()
+    # What is wrong with a ring is raised when nothing is in front of it.
+    def _gather(self, deadline: float | None, fetch: Fetch | None = None) -> None:
+        source, take_few = self._source, None
+        if fetch is None:
+            fetch = source.fill
+            if not self._pace.interval and not self._losses.wanted:
+                take_few = source.take_few
         if self._error is not None:
             self._raise_error()
         if self._queue or (self._current is not _NOTHING and self._current.left):
-            return True
-        if self._faults:
+            return
+        while not self._faults and not self._fetched(fetch):
+            if self._is_due(deadline):
+                source.poller.rearm()
+                self._look()
+                if self._fetched(fetch):
+                    break
+                rest = None
+                if deadline is not None:
+                    rest = deadline - time.monotonic()
+                    if rest <= 0:
+                        return
+                self._sleep(rest)
+                if not self._closing:
+                    if take_few is not None and take_few(self._queue):
+                        return
+                    self._look()
+            if self._closing:
+                raise self._closed_error()
+        if not self._queue:
             raise self._faults.popleft()
-        return False
 
-    def _fetched(self, fetch: Callable[[], None]) -> bool:
-        fetch()
+    def _fetched(self, fetch: Fetch) -> bool:
+        fetch(self._queue, self._faults)
         if self._losses.wanted:
             self._losses.tell(self._source.lost)
+            if self._closing:
+                raise self._closed_error()
         return bool(self._queue or self._faults)
 
     # Whether it is time to look into the rings; if not, sleeps first.

@@ -22,7 +22,7 @@ from pyebpf.btf.columns import columns
 from pyebpf.btf.values import record_codec
 from pyebpf.errors import BtfError, FormatError
 from pyebpf.maps import dtypes
-from pyebpf.readers.block import Block, Cursor, Run, cursor, spaced
+from pyebpf.readers.block import Block, Cursor, Few, Run, cursor, spaced
 from pyebpf.typed import Any, NamedTuple
 
 __all__ = ["Decode", "Decoder", "decoder"]
@@ -49,19 +49,21 @@ class Decoder(NamedTuple):
     run: DecodeRun | None = None
     dtype: Callable[[], object] | None = None
 
-    def cursor(self, block: Block, spoilt: Callable[[], object] | None = None) -> Cursor:
+    def cursor(self, block: Block | Few, spoilt: Callable[[], object] | None = None) -> Cursor:
         """Return a cursor over the decoded records of *block*.
 
         Args:
             block: The records.
             spoilt: Called for each that cannot be decoded.
         """
-        if self.run is not None and isinstance(block.shape, Run):
+        if isinstance(block, Few):
+            payloads = iter(block[0])
+            if self.one is None:
+                return Cursor(block, payloads, payloads)
+        elif self.run is not None and isinstance(block.shape, Run):
             made = self.run(block.data, block.shape)
             if made is not None:
                 return Cursor(block, *made)
-        if self.one is None:
-            return Cursor(block, *block.payloads())
         return cursor(block, self.one, spoilt)
 
 

@@ -72,22 +72,18 @@ def scan(
         alike: See `pyebpf.readers.block.alike`.
     """
     stop = min(limit, available)
-    length = words[offset >> 2] if stop else 0
+    base = offset >> 2
+    length = words[base] if stop else 0
     stride = (length + HEADER + 7) & ~7
     # Only a header that is finished equals one that is: nothing else need be looked at.
     if stop >= FEW * stride and length < _DISCARD:
-        count = alike(words, offset >> 2, stride >> 2, stop // stride)
+        count = alike(words, base, stride >> 2, stop // stride)
         if count >= FEW:
             return Scan(Run(HEADER, length, stride, count), count * stride, count)
-    return _walk(words, offset, available, stop)
-
-
-# Only the last record can reach too far, so that is looked at once, at the end.
-def _walk(words: memoryview[int], offset: int, available: int, stop: int) -> Scan:
+    # Only the last record can reach too far, so that is looked at once, at the end.
     starts: list[int] = []
     ends: list[int] = []
     add_start, add_end = starts.append, ends.append
-    base = offset >> 2
     position = begin = 0
     while position < stop:
         header = words[base + (position >> 2)]

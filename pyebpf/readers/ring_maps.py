@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 from pyebpf.errors import ClosedError, FormatError
 from pyebpf.maps.map import Map
-from pyebpf.readers.block import Alike, Block, Cursor, Room, alike
+from pyebpf.readers.block import Alike, Block, Entry, Few, Room, alike
 from pyebpf.readers.ring_format import Scan, scan
 from pyebpf.readers.source import CHUNK, LENT
 from pyebpf.readers.stats import ReaderStats
@@ -21,6 +21,8 @@ __all__ = ["RingMaps"]
 
 # Seconds. A program that sleeps may fault in pages while it writes; the others take microseconds.
 _PATIENCE = 10.0
+# Bytes: as many records as are not worth a block.
+_LITTLE = 1 << 10
 
 
 @final
@@ -34,7 +36,10 @@ class RingMaps:
     Attributes:
         channels: One for each map.
         poller: Ready when there is something in one of them.
+        take_few: See `Source`.
     """
+
+    renew = None  # no map comes later
 
     def __init__(self, maps: Sequence[Map[Any, Any]], drops: object) -> None:
         self.channels: list[_Channel] = []
@@ -51,10 +56,8 @@ class RingMaps:
                 stack.callback(ring.close)
                 self.poller.add(duplicate.fileno())
                 self.channels.append(_Channel(ring, number, each.name))
+            self.take_few = self.channels[0].take_few if len(maps) == 1 else None
             self._stack = stack.pop_all()
-
-    def renew(self) -> None:
-        """See `Owner`: no map comes later."""
 
     def lost(self) -> int | None:
         """See `Source`."""
@@ -113,13 +116,10 @@ class _Channel:
         self._stalled_at = -1  # bytes taken out before
         self._patience = 0.0
 
-    def look(self) -> None:
-        self.seen = self.ring.available()
-
     def waiting(self) -> bool:
         return self.ring.available() > 0
 
-    def fill(self, queue: deque[Block | Cursor], room: Room | None) -> FormatError | None:
+    def fill(self, queue: deque[Entry], room: Room | None) -> FormatError | None:
         if room is None:
             found = self._scan(CHUNK, alike)
         elif room.left:
@@ -140,9 +140,22 @@ class _Channel:
         queue.append(block)
         return None
 
+    def take_few(self, queue: deque[Entry]) -> bool:
+        payloads: list[bytes] = []
+        taken = Few((payloads, self._number))
+        size, number = self.ring.take_few(_LITTLE, payloads)
+        if not number:
+            return False
+        # Signal handlers do not run between the two (from Python 3.11 on).
+        self.bytes += size
+        self.received += number
+        self.seen, self.stalled = 0, False
+        queue.append(taken)
+        return True
+
     def lend(self, compare: Alike) -> Block | FormatError | None:
         # A large ring can spare more, and to lend costs as much as to look at 4000 records.
-        found = self._scan(max(LENT, min(self.ring.size >> 3, 4 * LENT)), compare)
+        found = self._scan(max(LENT, self.ring.size >> 2), compare)
         if found is None or isinstance(found, FormatError):
             return found
         self._lent = found

@@ -7,10 +7,10 @@ channel one ring, and how far one has looked into it
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pyebpf.errors import FormatError
-from pyebpf.readers.block import Alike, Block, Cursor, Room
+from pyebpf.readers.block import Alike, Block, Entry, Room
 from pyebpf.readers.stats import ReaderStats
 from pyebpf.sys.poller import Poller
 from pyebpf.typed import Protocol, final
@@ -26,6 +26,9 @@ class Ring(Protocol):
     """
 
     size: int
+
+    def available(self) -> int:
+        """Return how many bytes wait."""
 
 
 class Channel(Protocol):
@@ -43,13 +46,10 @@ class Channel(Protocol):
     def ring(self) -> Ring:
         """Its memory."""
 
-    def look(self) -> None:
-        """See how much waits."""
-
     def waiting(self) -> bool:
         """Say whether there is anything, seen or not."""
 
-    def fill(self, queue: deque[Block | Cursor], room: Room | None) -> FormatError | None:
+    def fill(self, queue: deque[Entry], room: Room | None) -> FormatError | None:
         """Append the next chunk of what was seen."""
 
     def lend(self, compare: Alike) -> Block | FormatError | None:
@@ -64,16 +64,23 @@ class Owner(Protocol):
 
     Attributes:
         poller: Ready when there is something in one of them.
+        renew: Opens rings that have come since, called before each look; ``None`` if none come.
+        take_few: See `Source`.
     """
 
     poller: Poller
 
     @property
+    def renew(self) -> Callable[[], None] | None:
+        """See above."""
+
+    @property
+    def take_few(self) -> Callable[[deque[Entry]], bool] | None:
+        """See above."""
+
+    @property
     def channels(self) -> Sequence[Channel]:
         """The rings, in the order in which they are read."""
-
-    def renew(self) -> None:
-        """Open rings that have come since: called before each look."""
 
     def lost(self) -> int | None:
         """See `Source`."""
@@ -93,6 +100,7 @@ class Rings:
         self._channels: Sequence[Channel] = owner.channels
         self._lender: Channel | None = None
         self.poller = owner.poller
+        self.take_few = owner.take_few
         self._renew = owner.renew
         self.lost = owner.lost
         self.stats = owner.stats
@@ -118,19 +126,20 @@ class Rings:
 
     def look(self) -> None:
         """See `Source`."""
-        self._renew()
+        if self._renew is not None:
+            self._renew()
         for channel in self._channels:
-            channel.look()
+            channel.seen = channel.ring.available()
 
-    def fill(self, queue: deque[Block | Cursor], room: Room | None = None) -> list[FormatError]:
+    def fill(
+        self, queue: deque[Entry], faults: deque[FormatError], room: Room | None = None
+    ) -> None:
         """See `Source`."""
-        faults = []
         for channel in self._channels:
             if channel.seen:
                 fault = channel.fill(queue, room)
                 if fault is not None:
                     faults.append(fault)
-        return faults
 
     def lend(self, compare: Alike) -> Block | FormatError | None:
         """See `Source`."""

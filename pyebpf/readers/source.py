@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from pyebpf.errors import FormatError
-from pyebpf.readers.block import Alike, Block, Cursor, Room
+from pyebpf.readers.block import Alike, Block, Entry, Room
 from pyebpf.readers.stats import ReaderStats
 from pyebpf.sys.poller import Poller
 from pyebpf.typed import Protocol
@@ -21,9 +22,20 @@ LENT = 1 << 18
 
 
 class Source(Protocol):
-    """Rings to read; one thread at a time, but for `stats`."""
+    """Rings to read; one thread at a time, but for `stats`.
+
+    Attributes:
+        poller: Ready when there is something to read.
+    """
 
     poller: Poller
+
+    @property
+    def take_few(self) -> Callable[[deque[Entry]], bool] | None:
+        """What does `look` and `fill` in one if only a few records wait, or returns false.
+
+        For what most wake-ups find, on a way as short as can be; ``None`` where there is none.
+        """
 
     @property
     def stalled(self) -> bool:
@@ -43,15 +55,15 @@ class Source(Protocol):
         Once per wake-up: whoever asks after every record finds one more, and pays for the asking.
         """
 
-    def fill(self, queue: deque[Block | Cursor], room: Room | None = None) -> list[FormatError]:
+    def fill(
+        self, queue: deque[Entry], faults: deque[FormatError], room: Room | None = None
+    ) -> None:
         """Append the next chunk of what was seen, nothing if that is all.
 
         Args:
             queue: Where the blocks go, none of them empty.
+            faults: Where goes what was malformed; it is skipped and counted.
             room: Where to copy them to, as far as there is room; new memory by default.
-
-        Returns:
-            What was malformed; it is skipped and counted.
         """
 
     def lend(self, compare: Alike) -> Block | FormatError | None:

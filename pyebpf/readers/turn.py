@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyebpf.errors import ClosedError
 from pyebpf.typed import Protocol, final
 
 __all__ = ["Turn", "User"]
@@ -10,11 +11,14 @@ __all__ = ["Turn", "User"]
 class User(Protocol):
     """Who has turns."""
 
-    def _begin_turn(self) -> None:
-        """Begin one, or raise."""
+    _closing: bool
+    _shown: bool
+
+    def _closed_error(self) -> ClosedError:
+        """Return what is raised instead of a turn, when it is closing."""
 
     def _end_turn(self) -> None:
-        """End it."""
+        """End one, when it is closing or shown."""
 
 
 # No generator, which would cost ten times as much.
@@ -32,7 +36,11 @@ class Turn:
         self._user = user
 
     def __enter__(self) -> None:
-        self._user._begin_turn()
+        user = self._user
+        if user._closing:
+            raise user._closed_error()
 
     def __exit__(self, *exception: object) -> None:
-        self._user._end_turn()
+        user = self._user
+        if user._shown or user._closing:
+            user._end_turn()

@@ -16,7 +16,9 @@ from pyebpf.sys.poller import Poller
 
 def taken(source: LineSource) -> list[bytes]:
     queue: deque = deque()
-    assert source.fill(queue) == []
+    faults: deque = deque()
+    source.fill(queue, faults)
+    assert not faults
     return [bytes(block.data[place]) for block in queue for place in block.slices()]
 
 
@@ -81,7 +83,7 @@ def test_a_lease_and_a_small_room_take_no_more_than_they_give():
     with Pieces(b"one\ntwo\nthree\n") as source:
         source.look()
         room, queue = Room(memoryview(bytearray(6)), alike), deque()
-        source.fill(queue, room)
+        source.fill(queue, deque(), room)
         assert bytes(room.memory) == b"onetwo"
         block = source.lend(alike)
         assert block.number == 1
