@@ -4,7 +4,7 @@
     slices  payloads of many sizes                 the front of each, copied together; or all bytes,
                                                    and where each record is (`Packed`)
 
-numpy is imported with the first array that somebody asks for, since that takes 60 ms.
+numpy is imported with the first array that somebody asks for, since that takes 60 ms (`_Numpy`).
 
 *pandas* takes the fields of an array as they lie, without a copy:
 
@@ -45,6 +45,19 @@ __all__ = ["Filling", "Packed", "TooShort", "alike", "array", "packed", "quickes
 _REST = 128
 
 
+# Stands for numpy until it is used: then it is imported, and in its place from there on. To import
+# it in each function would cost more than its call for some records.
+class _Numpy:
+    def __getattr__(self, name: str) -> object:
+        global np
+        import numpy as np
+
+        return getattr(np, name)
+
+
+np: Any = _Numpy()
+
+
 class TooShort(FormatError):
     """Records are shorter than the dtype.
 
@@ -77,8 +90,12 @@ class Filling:
 
     def __init__(self, source: Source, out: object) -> None:
         self._source = source
-        self._out = None if out is None else _writable(out)
+        self._out: memoryview[int] | None = None
         self.memory: memoryview[int] | None = None
+        if out is not None:
+            self._out = view = memoryview(out).cast("B")  # type: ignore[arg-type]  # or TypeError
+            if view.readonly:
+                raise TypeError("out= is not writable")
 
     def fetch(self, queue: deque[Entry], faults: deque[FormatError]) -> None:
         """Take what was seen.
@@ -90,22 +107,21 @@ class Filling:
         Raises:
             ValueError: Not one record fits.
         """
-        source = self._source
-        seen = source.seen
-        if not seen:
-            return
-        if self._out is None:
-            self.memory = _memory(seen if seen <= LENT else source.needed)
-        else:
-            self.memory = self._out
-        room = Room(self.memory, alike)
-        before, found = len(queue), -1
-        while seen and (room.left > _REST or found < 0) and len(queue) > found and not faults:
+        source, out = self._source, self._out
+        if out is None:
+            seen = source.seen
+            if not seen:
+                return
+            out = _memory(seen if seen <= LENT else source.needed)
+        self.memory = out
+        room = Room(out, alike)
+        before = found = len(queue)
+        source.fill(queue, faults, room)
+        while len(queue) > found and room.left > _REST and not faults:
             found = len(queue)
             source.fill(queue, faults, room)
-            seen = source.seen
-        if self._out is not None and seen and len(queue) == before and not faults:
-            raise ValueError(f"out= has {len(room.memory)} bytes, the next record takes more")
+        if len(queue) == before and not faults and self._out is not None and source.seen:
+            raise ValueError(f"out= has {len(out)} bytes, the next record takes more")
 
     def keep(self, queue: deque[Entry]) -> None:
         """Make bytes of what is left, as other calls hand it out, and the memory is not ours."""
@@ -118,26 +134,16 @@ class Filling:
 
 
 def _memory(size: int) -> memoryview[int]:
-    import numpy as np
-
-    return np.empty(size, np.uint8).data
-
-
-def _writable(out: object) -> memoryview[int]:
-    view = memoryview(out).cast("B")  # type: ignore[arg-type]  # TypeError if it has no memory
-    if view.readonly:
-        raise TypeError("out= is not writable")
-    return view
+    made: memoryview[int] = np.empty(size, np.uint8).data
+    return made
 
 
 def alike(words: memoryview[int], first: int, step: int, count: int) -> int:
     """Do what `pyebpf.readers.block.alike` does, three times as fast."""
-    import numpy as np
-
     size = words.itemsize
     found = np.ndarray((count,), _UNSIGNED[size], words, first * size, (step * size,))
-    place = (found == words[first]).tobytes().find(0)
-    return count if place < 0 else place
+    # The first that is not equal; 0 if there is none, since the first of all is.
+    return int((found == words[first]).argmin()) or count
 
 
 _UNSIGNED = {1: "u1", 2: "u2", 4: "u4", 8: "u8"}
@@ -164,8 +170,6 @@ class Packed(NamedTuple):
 
 def packed(blocks: Sequence[Block], memory: memoryview[int] | None) -> Packed:
     """Return the records of *blocks*; see `array` for *memory*."""
-    import numpy as np
-
     sizes = [len(each.data) for each in blocks]
     if len(blocks) == 1:
         data = blocks[0].data
@@ -188,32 +192,34 @@ def packed(blocks: Sequence[Block], memory: memoryview[int] | None) -> Packed:
 
 
 def array(
-    blocks: Sequence[Block],
     dtype: Any,  # noqa: ANN401  numpy's word
-    memory: memoryview[int] | None,
     name: str,
+    blocks: Sequence[Block],
+    memory: memoryview[int] | None = None,
 ) -> Any:  # noqa: ANN401  numpy is imported late
     """Return the records of *blocks*, each the front of a payload.
 
     Args:
-        blocks: The records.
         dtype: What a record is; ``None`` for all bytes of records of one size (``V64``).
+        name: The map's, for messages.
+        blocks: The records.
         memory: Filled from its start by the blocks' data, one behind the other. Then the array is
             a view of it, if the records are of one size. Otherwise it is a copy.
-        name: The map's, for messages.
 
     Raises:
         FormatError: A record is shorter than *dtype*. Or *dtype* is ``None``, and the sizes differ.
     """
-    import numpy as np
-
-    wanted = _dtype(blocks, dtype, name)
     head = blocks[0].shape if blocks else None
-    if len(blocks) == 1 and isinstance(head, Run) and head.length >= wanted.itemsize:
-        first, _, stride, number = head
-        return np.ndarray((number,), wanted, blocks[0].data, first, (stride,))
-    _check(blocks, wanted, name)
+    if len(blocks) == 1 and isinstance(head, Run):  # what is most often, on a short way
+        first, length, stride, number = head
+        wanted = _octets(length) if dtype is None else np.dtype(dtype)
+        if length >= wanted.itemsize:
+            return np.ndarray((number,), wanted, blocks[0].data, first, (stride,))
+    wanted = _dtype(blocks, dtype, name)
     number = sum([block.number for block in blocks])
+    if not number:
+        return np.empty(0, wanted)
+    _check(blocks, wanted, name)
     if isinstance(head, Run) and all(block.shape[:3] == head[:3] for block in blocks):
         data = blocks[0].data if len(blocks) == 1 else memory
         if data is not None:
@@ -227,12 +233,8 @@ def array(
 
 
 def _dtype(blocks: Sequence[Block], dtype: Any, name: str) -> Any:  # noqa: ANN401
-    import numpy as np
-
     if dtype is not None:
         return np.dtype(dtype)
-    if len(blocks) == 1 and isinstance(blocks[0].shape, Run):
-        return _octets(blocks[0].shape.length)
     lengths: set[int] = set()
     for block in blocks:
         lengths.update(_lengths(block))
@@ -246,8 +248,6 @@ def _dtype(blocks: Sequence[Block], dtype: Any, name: str) -> Any:  # noqa: ANN4
 
 @functools.lru_cache(maxsize=64)
 def _octets(length: int) -> Any:  # noqa: ANN401
-    import numpy as np
-
     return np.dtype(f"V{length}")
 
 
@@ -281,8 +281,6 @@ def _check(blocks: Sequence[Block], dtype: Any, name: str) -> None:  # noqa: ANN
 
 
 def _gather(part: Any, block: Block) -> None:  # noqa: ANN401
-    import numpy as np
-
     shape, size = block.shape, part.dtype.itemsize
     if isinstance(shape, Run):
         part[...] = np.ndarray(part.shape, part.dtype, block.data, shape.first, (shape.stride,))

@@ -12,18 +12,18 @@ has them, since a signal handler may close the reader that it interrupts.
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 
 from pyebpf.errors import ClosedError, FormatError, ReaderTimeout
 from pyebpf.readers import arrays
 from pyebpf.readers.aio import Sleepers
 from pyebpf.readers.block import Block, Cursor, Entry, Spans, whole
-from pyebpf.readers.lease import Lease, Lending
+from pyebpf.readers.lease import Lease, Lending, Lent
 from pyebpf.readers.pace import Losses, Pace, deadline_of
 from pyebpf.readers.record import Decoder
 from pyebpf.readers.source import Source
@@ -248,10 +248,8 @@ class Reader(Generic[T]):
             TypeError: *out* is not writable memory.
             ImportError: numpy is not installed.
         """
-        wanted = self._dtype(dtype)
-        return self._blocks(
-            timeout, out, lambda blocks, memory: arrays.array(blocks, wanted, memory, self._name)
-        )
+        make = functools.partial(arrays.array, self._dtype(dtype), self._name)
+        return self._blocks(timeout, out, make)
 
     def read_packed(self, timeout: float | None = None, *, out: object = None) -> arrays.Packed:
         """Do what `read_array` does for records of any sizes: their bytes, and where each is.
@@ -262,8 +260,7 @@ class Reader(Generic[T]):
         """
         return self._blocks(timeout, out, arrays.packed)
 
-    @contextlib.contextmanager
-    def lease(self, timeout: float | None = None) -> Iterator[Lease]:
+    def lease(self, timeout: float | None = None) -> Lent:
         """Wait until there is a record, then lend records that are there, in place: not copied.
 
         For use in a ``with`` block, whose end gives the memory back to the kernel. The reader is
@@ -274,14 +271,17 @@ class Reader(Generic[T]):
         Args:
             timeout: Seconds to wait; 0 does not wait, ``None`` waits for ever.
 
-        Yields:
-            Up to 256 KiB of records of one ring, of a large one 1 MiB; none if the time is over.
+        Returns:
+            For a ``with`` block, that gets a `Lease` of up to 256 KiB of records of one ring, or of
+            a quarter of the ring if that is more; of none if the time is over.
 
         Raises:
             ClosedError: The reader is closed, also if that happens while it waits.
             FormatError: The record is malformed; see the class.
         """
-        deadline = deadline_of(timeout)
+        return Lent(self._lend(deadline_of(timeout)))
+
+    def _lend(self, deadline: float | None) -> Generator[Lease, None, None]:
         with self._free(), Turn(self):
             lending = Lending(self._source)
             try:
@@ -495,7 +495,7 @@ class Reader(Generic[T]):
         if self._queue or (self._current is not _NOTHING and self._current.left):
             return
         while not self._faults and not self._fetched(fetch):
-            if self._is_due(deadline):
+            if not self._pace.interval or self._is_due(deadline):
                 source.poller.rearm()
                 self._look()
                 if self._fetched(fetch):
@@ -523,10 +523,8 @@ class Reader(Generic[T]):
                 raise self._closed_error()
         return bool(self._queue or self._faults)
 
-    # Whether it is time to look into the rings; if not, sleeps first.
+    # With an interval, whether it is time to look into the rings; if not, sleeps first.
     def _is_due(self, deadline: float | None) -> bool:
-        if not self._pace.interval:
-            return True
         rest = self._pace.rest()
         if deadline is not None:
             rest = min(rest, deadline - time.monotonic())

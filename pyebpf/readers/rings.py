@@ -53,7 +53,7 @@ class Channel(Protocol):
         """Append the next chunk of what was seen."""
 
     def lend(self, compare: Alike) -> Block | FormatError | None:
-        """Return the next block of what was seen."""
+        """Return the next block of what was seen; there is something."""
 
     def give_back(self, block: Block) -> None:
         """Go on behind the block that was lent."""
@@ -144,7 +144,7 @@ class Rings:
     def lend(self, compare: Alike) -> Block | FormatError | None:
         """See `Source`."""
         for channel in self._channels:
-            found = channel.lend(compare)
+            found = channel.lend(compare) if channel.seen else None
             if found is not None:
                 self._lender = channel
                 return found

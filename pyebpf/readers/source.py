@@ -67,7 +67,7 @@ class Source(Protocol):
         """
 
     def lend(self, compare: Alike) -> Block | FormatError | None:
-        """Return the next block of what was seen without copying it, or what was malformed."""
+        """Return the next block of what was seen in place, read-only, or what was malformed."""
 
     def give_back(self, block: Block) -> None:
         """Go on behind the block that was lent last."""

@@ -277,10 +277,10 @@ class PerfRing:
     def lend(self, size: int) -> memoryview[int]:
         """Return the next *size* bytes themselves, or those up to the end of the data.
 
-        They may be read until `advance`.
+        They may be read until `advance`, and not be written.
         """
         start = self._position % self.size
-        return self._data[start : start + size]
+        return self._data[start : start + size].toreadonly()
 
     def advance(self, size: int) -> None:
         """Give the next *size* bytes back to the kernel."""

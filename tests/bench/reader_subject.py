@@ -313,14 +313,15 @@ def sustained(program: int, consume: Callable[[], int], *, pace: float = 0) -> A
         child = produce(program, BURST, times=FLOOD // BURST, pause=BURST / pace)
     else:
         child = produce(program, FLOOD)
-    received, usage = 0, None
+    received, usage, due = 0, None, 0.0
     start = time.thread_time_ns()
     while True:
         count = consume()
         received += count
         if usage is not None and not count:
             break
-        if usage is None:
+        if usage is None and time.monotonic() >= due:  # as often as libbpf's, which asks each look
+            due = time.monotonic() + LOOK
             ended, _, used = os.wait4(child, os.WNOHANG)
             if ended:
                 usage, passed = used, time.monotonic() - begun
