@@ -141,12 +141,14 @@ def _memory(size: int) -> memoryview[int]:
 def alike(words: memoryview[int], first: int, step: int, count: int) -> int:
     """Do what `pyebpf.readers.block.alike` does, three times as fast."""
     size = words.itemsize
-    found = np.ndarray((count,), _UNSIGNED[size], words, first * size, (step * size,))
+    found = np.ndarray(count, _unsigned(size), words, first * size, step * size)
     # The first that is not equal; 0 if there is none, since the first of all is.
-    return int((found == words[first]).argmin()) or count
+    return int((found == found[0]).argmin()) or count
 
 
-_UNSIGNED = {1: "u1", 2: "u2", 4: "u4", 8: "u8"}
+@functools.cache
+def _unsigned(size: int) -> Any:  # noqa: ANN401
+    return np.dtype(f"u{size}")
 
 
 def quickest() -> Alike:
@@ -214,11 +216,11 @@ def array(
         first, length, stride, number = head
         wanted = _octets(length) if dtype is None else np.dtype(dtype)
         if length >= wanted.itemsize:
-            return np.ndarray((number,), wanted, blocks[0].data, first, (stride,))
-    wanted = _dtype(blocks, dtype, name)
+            return np.ndarray(number, wanted, blocks[0].data, first, stride)
     number = sum([block.number for block in blocks])
     if not number:
-        return np.empty(0, wanted)
+        return np.empty(0, _octets(0) if dtype is None else dtype)
+    wanted = _dtype(blocks, dtype, name)
     _check(blocks, wanted, name)
     if isinstance(head, Run) and all(block.shape[:3] == head[:3] for block in blocks):
         data = blocks[0].data if len(blocks) == 1 else memory
@@ -243,7 +245,7 @@ def _dtype(blocks: Sequence[Block], dtype: Any, name: str) -> Any:  # noqa: ANN4
             f"records of {min(lengths)} to {max(lengths)} bytes make no array: give a dtype",
             where=f'record of map "{name}"',
         )
-    return _octets(lengths.pop() if lengths else 0)
+    return _octets(lengths.pop())
 
 
 @functools.lru_cache(maxsize=64)

@@ -272,8 +272,8 @@ class Reader(Generic[T]):
             timeout: Seconds to wait; 0 does not wait, ``None`` waits for ever.
 
         Returns:
-            For a ``with`` block, that gets a `Lease` of up to 256 KiB of records of one ring, or of
-            a quarter of the ring if that is more; of none if the time is over.
+            For a ``with`` block, that gets a `Lease` of up to 256 KiB of records of one ring, of a
+            large BPF ring up to half of it; of none if the time is over.
 
         Raises:
             ClosedError: The reader is closed, also if that happens while it waits.

@@ -154,8 +154,9 @@ class _Channel:
         return True
 
     def lend(self, compare: Alike) -> Block | FormatError | None:
-        # A large ring can spare more, and to lend costs as much as to look at 4000 records.
-        found = self._scan(max(LENT, self.ring.size >> 2), compare)
+        # Each lease costs as much as a look at thousands of records, and half of a large ring is
+        # left to the programs.
+        found = self._scan(max(LENT, self.ring.size >> 1), compare)
         if found is None or isinstance(found, FormatError):
             return found
         self._lent = found
