@@ -79,23 +79,26 @@ class Filling:
         source: Where from.
         out: Memory to fill; ``None`` for some of our own, as large as it takes.
 
-    Attributes:
-        memory: Where their data are, one behind the other.
-
     Raises:
         TypeError: *out* is not writable, or no memory at all.
     """
 
-    __slots__ = ("_out", "_source", "memory")
+    __slots__ = ("_own", "_room", "_source")
 
     def __init__(self, source: Source, out: object) -> None:
         self._source = source
-        self._out: memoryview[int] | None = None
-        self.memory: memoryview[int] | None = None
+        self._own = out is None
+        self._room: Room | None = None
         if out is not None:
-            self._out = view = memoryview(out).cast("B")  # type: ignore[arg-type]  # or TypeError
-            if view.readonly:
+            memory = memoryview(out).cast("B")  # type: ignore[arg-type]  # or TypeError
+            if memory.readonly:
                 raise TypeError("out= is not writable")
+            self._room = Room(memory, alike)
+
+    @property
+    def memory(self) -> memoryview[int] | None:
+        """Where their data are, one behind the other."""
+        return self._room.memory if self._room is not None else None
 
     def fetch(self, queue: deque[Entry], faults: deque[FormatError]) -> None:
         """Take what was seen.
@@ -107,21 +110,19 @@ class Filling:
         Raises:
             ValueError: Not one record fits.
         """
-        source, out = self._source, self._out
-        if out is None:
+        source, room = self._source, self._room
+        if room is None or self._own:
             seen = source.seen
             if not seen:
                 return
-            out = _memory(seen if seen <= LENT else source.needed)
-        self.memory = out
-        room = Room(out, alike)
+            room = self._room = Room(_memory(seen if seen <= LENT else source.needed), alike)
         before = found = len(queue)
         source.fill(queue, faults, room)
         while len(queue) > found and room.left > _REST and not faults:
             found = len(queue)
             source.fill(queue, faults, room)
-        if len(queue) == before and not faults and self._out is not None and source.seen:
-            raise ValueError(f"out= has {len(out)} bytes, the next record takes more")
+        if len(queue) == before and not self._own and not faults and source.seen:
+            raise ValueError(f"out= has {len(room.memory)} bytes, the next record takes more")
 
     def keep(self, queue: deque[Entry]) -> None:
         """Make bytes of what is left, as other calls hand it out, and the memory is not ours."""

@@ -19,30 +19,29 @@ class Pace:
     Args:
         interval: Seconds, or ``None`` for as soon as there is something.
 
+    Attributes:
+        interval: As given, 0 for ``None``.
+        due: When the next look is, on the monotonic clock; to be set at each look.
+
     Raises:
         ValueError: *interval* is not a positive number.
     """
 
-    __slots__ = ("_due", "interval")
+    __slots__ = ("due", "interval")
 
     def __init__(self, interval: float | None) -> None:
         if interval is not None and not 0 < interval < float("inf"):
             raise ValueError(f"interval must be seconds, more than 0, or None: {interval}")
         self.interval = interval or 0.0
-        self._due = 0.0
+        self.due = 0.0
 
     def rest(self) -> float:
         """Return the seconds until the next look, 0 or less if it is due."""
-        return self._due - time.monotonic() if self.interval else 0.0
+        return self.due - time.monotonic() if self.interval else 0.0
 
     def pause(self, *, stalled: bool) -> float:
         """Return the seconds to sleep by the clock, 0 if the rings are to wake the reader."""
         return _STALL if stalled else self.interval
-
-    def start(self) -> None:
-        """Begin an interval."""
-        if self.interval:
-            self._due = time.monotonic() + self.interval
 
 
 class Losses:

@@ -400,7 +400,7 @@ class Reader(Generic[T]):
 
     def _look(self) -> None:
         if self._pace.interval:
-            self._pace.start()
+            self._pace.due = time.monotonic() + self._pace.interval
         self._source.look()
 
     # All that is there in blocks, which stay in the queue unless *make* can make something of them.
@@ -495,23 +495,23 @@ class Reader(Generic[T]):
         if self._queue or (self._current is not _NOTHING and self._current.left):
             return
         while not self._faults and not self._fetched(fetch):
-            if not self._pace.interval or self._is_due(deadline):
-                source.poller.rearm()
-                self._look()
-                if self._fetched(fetch):
-                    break
-                rest = None
-                if deadline is not None:
-                    rest = deadline - time.monotonic()
-                    if rest <= 0:
-                        return
-                self._sleep(rest)
-                if not self._closing:
-                    if take_few is not None and take_few(self._queue):
-                        return
-                    self._look()
+            if self._pace.interval:
+                self._wait_until_due(deadline)
+            source.poller.rearm()
+            self._look()
+            if self._fetched(fetch):
+                break
+            rest = None
+            if deadline is not None:
+                rest = deadline - time.monotonic()
+                if rest <= 0:
+                    return
+            self._sleep(rest)
             if self._closing:
                 raise self._closed_error()
+            if take_few is not None and take_few(self._queue):
+                return
+            self._look()
         if not self._queue:
             raise self._faults.popleft()
 
@@ -523,15 +523,13 @@ class Reader(Generic[T]):
                 raise self._closed_error()
         return bool(self._queue or self._faults)
 
-    # With an interval, whether it is time to look into the rings; if not, sleeps first.
-    def _is_due(self, deadline: float | None) -> bool:
-        rest = self._pace.rest()
-        if deadline is not None:
-            rest = min(rest, deadline - time.monotonic())
-        if rest <= 0:
-            return True
-        self._source.poller.wait_for_flag(rest)
-        return False
+    # Sleeps until the rings are to be looked at, or the deadline.
+    def _wait_until_due(self, deadline: float | None) -> None:
+        due = self._pace.due if deadline is None else min(self._pace.due, deadline)
+        while (rest := due - time.monotonic()) > 0:
+            self._source.poller.wait_for_flag(rest)
+            if self._closing:
+                raise self._closed_error()
 
     def _sleep(self, rest: float | None) -> None:
         poller = self._source.poller

@@ -79,7 +79,10 @@ def scan(
     if stop >= FEW * stride and length < _DISCARD:
         count = alike(words, base, stride >> 2, stop // stride)
         if count >= FEW:
-            return Scan(Run(HEADER, length, stride, count), count * stride, count)
+            # Made without the calls of Python functions that constructors of named tuples are:
+            # after a sleep each takes a microsecond.
+            run = tuple.__new__(Run, (HEADER, length, stride, count))
+            return tuple.__new__(Scan, (run, count * stride, count, False, None))
     # Only the last record can reach too far, so that is looked at once, at the end.
     starts: list[int] = []
     ends: list[int] = []

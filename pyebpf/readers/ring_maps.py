@@ -134,7 +134,7 @@ class _Channel:
             data = self.ring.copy(found.size, room.take(found.size))
         else:
             return None
-        block = Block(data, found.shape, self._number)
+        block = tuple.__new__(Block, (data, found.shape, self._number))  # as in `scan`
         # Signal handlers do not run between the two (from Python 3.11 on).
         self._took(found)
         queue.append(block)
