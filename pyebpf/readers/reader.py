@@ -232,7 +232,7 @@ class Reader(Generic[T]):
             timeout: Seconds to wait; 0 does not wait, ``None`` waits for ever.
             dtype: What the front of a record is; by default what ``record=`` says, or all its
                 bytes (``V64``). Bit-fields of a BTF type have no numpy type and are left out.
-            out: Writable memory to use again and again, 256 KiB say, which is quicker than new
+            out: Writable memory to use again and again, 256 KiB to 1 MiB, which is quicker than new
                 memory: no more is read than fits, headers included, and the array is a view of it
                 if all records are of one size.
 

@@ -123,7 +123,7 @@ class _Channel:
         if room is None:
             found = self._scan(CHUNK, alike)
         elif room.left:
-            found = self._scan(min(LENT, room.left), room.alike)
+            found = self._scan(room.left, room.alike)
         else:
             return None
         if found is None or isinstance(found, FormatError):

@@ -25,6 +25,7 @@ from map_subject import OBJECT, python  # type: ignore[import-not-found]  # besi
 EVENTS = 100_000
 PAGES = 4096  # of a perf ring: 16 MiB
 COPIES = 256 << 10
+MOST_COPIES = 1 << 20  # what comes in a look's time
 FLOOD = 2_000_000
 BURST = 10_000  # events at a time of those that come at a pace
 PACE = 10e6  # a second
@@ -129,7 +130,7 @@ def pyebpf(rings: dict[str, tuple[int, int]]) -> dict[str, Work]:
         "wakeup": wake,
     }
     if importlib.util.find_spec("numpy") is not None:
-        memory = bytearray(COPIES)
+        memory, most = bytearray(COPIES), bytearray(MOST_COPIES)
 
         def copy(reader: Reader) -> int:
             count = 0
@@ -147,7 +148,7 @@ def pyebpf(rings: dict[str, tuple[int, int]]) -> dict[str, Work]:
                 count += number
 
         def take(reader: Reader) -> int:
-            return len(reader.read_array(LOOK, out=memory))
+            return len(reader.read_array(LOOK, out=most))
 
         def lend(reader: Reader) -> int:
             with reader.lease(LOOK) as records:

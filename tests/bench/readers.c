@@ -19,6 +19,7 @@
 #define EVENTS 100000
 #define PAGES 4096
 #define COPIES (256 << 10)
+#define MOST_COPIES (1 << 20) // what comes in a look's time
 #define FLOOD 2000000
 #define LOOK 1000 // us
 #define WAKES 200
@@ -30,8 +31,8 @@ struct source {
 };
 
 static struct source sources[] = {{"ring64"}, {"ringvar"}, {"perf60"}, {"wake"}};
-static char copies[COPIES];
-static size_t used;
+static char copies[MOST_COPIES];
+static size_t used, copies_size = COPIES;
 static long seen;
 
 static long late[WAKES];
@@ -50,7 +51,7 @@ static long now(void)
 
 static void keep(const void *data, size_t size)
 {
-	if (used + size > COPIES)
+	if (used + size > copies_size)
 		used = 0;
 	memcpy(copies + used, data, size);
 	used += size;
@@ -130,12 +131,14 @@ static void sustain(struct source *source)
 	long start = now(), spent;
 	int ended;
 
+	copies_size = MOST_COPIES;
 	do {
 		ended = wait4(child, NULL, WNOHANG, &used);
 		usleep(LOOK);
 		ring_buffer__consume(ring);
 	} while (!ended);
 	spent = now() - start;
+	copies_size = COPIES;
 	ring_buffer__free(ring);
 	printf("{\"ns\": %.2f, \"note\": \"%.1f M events/s came, %ld lost\"}\n", spent / (double)seen,
 	       FLOOD / (used.ru_stime.tv_sec * 1e6 + used.ru_stime.tv_usec + used.ru_utime.tv_sec * 1e6 +
