@@ -10,7 +10,8 @@ What is done with an event is the same for all: ``copy`` keeps its bytes, ``zero
 in place, ``callback`` calls a Python function with them as ``bytes``, ``typed`` calls
 one with an object and reads two fields, ``iter`` reads them in a loop.
 
-Copies go to 256 KiB of memory, which is used again and again; where records come meanwhile, to 1 MiB.
+Copies go to 256 KiB of memory, which is used again and again; where records come meanwhile, to
+1 MiB.
 
 In ``sustained`` works another CPU puts 2000000 records into the ring as fast as it can, and the
 peer looks every millisecond. Beside the time an event takes it is told how many came in a second,
