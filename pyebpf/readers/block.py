@@ -21,7 +21,7 @@ from pyebpf.errors import FormatError
 from pyebpf.typed import Any, NamedTuple
 
 __all__ = ["Alike", "Block", "Cursor", "Entry", "Few", "Room", "Run", "Spans", "alike", "cursor"]
-__all__ += ["spaced", "whole"]
+__all__ += ["spaced"]
 
 Buffer = bytes | memoryview
 Alike = Callable[["memoryview[int]", int, int, int], int]
@@ -100,25 +100,15 @@ class Block(NamedTuple):
         return self._replace(data=self.data[skipped:], shape=self.shape._replace(number=left))
 
 
-class Few(tuple["list[bytes]", int]):
-    """A few records, each copied by itself: their bytes, and the number of the map as in `Block`.
-
-    What a wake-up finds when they come one by one. No named tuple, as making one of those is a call
-    of a Python function, and on the way from a wake-up to a callback each of them counts.
-    """
+class Few(list[bytes]):
+    """A few records of a reader's only ring, each copied by itself: what most wake-ups find."""
 
     __slots__ = ()
 
-    @property
-    def ring(self) -> int:
-        """The number of the map."""
-        return self[1]
-
     def block(self) -> Block:
         """Return them in one stretch."""
-        payloads, ring = self
-        ends = list(itertools.accumulate(map(len, payloads)))
-        return Block(b"".join(payloads), Spans([0, *ends[:-1]], ends), ring)
+        ends = list(itertools.accumulate(map(len, self)))
+        return Block(b"".join(self), Spans([0, *ends[:-1]], ends))
 
 
 class Room:
@@ -159,7 +149,7 @@ class Cursor:
     """A place in a block.
 
     Args:
-        block: Where; or the few records themselves.
+        block: Where; or the few records themselves, which may still be to come.
         records: Iterates over what is made of its records.
         source: The iterator that *records* takes from, with a ``__length_hint__``.
         back: Records that were taken from *source* and come again.
@@ -193,7 +183,7 @@ class Cursor:
         # In one call, or an iteration in another thread may have one of them, too.
         left = len(list(self._source)) + len(self._back)
         self._back.clear()
-        block = whole(self.block)
+        block = self.block if isinstance(self.block, Block) else self.block.block()
         return block if left == block.number else block.rest(left)
 
     def drop(self) -> None:
@@ -202,15 +192,8 @@ class Cursor:
         deque(self._source, maxlen=0)
 
 
-Entry = Block | Few | Cursor
+Entry = Block | Cursor
 """What waits to be read, in the queue of a reader."""
-
-
-def whole(entry: Entry) -> Block:
-    """Return all records of *entry* that were not taken, and take them."""
-    if isinstance(entry, Block):
-        return entry
-    return entry.block() if isinstance(entry, Few) else entry.take_rest()
 
 
 def cursor(
@@ -225,7 +208,7 @@ def cursor(
         decode: Given each payload; ``None`` leaves them as they are.
         spoilt: Called for each that *decode* says to be malformed, by `FormatError`.
     """
-    payloads = iter(block[0] if isinstance(block, Few) else block.payloads())
+    payloads = iter(block if isinstance(block, Few) else block.payloads())
     if decode is None:
         return Cursor(block, payloads, payloads)
     back: list[Any] = []

@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequen
 from pyebpf.errors import ClosedError, FormatError, ReaderTimeout
 from pyebpf.readers import arrays
 from pyebpf.readers.aio import Sleepers
-from pyebpf.readers.block import Block, Cursor, Entry, Spans, whole
+from pyebpf.readers.block import Block, Cursor, Entry, Few, Spans
 from pyebpf.readers.lease import Lease, Lending, Lent
 from pyebpf.readers.pace import Losses, Pace, deadline_of
 from pyebpf.readers.record import Decoder
@@ -438,7 +438,7 @@ class Reader(Generic[T]):
             raise ValueError(
                 "records that an interrupted poll() has decoded come first: poll again"
             )
-        blocks = [whole(each) for each in waiting]
+        blocks = [each.take_rest() if isinstance(each, Cursor) else each for each in waiting]
         self._current = _NOTHING
         self._queue.clear()
         return [block for block in blocks if block.number]
@@ -459,7 +459,8 @@ class Reader(Generic[T]):
             return True
         if not self._queue:
             self._gather(deadline)
-        self._next_block()
+        if self._current is finished:
+            self._next_block()
         return self._current is not _NOTHING
 
     # All that is here, a block at a time; waits if that is nothing.
@@ -481,8 +482,9 @@ class Reader(Generic[T]):
         self._queue.appendleft(self._current)
         self._current = Cursor(_NO_RECORDS, again, again, again=True)
 
-    # Fills the queue; nothing is there afterwards only if the time was over. From a wake-up to the
-    # records the way is short: what has been looked at is fetched first.
+    # Fills the queue, or has a few records for `_current`; nothing is there afterwards only if the
+    # time was over. From a wake-up to the user each call of a Python function takes a microsecond,
+    # as nothing of it is in a cache after a sleep: what can be done before is.
     # What is wrong with a ring is raised when nothing is in front of it.
     def _gather(self, deadline: float | None, fetch: Fetch | None = None) -> None:
         source, take_few = self._source, None
@@ -506,10 +508,13 @@ class Reader(Generic[T]):
                 rest = deadline - time.monotonic()
                 if rest <= 0:
                     return
+            few = Few()
+            cursor = self._decoders[0].cursor(few, self._spoilt.add)
             self._sleep(rest)
             if self._closing:
                 raise self._closed_error()
-            if take_few is not None and take_few(self._queue):
+            if take_few is not None and take_few(few):
+                self._current = cursor
                 return
             self._look()
         if not self._queue:

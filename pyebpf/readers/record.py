@@ -56,11 +56,7 @@ class Decoder(NamedTuple):
             block: The records.
             spoilt: Called for each that cannot be decoded.
         """
-        if isinstance(block, Few):
-            payloads = iter(block[0])
-            if self.one is None:
-                return Cursor(block, payloads, payloads)
-        elif self.run is not None and isinstance(block.shape, Run):
+        if self.run is not None and isinstance(block, Block) and isinstance(block.shape, Run):
             made = self.run(block.data, block.shape)
             if made is not None:
                 return Cursor(block, *made)

@@ -140,17 +140,14 @@ class _Channel:
         queue.append(block)
         return None
 
-    def take_few(self, queue: deque[Entry]) -> bool:
-        payloads: list[bytes] = []
-        taken = Few((payloads, self._number))
-        size, number = self.ring.take_few(_LITTLE, payloads)
+    def take_few(self, few: Few) -> bool:
+        size, number = self.ring.take_few(_LITTLE, few)
         if not number:
             return False
-        # Signal handlers do not run between the two (from Python 3.11 on).
+        # Signal handlers do not run from there until the reader has them (from Python 3.11 on).
         self.bytes += size
         self.received += number
         self.seen, self.stalled = 0, False
-        queue.append(taken)
         return True
 
     def lend(self, compare: Alike) -> Block | FormatError | None:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from pyebpf.errors import FormatError
-from pyebpf.readers.block import Alike, Block, Entry, Room
+from pyebpf.readers.block import Alike, Block, Entry, Few, Room
 from pyebpf.readers.stats import ReaderStats
 from pyebpf.sys.poller import Poller
 from pyebpf.typed import Protocol, final
@@ -75,7 +75,7 @@ class Owner(Protocol):
         """See above."""
 
     @property
-    def take_few(self) -> Callable[[deque[Entry]], bool] | None:
+    def take_few(self) -> Callable[[Few], bool] | None:
         """See above."""
 
     @property

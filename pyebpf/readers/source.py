@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from pyebpf.errors import FormatError
-from pyebpf.readers.block import Alike, Block, Entry, Room
+from pyebpf.readers.block import Alike, Block, Entry, Few, Room
 from pyebpf.readers.stats import ReaderStats
 from pyebpf.sys.poller import Poller
 from pyebpf.typed import Protocol
@@ -31,8 +31,8 @@ class Source(Protocol):
     poller: Poller
 
     @property
-    def take_few(self) -> Callable[[deque[Entry]], bool] | None:
-        """What does `look` and `fill` in one if only a few records wait, or returns false.
+    def take_few(self) -> Callable[[Few], bool] | None:
+        """What looks, and if only a few records wait takes them, or returns false.
 
         For what most wake-ups find, on a way as short as can be; ``None`` where there is none.
         """

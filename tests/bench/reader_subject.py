@@ -142,10 +142,9 @@ def pyebpf(rings: dict[str, tuple[int, int]]) -> dict[str, Work]:
             count = 0
             while True:
                 with reader.lease(0) as records:
-                    number = len(records.array())
-                if not number:
-                    return count
-                count += number
+                    if not len(records):
+                        return count
+                    count += len(records.array())
 
         def take(reader: Reader) -> int:
             return len(reader.read_array(LOOK, out=most))
