@@ -3,11 +3,11 @@
     rings ──Source.fill──▶ queue of blocks ──Decoder.cursor──▶ read · poll · drain · iteration · …
               one look at the positions, one copy, many records in a block
 
-A `Source` knows its rings, a Reader everything else: waiting, deadlines, closing, decoding and the
-readiness that `Reader.fileno` shows. Two locks keep it together. *reading* is held while records
-are fetched, asleep or not. *lifetime* is held for moments, by whoever uses the descriptors without
-reading: `Reader.stats`, `Reader.fileno`, and closing. Both may be taken again by the thread that
-has them, since a signal handler may close the reader that it interrupts.
+A `Source` knows its rings, a `Supply` what comes next, how it is waited for and decoded, a Reader
+who may ask: turns, closing, and what is made of the records. Two locks keep it together. *reading*
+is held while records are fetched, asleep or not. *lifetime* is held for moments, by whoever uses
+the descriptors without reading: `Reader.stats`, `Reader.fileno`, and closing. Both may be taken
+again by the thread that has them, since a signal handler may close the reader that it interrupts.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from __future__ import annotations
 import functools
 import math
 import threading
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 
-from pyebpf.errors import ClosedError, FormatError, ReaderTimeout
+from pyebpf.errors import ClosedError, ReaderTimeout
 from pyebpf.readers import arrays
 from pyebpf.readers.aio import Sleepers
-from pyebpf.readers.block import Block, Cursor, Entry, Few, Spans
+from pyebpf.readers.block import Block
 from pyebpf.readers.lease import Lease, Lending, Lent
 from pyebpf.readers.pace import Losses, Pace, deadline_of
 from pyebpf.readers.record import Decoder
 from pyebpf.readers.source import Source
-from pyebpf.readers.stats import ReaderStats, Tally
+from pyebpf.readers.stats import ReaderStats
+from pyebpf.readers.supply import NO_RECORDS, NOTHING, Supply
 from pyebpf.readers.turn import Turn
 from pyebpf.sys.forks import stays_here
 from pyebpf.typed import Any, Generic, TypeVar, cast
@@ -36,11 +36,10 @@ __all__ = ["Reader"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-Fetch = Callable[["deque[Entry]", "deque[FormatError]"], None]
 Self = TypeVar("Self", bound="Reader[Any]")
 
 
-class Reader(Generic[T]):
+class Reader(Supply, Generic[T]):
     """Reads records out of the kernel's rings.
 
     Iterate, or use `read`, `poll` or `drain`. One thread reads at a time, another that tries waits
@@ -56,9 +55,6 @@ class Reader(Generic[T]):
     A reader stays in the process that made it: in a child of ``fork`` it is closed.
     """
 
-    _kind = "map"  # what it reads, for messages
-    _when = "after close"  # what is no use, likewise
-
     def __init__(
         self,
         source: Source,
@@ -68,23 +64,11 @@ class Reader(Generic[T]):
         pace: Pace,
         losses: Losses,
     ) -> None:
-        self._source = source
-        self._decoders = decoders
-        self._name = name
-        self._pace = pace
-        self._losses = losses
-        self._current = _NOTHING
-        self._queue: deque[Entry] = deque()  # cursors: what is put back
-        self._faults: deque[FormatError] = deque()  # of the rings; behind the queue's records
-        self._error: Exception | None = None  # of decoding; in front of all records
+        super().__init__(source, decoders, name=name, pace=pace, losses=losses)
         self._reading = threading.RLock()
         self._lifetime = threading.RLock()
-        self._closing = False
         self._final: ReaderStats | None = None
         self._shown = False  # fileno() was called: keep the flag right
-        self._flag = False
-        self._wakeups = 0
-        self._spoilt = Tally()  # records that are not what record= or a dtype says
         self._sleepers = Sleepers()
         stays_here(self)
 
@@ -168,8 +152,10 @@ class Reader(Generic[T]):
         records: list[T] = []
         with self._free(), Turn(self):
             try:
-                for cursor in self._waiting(deadline):
-                    records.extend(cursor.records)
+                self._gather(deadline, look=True)
+                while self._has_more():
+                    records.extend(self._current.records)
+                    self._current = NOTHING
             except Exception as error:
                 if not records:
                     raise
@@ -212,10 +198,12 @@ class Reader(Generic[T]):
         """
         deadline = deadline_of(timeout)
         with self._free(), Turn(self):
+            self._gather(deadline, look=True)
             count = 0
-            for cursor in self._waiting(deadline):
-                count += cursor.left
-                deque(map(callback, cursor.records), 0)
+            while self._has_more():
+                count += self._current.left
+                deque(map(callback, self._current.records), 0)
+                self._current = NOTHING
             return count
 
     # --- many at a time
@@ -292,7 +280,7 @@ class Reader(Generic[T]):
                 lending.undo(self._queue)
                 raise
             try:
-                yield Lease(blocks[0] if blocks else _NO_RECORDS, self._dtype, self._name)
+                yield Lease(blocks[0] if blocks else NO_RECORDS, self._dtype, self._name)
             finally:
                 lending.end()
 
@@ -382,27 +370,6 @@ class Reader(Generic[T]):
             if self._closing:
                 self._give_back()
 
-    def _raise_error(self) -> None:
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
-
-    def _next_block(self) -> None:
-        if not self._queue:
-            self._current = _NOTHING
-            return
-        # It stays in the queue until there is a cursor: a signal may end the making of one.
-        found = self._queue[0]
-        if not isinstance(found, Cursor):
-            found = self._decoders[found.ring].cursor(found, self._spoilt.add)
-        self._current = found
-        self._queue.popleft()
-
-    def _look(self) -> None:
-        if self._pace.interval:
-            self._pace.due = time.monotonic() + self._pace.interval
-        self._source.look()
-
     # All that is there in blocks, which stay in the queue unless *make* can make something of them.
     def _blocks(
         self,
@@ -426,143 +393,11 @@ class Reader(Generic[T]):
                 filling.keep(self._queue)
                 raise
 
-    # All records as they are, out of what was read ahead, and of iterations that stand there.
-    def _take_blocks(self) -> list[Block]:
-        if self._current is _NOTHING and len(self._queue) == 1:
-            only = self._queue[0]
-            if isinstance(only, Block):
-                self._queue.clear()
-                return [only]
-        waiting = [self._current, *self._queue]
-        if any(isinstance(each, Cursor) and each.again and each.left for each in waiting):
-            raise ValueError(
-                "records that an interrupted poll() has decoded come first: poll again"
-            )
-        blocks = [each.take_rest() if isinstance(each, Cursor) else each for each in waiting]
-        self._current = _NOTHING
-        self._queue.clear()
-        return [block for block in blocks if block.number]
-
     def _dtype(self, given: object) -> object:
         if given is not None or len(self._decoders) > 1:
             return given
         dtype = self._decoders[0].dtype
         return dtype() if dtype is not None else None
-
-    # Puts the next records in place of *finished*, unless another thread has; false if the time
-    # was over.
-    def _advance(self, finished: Cursor, deadline: float | None) -> bool:
-        if self._closing:
-            raise self._closed_error()
-        self._raise_error()
-        if self._current is not finished or finished.left:
-            return True
-        if not self._queue:
-            self._gather(deadline)
-        if self._current is finished:
-            self._next_block()
-        return self._current is not _NOTHING
-
-    # All that is here, a block at a time; waits if that is nothing.
-    def _waiting(self, deadline: float | None) -> Iterator[Cursor]:
-        if deadline == -math.inf or self._pace.rest() <= 0:
-            self._look()
-        self._gather(deadline)
-        while not self._closing:
-            if self._current is not _NOTHING:
-                yield self._current
-            if not self._queue and not self._faults:
-                self._fetched(self._source.fill)
-            self._next_block()
-            if self._current is _NOTHING:
-                break
-
-    def _put_back(self, records: list[T]) -> None:
-        again = iter(records)
-        self._queue.appendleft(self._current)
-        self._current = Cursor(_NO_RECORDS, again, again, again=True)
-
-    # Fills the queue, or has a few records for `_current`; nothing is there afterwards only if the
-    # time was over. From a wake-up to the user each call of a Python function takes a microsecond,
-    # as nothing of it is in a cache after a sleep: what can be done before is.
-    # What is wrong with a ring is raised when nothing is in front of it.
-    def _gather(self, deadline: float | None, fetch: Fetch | None = None) -> None:
-        source, take_few = self._source, None
-        if fetch is None:
-            fetch = source.fill
-            if not self._pace.interval and not self._losses.wanted:
-                take_few = source.take_few
-        if self._error is not None:
-            self._raise_error()
-        if self._queue or (self._current is not _NOTHING and self._current.left):
-            return
-        while not self._faults and not self._fetched(fetch):
-            if self._pace.interval:
-                self._wait_until_due(deadline)
-            source.poller.rearm()
-            self._look()
-            if self._fetched(fetch):
-                break
-            rest = None
-            if deadline is not None:
-                rest = deadline - time.monotonic()
-                if rest <= 0:
-                    return
-            few = Few()
-            cursor = self._decoders[0].cursor(few, self._spoilt.add)
-            self._sleep(rest)
-            if self._closing:
-                raise self._closed_error()
-            if take_few is not None and take_few(few):
-                self._current = cursor
-                return
-            self._look()
-        if not self._queue:
-            raise self._faults.popleft()
-
-    def _fetched(self, fetch: Fetch) -> bool:
-        fetch(self._queue, self._faults)
-        if self._losses.wanted:
-            self._losses.tell(self._source.lost)
-            if self._closing:
-                raise self._closed_error()
-        return bool(self._queue or self._faults)
-
-    # Sleeps until the rings are to be looked at, or the deadline.
-    def _wait_until_due(self, deadline: float | None) -> None:
-        due = self._pace.due if deadline is None else min(self._pace.due, deadline)
-        while (rest := due - time.monotonic()) > 0:
-            self._source.poller.wait_for_flag(rest)
-            if self._closing:
-                raise self._closed_error()
-
-    def _sleep(self, rest: float | None) -> None:
-        poller = self._source.poller
-        if self._flag:
-            # Nothing is left, or we would not be here.
-            self._flag = False
-            poller.lower_flag()
-            # close() says that it closes before it raises the flag, which may be lowered now.
-            if self._closing:
-                return
-        pause = self._pace.pause(stalled=self._source.stalled)
-        if pause:
-            poller.wait_for_flag(pause if rest is None else min(rest, pause))
-        elif poller.wait(rest) and not self._closing:
-            self._wakeups += 1
-
-    # Keeps the descriptor readable while something is left, and only then.
-    def _show(self) -> None:
-        here = self._current.left or self._queue or self._faults or self._error
-        left = bool(here) or self._source.waiting()
-        if left and not self._flag:
-            self._flag = True
-            self._source.poller.raise_flag()
-        elif self._flag and not left:
-            self._flag = False
-            self._source.poller.lower_flag()
-            if self._closing:
-                self._source.poller.raise_flag()
 
     def _give_back(self) -> None:
         with self._lifetime:
@@ -583,7 +418,7 @@ class Reader(Generic[T]):
 
     def _let_go(self) -> None:
         self._current.drop()
-        self._current = _NOTHING
+        self._current = NOTHING
         self._queue.clear()
         self._faults.clear()
         self._source.close()
@@ -591,10 +426,5 @@ class Reader(Generic[T]):
     def _totals(self) -> ReaderStats:
         return self._source.stats(self._wakeups).plus_unknown(self._spoilt.number)
 
-    def _closed_error(self) -> ClosedError:
-        return ClosedError(f'reader of {self._kind} "{self._name}" used {self._when}')
 
-
-_NO_RECORDS = Block(b"", Spans([], []))
-_NOTHING = Decoder().cursor(_NO_RECORDS)
 _UNKNOWN = ReaderStats(received=0, lost=None, unknown=0, bytes=0, wakeups=0)

@@ -93,13 +93,15 @@ class Poller:
         """
         seconds = self._longest if timeout is None else min(timeout, self._longest)
         ready = self._epoll.poll(seconds)
+        if not ready:
+            return False
         for fd, events in ready:
             if events & _BROKEN and not events & select.EPOLLIN:
                 # The event behind it is gone for good (its PMU, in newer kernels); it would be
                 # reported again and again. (Another thread's `hold` may have taken it out.)
                 with contextlib.suppress(FileNotFoundError):
                     self._epoll.unregister(fd)
-        return bool(ready)
+        return True
 
     def wait_for_flag(self, timeout: float) -> None:
         """Sleep for *timeout* seconds, or until the flag is raised; descriptors do not count."""
