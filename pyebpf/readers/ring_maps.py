@@ -147,7 +147,7 @@ class _Channel:
         # Signal handlers do not run from there until the reader has them (from Python 3.11 on).
         self.bytes += size
         self.received += number
-        self.seen, self.stalled = 0, False
+        self.stalled = False
         return True
 
     def lend(self, compare: Alike) -> Block | FormatError | None:
