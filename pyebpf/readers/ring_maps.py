@@ -21,6 +21,9 @@ __all__ = ["RingMaps"]
 
 # Seconds. A program that sleeps may fault in pages while it writes; the others take microseconds.
 _PATIENCE = 10.0
+# Bytes that are copied to an array at a time: each step costs as much as a thousand records, but
+# records of many sizes take four times their room while they are looked at.
+_STEP = 1 << 20
 # Bytes: as many records as are not worth a block.
 _LITTLE = 1 << 10
 
@@ -123,7 +126,7 @@ class _Channel:
         if room is None:
             found = self._scan(CHUNK, alike)
         elif room.left:
-            found = self._scan(room.left, room.alike)
+            found = self._scan(min(_STEP, room.left), room.alike)
         else:
             return None
         if found is None or isinstance(found, FormatError):

@@ -89,9 +89,11 @@ class Supply:
 
     # All records as they are, out of what was read ahead, and of iterations that stand there.
     def _take_blocks(self) -> list[Block]:
-        if self._current is NOTHING and len(self._queue) == 1:
+        if self._current is NOTHING:  # what is most often, on a short way
+            if not self._queue:
+                return []
             only = self._queue[0]
-            if isinstance(only, Block):
+            if len(self._queue) == 1 and isinstance(only, Block):
                 self._queue.clear()
                 return [only]
         waiting = [self._current, *self._queue]
