@@ -69,7 +69,9 @@ class Lent:
         self._steps = steps
 
     def __enter__(self) -> Lease:
-        return next(self._steps)
+        for lease in self._steps:
+            return lease
+        raise RuntimeError("a lease is for one with block: call lease() again")
 
     def __exit__(self, *exception: object) -> None:
         self._steps.close()

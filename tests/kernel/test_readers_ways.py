@@ -366,6 +366,15 @@ def test_the_records_of_a_lease_count_as_read_also_when_it_fails(both):
     assert rest == list(range(count + 1, 12))
 
 
+def test_a_lease_is_for_one_with_block(both):
+    """Said, and not taken for the end of an iteration."""
+    lease = both.reader.lease(0)
+    with lease as records:
+        assert len(records) == 0
+    with pytest.raises(RuntimeError, match="a lease is for one with block"):
+        lease.__enter__()
+
+
 def test_a_reader_is_in_use_during_a_lease(both):
     """Reading from inside is refused; closing ends the lease's reader at its end."""
     both.produce(10)
