@@ -37,7 +37,7 @@ from pyebpf.readers.block import alike as alike_without
 from pyebpf.readers.source import LENT, Source
 from pyebpf.typed import Any, NamedTuple
 
-__all__ = ["Filling", "Packed", "TooShort", "alike", "array", "packed", "quickest"]
+__all__ = ["Filling", "Packed", "TooShort", "alike", "array", "kept", "packed", "quickest"]
 
 
 # So few bytes of ``out=`` are left empty, as a look whether the next record fits costs more than it
@@ -97,8 +97,9 @@ class Filling:
 
     @property
     def memory(self) -> memoryview[int] | None:
-        """Where their data are, one behind the other."""
-        return self._room.memory if self._room is not None else None
+        """Where their data are, one behind the other; ``None`` if nothing was taken."""
+        room = self._room
+        return None if room is None or room.left == len(room.memory) else room.memory
 
     def fetch(self, queue: deque[Entry], faults: deque[FormatError]) -> None:
         """Take what was seen.
@@ -124,14 +125,12 @@ class Filling:
         if len(queue) == before and not self._own and not faults and source.seen:
             raise ValueError(f"out= has {len(room.memory)} bytes, the next record takes more")
 
-    def keep(self, queue: deque[Entry]) -> None:
-        """Make bytes of what is left, as other calls hand it out, and the memory is not ours."""
-        left = [
-            each._replace(data=bytes(each.data)) if isinstance(each, Block) else each
-            for each in queue
-        ]
-        queue.clear()
-        queue.extend(left)
+
+def kept(queue: deque[Entry]) -> deque[Entry]:
+    """Return *queue* with bytes in its blocks, which other calls hand out: no memory of callers."""
+    return deque(
+        each._replace(data=bytes(each.data)) if isinstance(each, Block) else each for each in queue
+    )
 
 
 def _memory(size: int) -> memoryview[int]:
@@ -211,16 +210,17 @@ def array(
 
     Raises:
         FormatError: A record is shorter than *dtype*. Or *dtype* is ``None``, and the sizes differ.
+        TypeError: *dtype* has Python objects.
     """
     head = blocks[0].shape if blocks else None
     if len(blocks) == 1 and isinstance(head, Run):  # what is most often, on a short way
         first, length, stride, number = head
-        wanted = _octets(length) if dtype is None else np.dtype(dtype)
+        wanted = _octets(length) if dtype is None else _given(dtype)
         if length >= wanted.itemsize:
             return np.ndarray(number, wanted, blocks[0].data, first, stride)
     number = sum([block.number for block in blocks])
     if not number:
-        return np.empty(0, _octets(0) if dtype is None else dtype)
+        return np.empty(0, _octets(0) if dtype is None else _given(dtype))
     wanted = _dtype(blocks, dtype, name)
     _check(blocks, wanted, name)
     if isinstance(head, Run) and all(block.shape[:3] == head[:3] for block in blocks):
@@ -230,14 +230,14 @@ def array(
     made = np.empty(number, wanted)
     position = 0
     for block in blocks:
-        _gather(made[position : position + block.number], block)
+        _gather(made[position : position + block.number], block, wanted)
         position += block.number
     return made
 
 
 def _dtype(blocks: Sequence[Block], dtype: Any, name: str) -> Any:  # noqa: ANN401
     if dtype is not None:
-        return np.dtype(dtype)
+        return _given(dtype)
     lengths: set[int] = set()
     for block in blocks:
         lengths.update(_lengths(block))
@@ -247,6 +247,13 @@ def _dtype(blocks: Sequence[Block], dtype: Any, name: str) -> Any:  # noqa: ANN4
             where=f'record of map "{name}"',
         )
     return _octets(lengths.pop())
+
+
+def _given(dtype: Any) -> Any:  # noqa: ANN401
+    made = np.dtype(dtype)
+    if made.hasobject:  # the records' bytes would be taken for addresses
+        raise TypeError(f"dtype {made} has Python objects, which no record has")
+    return made
 
 
 @functools.lru_cache(maxsize=64)
@@ -283,10 +290,10 @@ def _check(blocks: Sequence[Block], dtype: Any, name: str) -> None:  # noqa: ANN
     )
 
 
-def _gather(part: Any, block: Block) -> None:  # noqa: ANN401
-    shape, size = block.shape, part.dtype.itemsize
+def _gather(part: Any, block: Block, dtype: Any) -> None:  # noqa: ANN401
+    shape, size = block.shape, dtype.itemsize
     if isinstance(shape, Run):
-        part[...] = np.ndarray(part.shape, part.dtype, block.data, shape.first, (shape.stride,))
+        part[...] = np.ndarray(shape.number, dtype, block.data, shape.first, shape.stride)
     elif size:
         starts = np.array(shape.starts, np.intp)
         octets = np.frombuffer(block.data, np.uint8)

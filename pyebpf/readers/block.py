@@ -20,8 +20,19 @@ from collections.abc import Callable, Iterator
 from pyebpf.errors import FormatError
 from pyebpf.typed import Any, NamedTuple
 
-__all__ = ["Alike", "Block", "Cursor", "Entry", "Few", "Room", "Run", "Spans", "alike", "cursor"]
-__all__ += ["spaced"]
+__all__ = [
+    "Alike",
+    "Block",
+    "Cursor",
+    "Entry",
+    "Few",
+    "Room",
+    "Run",
+    "Spans",
+    "alike",
+    "cursor",
+    "spaced",
+]
 
 Buffer = bytes | memoryview
 Alike = Callable[["memoryview[int]", int, int, int], int]
@@ -108,7 +119,7 @@ class Few(list[bytes]):
     def block(self) -> Block:
         """Return them in one stretch."""
         ends = list(itertools.accumulate(map(len, self)))
-        return Block(b"".join(self), Spans([0, *ends[:-1]], ends))
+        return Block(b"".join(self), Spans([0, *ends][:-1], ends))
 
 
 class Room:
@@ -156,7 +167,7 @@ class Cursor:
         again: The records are decoded already, by a call that was interrupted; *block* is empty.
     """
 
-    __slots__ = ("_back", "_source", "again", "block", "records")
+    __slots__ = ("_back", "_source", "_taken", "again", "block", "records")
 
     def __init__(
         self,
@@ -172,6 +183,7 @@ class Cursor:
         self.records = records
         self._source = source
         self._back: list[Any] = [] if back is None else back
+        self._taken: list[Any] = []
 
     @property
     def left(self) -> int:
@@ -179,10 +191,16 @@ class Cursor:
         return operator.length_hint(self._source) + len(self._back)
 
     def take_rest(self) -> Block:
-        """Take them all, and return their block."""
-        # In one call, or an iteration in another thread may have one of them, too.
-        left = len(list(self._source)) + len(self._back)
-        self._back.clear()
+        """Take them all, so that whoever iterates comes to the end, and return their block.
+
+        The same once more if that was interrupted.
+        """
+        # Another thread that iterates must not have one of them too, and no call may be between
+        # these, behind which a signal handler could raise.
+        self._taken += self._back
+        del self._back[:]
+        self._taken += self._source
+        left = len(self._taken)
         block = self.block if isinstance(self.block, Block) else self.block.block()
         return block if left == block.number else block.rest(left)
 
@@ -236,10 +254,17 @@ class _Replay:
         return self
 
     def __next__(self) -> Any:  # noqa: ANN401  what the user's function makes
-        try:
-            payload = self._back.pop() if self._back else next(self._payloads)
-        except IndexError:  # another thread was faster
-            payload = next(self._payloads)
+        if self._back:
+            try:
+                payload = self._back.pop()
+            except IndexError:  # another thread was faster
+                return next(self)
+        else:
+            # No call: a signal handler that raises behind one would take the payload along.
+            for payload in self._payloads:  # noqa: B007
+                break
+            else:
+                raise StopIteration
         try:
             return self._decode(payload)
         except FormatError:

@@ -45,12 +45,14 @@ class Lending:
     def undo(self, queue: deque[Entry]) -> None:
         """Leave it where it is, not in *queue*."""
         for each in self._lent:
-            queue.remove(each)
+            if each in queue:
+                queue.remove(each)
 
     def end(self) -> None:
-        """Give its memory back: it counts as read."""
-        for each in self._lent:
-            self._source.give_back(each)
+        """Give its memory back: it counts as read. To be called again if it was interrupted."""
+        while self._lent:
+            self._source.give_back(self._lent[0])
+            del self._lent[0]  # no call between: once, also if a signal handler raises
 
 
 class Lent:
@@ -109,6 +111,7 @@ class Lease:
 
         Raises:
             FormatError: Records are shorter than *dtype*; or of many sizes, without a dtype.
+            TypeError: *dtype* has Python objects.
             ImportError: numpy is not installed.
         """
         return arrays.array(self._dtype(dtype), self._name, [self._block])

@@ -30,7 +30,7 @@ from pyebpf.readers.stats import ReaderStats
 from pyebpf.readers.supply import NO_RECORDS, NOTHING, Supply
 from pyebpf.readers.turn import Turn
 from pyebpf.sys.forks import stays_here
-from pyebpf.typed import Any, Generic, TypeVar, cast
+from pyebpf.typed import Any, Generic, TypeVar
 
 __all__ = ["Reader"]
 
@@ -99,7 +99,7 @@ class Reader(Supply, Generic[T]):
         while True:
             cursor = self._current
             for record in cursor.records:
-                yield cast("T", record)
+                yield record
             try:
                 with self._free(), Turn(self):
                     found = self._advance(cursor, -math.inf)
@@ -129,7 +129,7 @@ class Reader(Supply, Generic[T]):
                 cursor = self._current
                 self._raise_error()
                 for record in cursor.records:
-                    return cast("T", record)
+                    return record  # type: ignore[no-any-return]  # a call here could lose it
                 if not self._advance(cursor, deadline):
                     raise ReaderTimeout(
                         f'read {self._kind} "{self._name}": no record within {timeout} s'
@@ -165,6 +165,8 @@ class Reader(Supply, Generic[T]):
                 if records:
                     self._put_back(records)
                 raise
+            if self._closing and not records:
+                raise self._closed_error()
         return records
 
     def drain(self) -> list[T]:
@@ -204,6 +206,8 @@ class Reader(Supply, Generic[T]):
                 count += self._current.left
                 deque(map(callback, self._current.records), 0)
                 self._current = NOTHING
+            if self._closing and not count:
+                raise self._closed_error()
             return count
 
     # --- many at a time
@@ -233,7 +237,7 @@ class Reader(Supply, Generic[T]):
                 are dropped and count as unknown: the next call returns the others. Or records of
                 many sizes, without a dtype; they stay where they are.
             ValueError: Not one record fits in *out*.
-            TypeError: *out* is not writable memory.
+            TypeError: *out* is not writable memory; *dtype* has Python objects.
             ImportError: numpy is not installed.
         """
         make = functools.partial(arrays.array, self._dtype(dtype), self._name)
@@ -272,17 +276,24 @@ class Reader(Supply, Generic[T]):
     def _lend(self, deadline: float | None) -> Generator[Lease, None, None]:
         with self._free(), Turn(self):
             lending = Lending(self._source)
+            blocks: list[Block] = []
             try:
                 self._gather(deadline, lending.fetch)
                 blocks = self._take_blocks()
+                lease = Lease(blocks[0] if blocks else NO_RECORDS, self._dtype, self._name)
                 self._queue.extend(blocks[1:])
             except BaseException:
+                self._queue.extendleft(reversed(blocks))
                 lending.undo(self._queue)
                 raise
             try:
-                yield Lease(blocks[0] if blocks else NO_RECORDS, self._dtype, self._name)
+                yield lease
             finally:
-                lending.end()
+                try:
+                    lending.end()
+                except BaseException:
+                    lending.end()
+                    raise
 
     # --- the rest
 
@@ -302,8 +313,8 @@ class Reader(Supply, Generic[T]):
             if not self._shown:
                 self._source.poller.hold()
                 # What came before may have announced itself already, to nobody.
-                self._shown = self._flag = True
                 self._source.poller.raise_flag()
+                self._shown = self._flag = True
             return self._source.poller.fileno()
 
     def stats(self) -> ReaderStats:
@@ -390,7 +401,7 @@ class Reader(Supply, Generic[T]):
                     blocks = error.rest
                     self._spoilt.add(error.number)
                 self._queue.extendleft(reversed(blocks))
-                filling.keep(self._queue)
+                self._queue = arrays.kept(self._queue)
                 raise
 
     def _dtype(self, given: object) -> object:

@@ -170,6 +170,8 @@ def _numpy_dtype(record: object, name: str) -> Decoder:
     import numpy as np
 
     dtype = np.dtype(record)  # type: ignore[call-overload]  # one already
+    if dtype.hasobject:  # the records' bytes would be taken for addresses
+        raise TypeError(f"record={dtype!r} has Python objects, which no record has")
     size = dtype.itemsize
 
     def decode(data: bytes) -> object:

@@ -24,6 +24,8 @@ HEADER = 8
 _BUSY = 1 << 31
 _DISCARD = 1 << 30
 _LENGTH = _DISCARD - 1
+# As each record of many sizes takes a hundred bytes, and as long as to copy it.
+_WALK = 1 << 18
 FEW = 12
 """Fewer records are found one by one: looking whether they are equal costs as much (measured)."""
 
@@ -68,7 +70,8 @@ def scan(
         words: The data as native ``u32``, long enough for *offset* + *available* bytes.
         offset: Byte offset of the first record, a multiple of 8.
         available: Bytes the producer has handed over, from *offset* on.
-        limit: Stop after so many bytes; at least one record is taken whatever its size.
+        limit: Stop after so many bytes, or fewer where the records are of many sizes; at least one
+            is taken whatever its size.
         alike: See `pyebpf.readers.block.alike`.
     """
     stop = min(limit, available)
@@ -83,6 +86,7 @@ def scan(
             # after a sleep each takes a microsecond.
             run = tuple.__new__(Run, (HEADER, length, stride, count))
             return tuple.__new__(Scan, (run, count * stride, count, False, None))
+    stop = min(stop, _WALK)
     # Only the last record can reach too far, so that is looked at once, at the end.
     starts: list[int] = []
     ends: list[int] = []

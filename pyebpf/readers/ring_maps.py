@@ -21,9 +21,6 @@ __all__ = ["RingMaps"]
 
 # Seconds. A program that sleeps may fault in pages while it writes; the others take microseconds.
 _PATIENCE = 10.0
-# Bytes that are copied to an array at a time: each step costs as much as a thousand records, but
-# records of many sizes take four times their room while they are looked at.
-_STEP = 1 << 20
 # Bytes: as many records as are not worth a block.
 _LITTLE = 1 << 10
 
@@ -126,7 +123,7 @@ class _Channel:
         if room is None:
             found = self._scan(CHUNK, alike)
         elif room.left:
-            found = self._scan(min(_STEP, room.left), room.alike)
+            found = self._scan(room.left, room.alike)
         else:
             return None
         if found is None or isinstance(found, FormatError):
@@ -144,13 +141,13 @@ class _Channel:
         return None
 
     def take_few(self, few: Few) -> bool:
-        size, number = self.ring.take_few(_LITTLE, few)
+        size, rest, number = self.ring.take_few(_LITTLE, few)
         if not number:
             return False
         # Signal handlers do not run from there until the reader has them (from Python 3.11 on).
         self.bytes += size
         self.received += number
-        self.stalled = False
+        self.seen, self.stalled = rest, False
         return True
 
     def lend(self, compare: Alike) -> Block | FormatError | None:

@@ -1,6 +1,7 @@
 """`Supply`: what a reader hands out next, the inner half of `pyebpf.readers.reader.Reader`.
 
-    what was put back ─▶ current ─▶ queue ─▶ faults ─▶ what was seen ─▶ what a look shows ─▶ a sleep
+    error ─▶ current ─▶ queue ─▶ faults ─▶ what was seen ─▶ what a look shows ─▶ a sleep
+    of decoding          put back   of rings
 
 Whoever calls these methods has the turn: one thread at a time.
 """
@@ -27,6 +28,10 @@ Fetch = Callable[["deque[Entry]", "deque[FormatError]"], None]
 
 NO_RECORDS = Block(b"", Spans([], []))
 NOTHING = Decoder().cursor(NO_RECORDS)
+
+
+def _rest(entry: Entry) -> Block:
+    return entry.take_rest() if isinstance(entry, Cursor) else entry
 
 
 class Supply:
@@ -94,17 +99,21 @@ class Supply:
                 return []
             only = self._queue[0]
             if len(self._queue) == 1 and isinstance(only, Block):
-                self._queue.clear()
+                # No call behind which a signal handler could raise: it would be in neither.
+                self._queue = deque()
                 return [only]
         waiting = [self._current, *self._queue]
         if any(isinstance(each, Cursor) and each.again and each.left for each in waiting):
             raise ValueError(
                 "records that an interrupted poll() has decoded come first: poll again"
             )
-        blocks = [each.take_rest() if isinstance(each, Cursor) else each for each in waiting]
-        self._current = NOTHING
-        self._queue.clear()
-        return [block for block in blocks if block.number]
+        try:
+            blocks = [block for each in waiting if (block := _rest(each)).number]
+        except BaseException:  # whoever iterates does not have them any more
+            self._current, self._queue = NOTHING, deque(map(_rest, waiting))
+            raise
+        self._current, self._queue = NOTHING, deque()
+        return blocks
 
     # Puts the next records in place of *finished*, unless another thread has; false if the time
     # was over.
@@ -127,6 +136,8 @@ class Supply:
         if self._current is NOTHING:
             if not self._queue and not self._faults:
                 self._fetched(self._source.fill)
+                if self._closing:
+                    return False
             self._next_block()
         return self._current is not NOTHING
 
@@ -150,8 +161,7 @@ class Supply:
             fetch = source.fill
             if not self._pace.interval and not self._losses.wanted:
                 take_few = source.take_few
-        if self._error is not None:
-            self._raise_error()
+        self._raise_error()
         if self._queue or (self._current is not NOTHING and self._current.left):
             return
         while not self._faults and not self._fetched(fetch):
@@ -167,8 +177,10 @@ class Supply:
                 if rest <= 0:
                     return
             few = Few()
-            cursor = self._decoders[0].cursor(few, self._spoilt.add)
-            pause = self._get_sleepy()
+            cursor = (
+                NOTHING if take_few is None else self._decoders[0].cursor(few, self._spoilt.add)
+            )
+            pause = self._before_sleep()
             if pause:
                 source.poller.wait_for_flag(pause if rest is None else min(rest, pause))
             elif source.poller.wait(rest) and not self._closing:
@@ -179,6 +191,8 @@ class Supply:
                 self._current = cursor
                 return
             self._look()
+        if self._closing:  # on_lost= may have
+            raise self._closed_error()
         if not self._queue:
             raise self._faults.popleft()
 
@@ -186,8 +200,6 @@ class Supply:
         fetch(self._queue, self._faults)
         if self._losses.wanted:
             self._losses.tell(self._source.lost)
-            if self._closing:
-                raise self._closed_error()
         return bool(self._queue or self._faults)
 
     # Sleeps until the rings are to be looked at, or the deadline.
@@ -198,8 +210,8 @@ class Supply:
             if self._closing:
                 raise self._closed_error()
 
-    # Before a sleep: returns how many seconds it takes, 0 if the rings are to end it.
-    def _get_sleepy(self) -> float:
+    # Lowers the flag; returns how many seconds to sleep, 0 if the rings are to end it.
+    def _before_sleep(self) -> float:
         if self._flag:
             # Nothing is left, or we would not be here.
             self._flag = False

@@ -88,7 +88,7 @@ def fence(*, full: bool = False) -> Callable[[], object]:
         full: Also stores from later loads, the only order that x86 does not keep by itself.
     """
     if os.uname().machine in _ORDERED_MACHINES and not full:
-        return bool  # does nothing, and without a frame: it is called five times a batch
+        return bool  # does nothing, and without a frame: it is called with every batch
     lock = threading.Lock()
     lock.acquire()
 
@@ -160,7 +160,7 @@ class BpfRing:
         into[:] = self._data[start : start + size]
         return into
 
-    def take_few(self, most: int, payloads: list[bytes]) -> tuple[int, int]:
+    def take_few(self, most: int, payloads: list[bytes]) -> tuple[int, int, int]:
         """Look, copy the finished records in front of any other, and give them back.
 
         All in one, as this is most of the way from a wake-up to the user's function, and a call
@@ -171,29 +171,33 @@ class BpfRing:
             payloads: Get a copy of each.
 
         Returns:
-            How many bytes were given back, and how many records.
+            How many bytes were given back, how many of those seen wait behind them, and how many
+            records were copied.
         """
         fence, position, first = self._fence, self._position, self.offset
         waiting = (self._producer[0] - position) & _WORD
         if not 0 < waiting <= most or waiting & 7:
-            return 0, 0
+            return 0, 0, 0
         fence()
         words, data = self.words, self._data
-        number, place, end = 0, first, first + waiting
+        number, places, place, end = 0, [], first, first + waiting
         while place < end:
             length = words[place >> 2]
             begin = place + 8
             stop = begin + length
             if length >= _NOT_DATA or stop > end:
                 break
-            fence()
-            payloads.append(data[begin:stop].tobytes())
+            places.append((begin, stop))
             place = (stop + 7) & ~7
             number += 1
-        fence()
-        self._store[0] = self._position = (position + place - first) & _U64
-        self.offset = place % self.size
-        return place - first, number
+        if number:
+            fence()
+            for begin, stop in places:
+                payloads.append(data[begin:stop].tobytes())
+            fence()
+            self._store[0] = self._position = (position + place - first) & _U64
+            self.offset = place % self.size
+        return place - first, end - place, number
 
     def lend(self, size: int) -> memoryview[int]:
         """Return the next *size* bytes themselves, after their headers were read from `words`.
