@@ -60,7 +60,8 @@ def test_everything_works_once_all_is_imported(tmp_path):
     kernel.needs("5.19", "maps for those who have a descriptor and no privilege")
     said = run("pyebpf.import_all()", USES + REFUSED + INVALID, tmp_path)
     assert "takes CAP_BPF" in said
-    assert "max_entries is 0" in said
+    if kernel.version() >= (6, 5):  # before, whoever lacks the privilege is told nothing else
+        assert "max_entries is 0" in said
 
 
 def test_a_refusal_keeps_its_class_in_any_case(tmp_path):
