@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyebpf.errors import FormatError
+from pyebpf.errors import ClosedError, FormatError
 from pyebpf.readers.reader import Reader
 from pyebpf.readers.rings import Rings
 from pyebpf.sys import rings
@@ -38,11 +38,11 @@ def asleep(put: Callable[[], object]) -> Iterator[list[None]]:
 
 
 def taken(memory: BpfMemory, reader: Reader, data: bytes) -> list[bytes]:
-    """Return what a sleep at whose end *data* are there brings, and then what is left."""
+    """Return what a sleep at whose end *data* are there brings."""
     with asleep(lambda: memory.put(data)) as slept:
         records = reader.poll(20)
     assert slept
-    return records + reader.drain()
+    return records
 
 
 @pytest.fixture(params=["ordered", "fenced"])
@@ -100,6 +100,23 @@ def test_a_sleep_and_a_look_give_the_same(records, unfinished, start):
         assert front + reader.drain() == looked + looker.drain() == good
         assert reader.stats().received == looker.stats().received == len(good)
         assert reader.stats().bytes == looker.stats().bytes == memory.head - start
+
+
+@pytest.mark.parametrize("way", ["poll", "dispatch"])
+def test_a_reader_that_is_closed_at_the_end_of_a_sleep_says_so(way):
+    """And does not return nothing, as if the time were over."""
+    with bpf_ring() as (memory, reader):
+        ways: dict[str, Callable[[], object]] = {
+            "poll": lambda: reader.poll(None),
+            "dispatch": lambda: reader.dispatch(len),
+        }
+
+        def put_and_close() -> None:
+            memory.put(memory.record(b"data"))
+            reader.close()
+
+        with asleep(put_and_close), pytest.raises(ClosedError):
+            ways[way]()
 
 
 @pytest.mark.parametrize("length", [9, 4000], ids=["padding", "far"])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from pyebpf.readers import ring_maps
 from pyebpf.readers.reader import Reader
 from pyebpf.readers.ring import RingReader
 from pyebpf.sys import kernel, rings
+from pyebpf.sys.poller import Poller
 from pyebpf.sys.rings import distance
 from pyebpf.uapi.bpf import MapType
 from tests.support.ring_memory import (
@@ -324,3 +326,105 @@ def test_a_perf_ring_longer_than_a_copy_is_read_in_pieces():
         wanted = [bytes([number]) * 1000 for number in range(120)]
         memory.put(b"".join(map(memory.record, wanted)))
         assert [record[:1000] for record in reader.drain()] == wanted
+
+
+# --- several things at once
+
+
+@contextlib.contextmanager
+def two_rings() -> Iterator[tuple[list[BpfMemory], RingReader]]:
+    with contextlib.ExitStack() as stack:
+        memories = [BpfMemory(PAGE, 0), BpfMemory(PAGE, 0)]
+        maps = []
+        for memory in memories:
+            stack.callback(memory.close)
+            maps.append(stack.enter_context(FakeMap(MapType.RINGBUF, PAGE, memory.ready)))
+        stack.enter_context(kernel.use(Several(memories)))
+        yield memories, stack.enter_context(RingReader(maps))
+
+
+@pytest.mark.parametrize("length", [8, 16], ids=["one size", "two sizes"])
+def test_out_is_not_taken_for_what_was_read_ahead_of_several_rings(length):
+    """Those come alone, and are in memory of their own."""
+    pytest.importorskip("numpy")
+    payloads = [[bytes([ring, each]) * (length // 2) for each in range(20)] for ring in (0, 1)]
+    payloads[1] = [each[:8] for each in payloads[1]]
+    wanted = [each[:8] for each in payloads[0][1:] + payloads[1]]
+    for packed in (False, True):
+        with two_rings() as (memories, reader):
+            for memory, records in zip(memories, payloads, strict=True):
+                memory.put(b"".join(map(memory.record, records)))
+            assert reader.read(0) == payloads[0][0]
+            out = bytearray(PAGE)
+            if packed:
+                found = reader.read_packed(0, out=out)
+                got = [bytes(found.data[start : start + 8]) for start in found.starts]
+            else:
+                got = [bytes(each) for each in reader.read_array(0, dtype="V8", out=out)]
+            assert got == wanted
+            assert out == bytes(PAGE)
+
+
+def test_dispatch_counts_what_it_called_though_on_lost_closes_the_reader():
+    """The callbacks were called: that is no failure."""
+    lost = 0
+    seen: list[bytes] = []
+
+    def count() -> int:
+        return lost
+
+    memory = BpfMemory(PAGE, 0)
+    with (
+        contextlib.closing(memory),
+        kernel.use(memory),
+        FakeMap(MapType.RINGBUF, PAGE, memory.ready) as made,
+        RingReader(made, drops=count, on_lost=lambda _: reader.close()) as reader,
+    ):
+        memory.put(memory.record(b"a") * 3)
+
+        def callback(record: bytes) -> None:
+            nonlocal lost
+            lost += 1
+            seen.append(record)
+
+        assert reader.dispatch(callback, timeout=0) == len(seen) == 3
+        assert reader.closed
+
+
+def test_a_descriptor_that_could_not_be_shown_is_shown_the_next_time(monkeypatch):
+    """Whether it is readable is said once it is."""
+    with bpf_ring() as (memory, reader):
+        memory.put(memory.record(b"data"))
+
+        def interrupted(_: Poller) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Poller, "raise_flag", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                reader.fileno()
+        assert select.select([reader.fileno()], [], [], 0)[0]
+        assert reader.drain() == [b"data"]
+
+
+@pytest.mark.parametrize("number", [3, 30], ids=["few", "many"])
+def test_dtypes_of_arrays_and_of_objects(number):
+    """A sub-array is a dimension more; an object would be an address that a program has chosen."""
+    numpy = pytest.importorskip("numpy")
+    wanted = [[each, each + 1] for each in range(number)]
+    with bpf_ring() as (memory, reader):
+        for pair in wanted:
+            memory.put(memory.record(struct.pack("=II", *pair)))
+        for dtype in ("O", [("pointer", "O")]):
+            with pytest.raises(TypeError, match="has Python objects, which no record has"):
+                reader.read_array(0, dtype=dtype)
+            with reader.lease(0) as lease, pytest.raises(TypeError, match="has Python objects"):
+                lease.array(dtype)
+            for pair in wanted:
+                memory.put(memory.record(struct.pack("=II", *pair)))
+        assert reader.read_array(0, dtype=("=u4", 2)).tolist() == wanted
+        with (
+            FakeMap(MapType.RINGBUF, PAGE, memory.ready) as made,
+            pytest.raises(TypeError, match="has Python objects"),
+        ):
+            RingReader(made, record=numpy.dtype("O"))
