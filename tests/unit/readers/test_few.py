@@ -16,6 +16,7 @@ from pyebpf.readers.reader import Reader
 from pyebpf.readers.rings import Rings
 from pyebpf.sys import rings
 from pyebpf.sys.poller import Poller
+from pyebpf.sys.rings import BpfRing
 from tests.support.ring_memory import BUSY, DISCARD, PAGE, WORD, BpfMemory, bpf_ring
 
 PLACES = {"0": 0, "end": 5 * PAGE - 8, "wrap": (WORD - 2 * PAGE - 7) & ~7}
@@ -102,8 +103,9 @@ def test_a_sleep_and_a_look_give_the_same(records, unfinished, start):
         assert reader.stats().bytes == looker.stats().bytes == memory.head - start
 
 
+@pytest.mark.parametrize("early", [True, False], ids=["before it looks", "once it has records"])
 @pytest.mark.parametrize("way", ["poll", "dispatch"])
-def test_a_reader_that_is_closed_at_the_end_of_a_sleep_says_so(way):
+def test_a_reader_that_is_closed_at_the_end_of_a_sleep_says_so(monkeypatch, way, early):
     """And does not return nothing, as if the time were over."""
     with bpf_ring() as (memory, reader):
         ways: dict[str, Callable[[], object]] = {
@@ -111,11 +113,20 @@ def test_a_reader_that_is_closed_at_the_end_of_a_sleep_says_so(way):
             "dispatch": lambda: reader.dispatch(len),
         }
 
-        def put_and_close() -> None:
+        def put() -> None:
             memory.put(memory.record(b"data"))
-            reader.close()
+            if early:
+                reader.close()
 
-        with asleep(put_and_close), pytest.raises(ClosedError):
+        take_few = BpfRing.take_few
+
+        def take_and_close(*arguments: Any) -> Any:
+            found = take_few(*arguments)
+            reader.close()
+            return found
+
+        monkeypatch.setattr(BpfRing, "take_few", take_and_close)
+        with asleep(put), pytest.raises(ClosedError):
             ways[way]()
 
 
