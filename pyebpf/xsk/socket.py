@@ -113,7 +113,7 @@ class XskSocket:
             self.umem = stack.enter_context(Umem()) if umem is None else umem
             if self.umem.closed:
                 raise ClosedError("memory used after close")
-            with self.umem.turn:
+            with self.umem.turn.free(), self.umem.turn:
                 self._fd, self._channel, self._key = bind(self.umem, interface, index, queue, sizes)
             stack.callback(self._depart)
             self._copies = not xdp_socket.zero_copy(self._fd.fileno())
@@ -149,7 +149,7 @@ class XskSocket:
         """
         deadline = _deadline(timeout)
         while True:
-            with self.umem.turn:
+            with self.umem.turn.free(), self.umem.turn:
                 self._check_open()
                 taken = self._take(limit)
                 if taken:
@@ -180,7 +180,7 @@ class XskSocket:
         """
         deadline = _deadline(timeout)
         while True:
-            with self.umem.turn:
+            with self.umem.turn.free(), self.umem.turn:
                 self._check_open()
                 taken = self._take(limit)
             if taken or not self._sleep(deadline):
@@ -190,7 +190,7 @@ class XskSocket:
             yield lent
         finally:
             lent.end()
-            with self.umem.turn:
+            with self.umem.turn.free(), self.umem.turn:
                 self._fill(lent.held)
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -204,7 +204,7 @@ class XskSocket:
         """
         deadline = _deadline(timeout)
         while True:
-            with self.umem.turn:
+            with self.umem.turn.free(), self.umem.turn:
                 self._check_open()
                 if self._channel.rx is not None and self._channel.rx.available():
                     return True
@@ -239,7 +239,7 @@ class XskSocket:
         batch = self._tx_size()
         done = 0
         while True:
-            with self.umem.turn:
+            with self.umem.turn.free(), self.umem.turn:
                 self._check_open()
                 written = self._channel.write(octets[done : done + batch])
                 done += written
@@ -284,7 +284,7 @@ class XskSocket:
             self._cancel(frames, views)
             raise
         release(views)
-        with self.umem.turn:
+        with self.umem.turn.free(), self.umem.turn:
             if self._closing:
                 self._channel.cancel(frames)
                 raise self._closed_error()
@@ -319,7 +319,7 @@ class XskSocket:
         deadline = _deadline(timeout)
         done = 0
         while True:
-            with self.umem.turn:
+            with self.umem.turn.free(), self.umem.turn:
                 self._check_open()
                 left = wanted[done:]
                 instead = self._channel.exchange(lease.to_forward(left))
@@ -342,7 +342,7 @@ class XskSocket:
         """
         deadline = _deadline(timeout)
         while True:
-            with self.umem.turn:
+            with self.umem.turn.free(), self.umem.turn:
                 self._check_open()
                 self._push(None)
                 self._channel.queue.collect()
@@ -357,7 +357,7 @@ class XskSocket:
         """Return the totals so far; those at the end once the socket is closed."""
         if self._final is not None:
             return self._final
-        with self.umem.turn:
+        with self.umem.turn.free(), self.umem.turn:
             self._check_open()
             return self._totals(xdp_socket.statistics(self._fd.fileno()))
 
@@ -505,7 +505,7 @@ class XskSocket:
 
     # A socket that has lost its interface is never readable again.
     def _check_interface(self) -> None:
-        with self.umem.turn:
+        with self.umem.turn.free(), self.umem.turn:
             self._check_open()
             failed = xdp_socket.push(self._fd.fileno())
             if failed == errno.ENXIO:
@@ -515,7 +515,7 @@ class XskSocket:
         frames: list[int] = []
         try:
             while True:
-                with self.umem.turn:
+                with self.umem.turn.free(), self.umem.turn:
                     self._check_open()
                     frames += self._channel.reserve(count - len(frames))
                     if len(frames) == count:
@@ -529,7 +529,7 @@ class XskSocket:
 
     def _cancel(self, frames: list[int], views: list[memoryview[int]]) -> None:
         release(views)
-        with self.umem.turn:
+        with self.umem.turn.free(), self.umem.turn:
             self._channel.cancel(frames)
 
     # --- the end

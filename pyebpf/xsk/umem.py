@@ -92,7 +92,7 @@ class Umem:
 
     def usage(self) -> UmemUsage:
         """Return how many frames are where."""
-        with self.turn:
+        with self.turn.free(), self.turn:
             frames, queues = self.frames, self.queues.values()
             return UmemUsage(
                 free=frames.free,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from types import FrameType
 
 import pytest
 
@@ -16,12 +18,12 @@ PATIENCE = 60
 def test_a_turn_within_a_turn_is_refused():
     """As when a signal handler interrupts; the outer one goes on, and another comes after."""
     turn = Turn("the pot")
-    with turn:
+    with turn.free(), turn:
         with pytest.raises(ValueError, match="the pot used by a signal handler"):
-            turn.__enter__()
+            turn.free()
         with pytest.raises(ValueError, match="signal handler"):
-            turn.__enter__()
-    with turn:
+            turn.free()
+    with turn.free(), turn:
         pass
 
 
@@ -31,11 +33,11 @@ def test_others_wait():
     order: list[str] = []
 
     def other() -> None:
-        with turn:
+        with turn.free(), turn:
             order.append("other")
 
     thread = threading.Thread(target=other)
-    with turn:
+    with turn.free(), turn:
         thread.start()
         order.append("first")
     thread.join(PATIENCE)
@@ -48,7 +50,7 @@ def test_what_has_to_wait_is_done_in_order_at_the_end():
     done: list[int] = []
     turn.when_idle(lambda: done.append(0))
     assert done == [0]
-    with turn:
+    with turn.free(), turn:
         turn.when_idle(lambda: (done.append(1), turn.when_idle(lambda: done.append(3)))[0])
         turn.when_idle(lambda: done.append(2))
         assert done == [0]
@@ -64,7 +66,7 @@ def test_a_failure_ends_the_turn():
 
     with pytest.raises(LookupError):
         turn.when_idle(fail)
-    with turn:
+    with turn.free(), turn:
         pass
 
 
@@ -75,10 +77,42 @@ def test_a_child_has_no_turn():
     def use() -> str:
         assert turn.foreign
         try:
-            turn.__enter__()
+            turn.free()
         except ClosedError as error:
             return str(error)
         return "had it"
 
     assert outcome(use) == "the pot used in a child of the process that made it"
     assert not turn.foreign
+
+
+def test_a_signal_handler_that_raises_ends_the_turn():
+    """Wherever CPython runs it; another thread has the next."""
+    places = 0
+    for number in range(1, 20):
+        turn, left = Turn("the pot"), number
+
+        def look(_: FrameType, event: str, __: object) -> None:
+            nonlocal left
+            left -= event in ("call", "c_return")
+            if left == 0:
+                left = -1
+                raise KeyboardInterrupt
+
+        def use(turn: Turn) -> None:
+            with turn.free(), turn:
+                turn.when_idle(int)
+
+        sys.setprofile(look)
+        try:
+            use(turn)
+        except KeyboardInterrupt:
+            places += 1
+        finally:
+            sys.setprofile(None)
+        had: list[bool] = []
+        thread = threading.Thread(target=lambda turn=turn, had=had: (use(turn), had.append(True)))
+        thread.start()
+        thread.join(PATIENCE)
+        assert had == [True], number
+    assert places > 5
