@@ -373,12 +373,16 @@ def test_dispatch_counts_what_it_called_though_on_lost_closes_the_reader():
     def count() -> int:
         return lost
 
+    def close(_: int) -> None:
+        reader.close()
+
     memory = BpfMemory(PAGE, 0)
+    reader: Reader
     with (
         contextlib.closing(memory),
         kernel.use(memory),
         FakeMap(MapType.RINGBUF, PAGE, memory.ready) as made,
-        RingReader(made, drops=count, on_lost=lambda _: reader.close()) as reader,
+        RingReader(made, drops=count, on_lost=close) as reader,
     ):
         memory.put(memory.record(b"a") * 3)
 
