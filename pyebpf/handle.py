@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from types import TracebackType
 
-from pyebpf import pinning
 from pyebpf.errors import ClosedError, naming
 from pyebpf.sys.fd import FD, duplicate
 from pyebpf.typed import ClassVar, TypeVar
@@ -55,13 +54,17 @@ class Handle:
 
     @classmethod
     def _fd_at(cls, path: str | os.PathLike[str], flags: int = 0) -> FD:
-        opened = pinning.open_pin(path, flags=flags)
+        from pyebpf.pinning import open_pin
+
+        opened = open_pin(path, flags=flags)
         return cls._checked(opened, f"no {cls.KIND} is pinned at {os.fspath(path)}")
 
     @classmethod
     def _checked(cls, fd: FD, refusal: str) -> FD:
+        from pyebpf.pinning import kind_of
+
         try:
-            found = pinning.kind_of(fd.fileno())
+            found = kind_of(fd.fileno())
             if found != cls.KIND:
                 raise ValueError(f"{refusal}, but a {found}" if found else refusal)
         except BaseException:
@@ -93,8 +96,10 @@ class Handle:
 
         Since Linux 4.4.
         """
+        from pyebpf.pinning import pin
+
         with naming(self._label()):
-            pinning.pin(self.fileno(), path)
+            pin(self.fileno(), path)
 
     def __enter__(self: H) -> H:  # noqa: PYI019 - typing.Self is Python 3.11's
         return self

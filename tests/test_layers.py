@@ -118,6 +118,7 @@ COLD = {
     "pyebpf.maps.stack_format": "maps without stacks",
     "pyebpf.maps.struct_ops": "programs that implement nothing",
     "pyebpf.maps.user_codec": "values that nobody looks at",
+    "pyebpf.pinning": "objects without names",
     "pyebpf.programs.benchmark": "programs that nobody measures",
     "pyebpf.programs.info": "programs that nobody asks about",
     "pyebpf.programs.jited": "programs whose code nobody looks at",

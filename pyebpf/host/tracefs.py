@@ -13,7 +13,6 @@ import stat
 from pyebpf.errors import EbpfError, LoadError, PrivilegeError, SyscallError
 from pyebpf.host import mounts
 from pyebpf.sys import kernel
-from pyebpf.sys.privileges import lockdown
 from pyebpf.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -63,6 +62,8 @@ def _directory(root: str | None) -> str:
 
 def forbidden(place: str, error: OSError) -> PrivilegeError:
     """Return the error for a file or directory of tracefs that may not be opened."""
+    from pyebpf.sys.privileges import lockdown
+
     mode = lockdown() if error.errno == errno.EPERM else ""
     reason = f"kernel lockdown is at {mode}: {place}" if mode else f"{place} is for root only"
     return PrivilegeError("open", error.errno or errno.EACCES, reason)

@@ -11,7 +11,7 @@ import errno
 import os
 from collections.abc import Mapping
 
-from pyebpf import features, pinning
+from pyebpf import features
 from pyebpf.errors import (
     LoadError,
     MapIncompatibleError,
@@ -160,8 +160,10 @@ def _class_of(spec: MapSpec) -> type[Map[Any, Any]]:
 
 # The map pinned at path, if there is one, with the spec's types.
 def _pinned(spec: MapSpec, path: str) -> Map[Any, Any] | None:
+    from pyebpf.pinning import open_pin
+
     try:
-        fd = pinning.open_pin(path)
+        fd = open_pin(path)
     except SyscallError as error:
         if error.errno == errno.ENOENT:
             return None
@@ -182,9 +184,10 @@ def adopt(fd: FD, spec: MapSpec) -> Map[Any, Any]:
     """
     from pyebpf.abi import check_map
     from pyebpf.maps.info import spec_of
+    from pyebpf.pinning import kind_of
 
     try:
-        if pinning.kind_of(fd.fileno()) != "map":
+        if kind_of(fd.fileno()) != "map":
             raise MapIncompatibleError(spec.name, "not a map")
         existing = spec_of(fd.fileno())
         check_map(spec, existing)
