@@ -20,7 +20,6 @@ from pyebpf.elf.arena import arena_of, arena_section
 from pyebpf.elf.data import data_maps, data_sections, variables
 from pyebpf.elf.datasec import tags_of
 from pyebpf.elf.debug_info import DebugInfo
-from pyebpf.elf.exceptions import callbacks
 from pyebpf.elf.externs import Externs, config_map
 from pyebpf.elf.flatten import Linked, Linker
 from pyebpf.elf.functions import CodeSections
@@ -250,7 +249,11 @@ class _Collector:
     def _programs(self, spec: CollectionSpec) -> dict[str, ProgramSpec]:
         linker = Linker(self._elf.byteorder)
         info = DebugInfo(self._read_ext(), self._code, self._elf.byteorder)
-        thrown_to = callbacks(self._btf, self._tags, self._code)
+        thrown_to = {}
+        if self._tags:
+            from pyebpf.elf.exceptions import callbacks
+
+            thrown_to = callbacks(self._btf, self._tags, self._code)
         programs = {}
         for name, function in self._code.entries().items():
             linked = linker.link(function, callback=thrown_to.get(name))

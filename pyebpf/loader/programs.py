@@ -25,7 +25,6 @@ from pyebpf.host.modules import Modules
 from pyebpf.loader import older
 from pyebpf.loader.attach_target import attach_target, needs_target
 from pyebpf.loader.externs import EXTERNS, Externs
-from pyebpf.loader.jump_tables import create_tables
 from pyebpf.loader.patch import load_64
 from pyebpf.loader.plan import Target as Interface
 from pyebpf.maps.map import Map
@@ -113,7 +112,11 @@ def load_program(spec: ProgramSpec, environment: Environment) -> Program:
     with naming(f'load program "{spec.name}"'), contextlib.ExitStack() as until_loaded:
         if _has_many_places(spec) and features.uprobe_multi_process.available():
             spec.attach_type = AttachType.TRACE_UPROBE_MULTI
-        tables = create_tables(spec.jump_tables, until_loaded)
+        tables = {}
+        if spec.jump_tables:
+            from pyebpf.loader.jump_tables import create_tables
+
+            tables = create_tables(spec.jump_tables, until_loaded)
         relocated, poisoned = _relocated(spec, environment.core_types)
         code = bytearray(relocated)
         missing = _fill_in(spec, code, tables, environment)

@@ -30,7 +30,7 @@ from pyebpf.errors import (
     PrivilegeError,
     SyscallError,
 )
-from pyebpf.sys.explanation import told
+from pyebpf.sys.failures import told
 from pyebpf.sys.fd import FD, duplicate
 from pyebpf.typed import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, final
 from pyebpf.uapi.bpf import Cmd

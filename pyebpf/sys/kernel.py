@@ -41,8 +41,7 @@ from collections.abc import Collection, Iterator
 from pyebpf.errors import EbpfError, NotSupportedError, PrivilegeError, SyscallError
 from pyebpf.sys.call import Memory, Result
 from pyebpf.sys.elements import ElementCalls, Elements
-from pyebpf.sys.explanation import told
-from pyebpf.sys.failures import failure
+from pyebpf.sys.failures import failure, told
 from pyebpf.sys.libc import error_number, libc
 from pyebpf.sys.numbers import Numbers, numbers
 from pyebpf.typed import TYPE_CHECKING, Protocol, TypeAlias
@@ -501,7 +500,7 @@ class LinuxKernel:
         if cmd not in self._missing:
             try:
                 from pyebpf.sys import absence
-            except ImportError:  # see pyebpf.sys.explanation
+            except ImportError:  # see `told`
                 return False
             self._missing[cmd] = absence.lacks(self._call, cmd)
         return self._missing[cmd]
@@ -550,7 +549,7 @@ def _explain_perf() -> str:
 def _more_to_charge(cmd: Cmd) -> bool:
     try:
         from pyebpf.sys import memlock, privileges
-    except ImportError:  # see pyebpf.sys.explanation
+    except ImportError:  # see `told`
         return False
     return cmd in privileges.CHARGED and memlock.raise_limit()
 
