@@ -13,6 +13,7 @@ import pytest
 import pyebpf
 from pyebpf import link
 from pyebpf.host import probe_events, traceable
+from tests.support import kernel
 from tests.support.killed import killed
 from tests.support.programs import only
 
