@@ -9,8 +9,9 @@ import pathlib
 import pytest
 
 from pyebpf.errors import LoadError, NotSupportedError, PrivilegeError
-from pyebpf.host import probe_events, tracefs
+from pyebpf.host import probe_events
 from pyebpf.host.processes import pid_namespace, started
+from pyebpf.sys import privileges
 
 LISTED = """p:kprobes/others vfs_read
 p:pyebpf_12_345/p_vfs_read_0badcafe vfs_read+4
@@ -89,12 +90,12 @@ def test_lockdown_is_named_and_has_nothing_to_list(root, monkeypatch):
     monkeypatch.setattr(pathlib.Path, "read_text", refused)
     monkeypatch.setattr(os, "open", refused)
     monkeypatch.setattr(probe_events, "started", lambda pid: 5)
-    for module in (probe_events, tracefs):
+    for module in (probe_events, privileges):
         monkeypatch.setattr(module, "lockdown", lambda: "confidentiality")
     assert probe_events.ours(str(root)) == []
     with pytest.raises(PrivilegeError, match="kernel lockdown is at confidentiality"):
         probe_events.add("kprobe", "vfs_read", root=str(root))
-    for module in (probe_events, tracefs):
+    for module in (probe_events, privileges):
         monkeypatch.setattr(module, "lockdown", lambda: "")
     with pytest.raises(PrivilegeError, match="is for root only"):
         probe_events.ours(str(root))
