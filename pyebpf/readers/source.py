@@ -18,7 +18,8 @@ CHUNK = 1 << 16
 for the cache and for malloc's fast path."""
 
 LENT = 1 << 18
-"""Bytes a source lends at a time, as the cache of one core holds them."""
+"""Bytes a source copies into an array or lends at a time, as the cache of one core holds them; of a
+large BPF ring it is more."""
 
 
 class Source(Protocol):
